@@ -1,0 +1,5 @@
+"""`python -m flowd`."""
+
+from flowd.cli import main
+
+main()

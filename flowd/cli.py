@@ -1,0 +1,80 @@
+"""The `flowd` command: verbs are imported only when they run."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from flowd import __version__
+from flowd.diagnostics import report
+from flowd.errors import ExitCode, FlowdError
+
+VERBS = {
+    "run": "Run the agent on this node.",
+    "top": "Watch flows and routes live in the terminal.",
+    "observe": "Print flows, with hubble's flags and formats.",
+    "status": "Show what an agent does, and what it lost.",
+    "list": "List nodes or namespaces.",
+    "check": "Tell whether this machine can run the agent.",
+    "routes": "Match requests against Gateway API routes, list and compare them.",
+    "config": "Show the settings and where each came from.",
+    "completion": "Print a shell completion script.",
+    "version": "Print versions.",
+}
+
+EPILOG = """\b
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 cannot connect,
+4 this machine cannot run it, 5 timed out, 130 interrupted.
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in `flowd.commands.<verb>` as `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"flowd.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="flowd")
+def flowd() -> None:
+    """See every connection and HTTP request on this node, and the Gateway API route behind it.
+
+    \b
+    Start here:
+      flowd check                     can this machine run the agent?
+      flowd run --manifests ./k8s     run it
+      flowd top                       watch it
+      flowd observe -f --route shop/web
+    """
+
+
+def main() -> None:
+    """Entry point: turns expected failures into one line and an exit code."""
+    try:
+        code = flowd.main(prog_name="flowd", standalone_mode=False)
+    except FlowdError as error:
+        code = report(error)
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE if isinstance(error, click.UsageError) else ExitCode.FAILED
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
+    sys.exit(int(code or 0))

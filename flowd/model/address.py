@@ -1,0 +1,36 @@
+"""IP addresses as 16 bytes: IPv6 as it is, IPv4 mapped (RFC 4291, section 2.5.5.2)."""
+
+import ipaddress
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAPPED = bytes(10) + b"\xff\xff"
+NONE = bytes(16)
+
+
+@lru_cache(65536)
+def pack(text: str) -> bytes:
+    """The 16 bytes of a textual address.
+
+    Raises:
+        ValueError: text is not an IP address.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return MAPPED + address.packed if address.version == 4 else address.packed
+
+
+@lru_cache(65536)
+def unpack(packed: bytes) -> str:
+    """Textual form of 16 bytes; mapped IPv4 as a dotted quad, all zero as ""."""
+    if packed == NONE:
+        return ""
+    if packed[:12] == MAPPED:
+        return ".".join(str(octet) for octet in packed[12:])
+    return str(ipaddress.IPv6Address(packed))
+
+
+def column(texts: list[str]) -> NDArray[np.uint8]:
+    """Addresses as an array of shape (len(texts), 16) and dtype uint8."""
+    return np.frombuffer(b"".join(map(pack, texts)), np.uint8).reshape(-1, 16)

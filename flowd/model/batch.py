@@ -1,0 +1,23 @@
+"""What travels from the join to the exporters."""
+
+from dataclasses import dataclass
+
+from flowd.model.connection import ConnectionBatch
+from flowd.model.flow import FlowRows
+from flowd.model.request import RequestBatch
+
+
+@dataclass(frozen=True, slots=True)
+class FlowBatch:
+    """One step of the pipeline: enriched records, and the flow rows that show them.
+
+    `connections` and `requests` are for those who count (each row once); `flows` is for those who
+    show (an HTTP request is two rows). Exporters share the arrays and must not write to them.
+    """
+
+    connections: ConnectionBatch
+    requests: RequestBatch
+    flows: FlowRows
+
+    def __len__(self) -> int:
+        return len(self.flows)

@@ -1,0 +1,51 @@
+"""Who and what the numbers in a column stand for.
+
+Rows carry small integers; the directory turns them back into names. Every list is append-only and
+index 0 is the unknown, so an index in an old row never changes its meaning.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from flowd.model.endpoint import UNKNOWN_ENDPOINT, Endpoint
+from flowd.model.route import NO_BACKEND, NO_ROUTE, BackendRef, RouteRef
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Registry(Generic[T]):
+    """Values by a dense index that never changes; equal values share one."""
+
+    def __init__(self, unknown: T) -> None:
+        self._values: list[T] = [unknown]
+        self._index: dict[T, int] = {unknown: 0}
+
+    def index(self, value: T) -> int:
+        """The index of value, given on first sight."""
+        known = self._index.get(value)
+        if known is None:
+            known = self._index[value] = len(self._values)
+            self._values.append(value)
+        return known
+
+    def __getitem__(self, index: int) -> T:
+        return self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._values)
+
+
+@dataclass(slots=True)
+class Directory:
+    """The registries shared by every stage of one agent."""
+
+    node_name: str = "localhost"
+    cluster_name: str = "default"
+    endpoints: Registry[Endpoint] = field(default_factory=lambda: Registry(UNKNOWN_ENDPOINT))
+    routes: Registry[RouteRef] = field(default_factory=lambda: Registry(NO_ROUTE))
+    backends: Registry[BackendRef] = field(default_factory=lambda: Registry(NO_BACKEND))
+    interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name

@@ -1,0 +1,159 @@
+"""Small integers that travel in columns. Values shared with Hubble keep Hubble's numbers."""
+
+from enum import IntEnum
+
+
+class Protocol(IntEnum):
+    """IP protocol numbers (IANA)."""
+
+    ICMP = 1
+    TCP = 6
+    UDP = 17
+    ICMPV6 = 58
+    SCTP = 132
+
+
+class Reason(IntEnum):
+    """Why the kernel emitted a connection record."""
+
+    NEW = 1
+    FLAGS = 2
+    ACTIVE = 3
+    END = 4
+
+
+class Initiator(IntEnum):
+    """How the kernel knew which side began the connection."""
+
+    SYN = 1
+    FIRST_PACKET = 2
+
+
+class Hook(IntEnum):
+    """tc hook relative to the interface that owns a direction of the connection."""
+
+    INGRESS = 0
+    EGRESS = 1
+
+
+class Verdict(IntEnum):
+    """flow.Verdict of Hubble's API."""
+
+    UNKNOWN = 0
+    FORWARDED = 1
+    DROPPED = 2
+    ERROR = 3
+    AUDIT = 4
+    REDIRECTED = 5
+    TRACED = 6
+    TRANSLATED = 7
+
+
+class Direction(IntEnum):
+    """flow.TrafficDirection of Hubble's API, relative to the local endpoint."""
+
+    UNKNOWN = 0
+    INGRESS = 1
+    EGRESS = 2
+
+
+class FlowType(IntEnum):
+    """flow.FlowType of Hubble's API."""
+
+    UNKNOWN = 0
+    L3_L4 = 1
+    L7 = 2
+    SOCK = 3
+
+
+class L7Type(IntEnum):
+    """flow.L7FlowType of Hubble's API."""
+
+    UNKNOWN = 0
+    REQUEST = 1
+    RESPONSE = 2
+    SAMPLE = 3
+
+
+class EventType(IntEnum):
+    """Monitor event types of Hubble's `event_type.type`."""
+
+    DROP = 1
+    TRACE = 4
+    L7 = 129
+    AGENT = 130
+
+
+class ObservationPoint(IntEnum):
+    """flow.TraceObservationPoint of Hubble's API."""
+
+    UNKNOWN = 0
+    TO_STACK = 3
+    FROM_ENDPOINT = 5
+    FROM_NETWORK = 10
+    TO_NETWORK = 11
+    TO_ENDPOINT = 101
+
+
+class Attribution(IntEnum):
+    """The evidence that gave a request its route, strongest first."""
+
+    NONE = 0
+    NAME = 1
+    METADATA = 2
+    RESOLVER = 3
+    CLUSTER = 4
+    LISTENER = 5
+
+
+class HttpVersion(IntEnum):
+    """HTTPVersion of Envoy's access-log entries (envoy.data.accesslog.v3)."""
+
+    UNSPECIFIED = 0
+    HTTP10 = 1
+    HTTP11 = 2
+    HTTP2 = 3
+    HTTP3 = 4
+
+
+class EntryKind(IntEnum):
+    """What an Envoy access-log entry is about."""
+
+    HTTP = 1
+    TCP = 2
+
+
+TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+"""Names of the bits of the TCP flag byte, bit 0 first (RFC 9293, section 3.1)."""
+
+RESPONSE_FLAGS = [
+    "LH",
+    "UH",
+    "UT",
+    "LR",
+    "UR",
+    "UF",
+    "UC",
+    "UO",
+    "NR",
+    "DI",
+    "FI",
+    "RL",
+    "UAEX",
+    "RLSE",
+    "DC",
+    "URX",
+    "SI",
+    "IH",
+    "DPE",
+    "UMSDR",
+    "RFCF",
+    "NFCF",
+    "DT",
+    "UPE",
+    "NC",
+    "OM",
+    "DF",
+    "DR",
+]
+"""Envoy's short response flags; bit n-1 of a `flags` column is field number n of ResponseFlags."""

@@ -1,0 +1,72 @@
+"""Flow rows: what exporters of flows, the store and the filters read.
+
+A connection record gives one row, an HTTP request two (REQUEST, then RESPONSE with the sides
+swapped), as Hubble does. `src` and `dst` are those of the packet, so replies come from the server.
+Text columns are None where a row has no such text.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOW = np.dtype(
+    [
+        ("seq", "u8"),  # position in this agent's history, from 1, without gaps
+        ("time_ns", "u8"),  # Unix time, unique on this node
+        ("conn_id", "u8"),
+        ("latency_ns", "u8"),  # RESPONSE rows
+        ("bytes", "u8"),  # both directions since the previous row of the connection
+        ("packets", "u8"),
+        ("total_bytes_fwd", "u8"),  # initiator to responder, since the connection began
+        ("total_bytes_rev", "u8"),
+        ("total_packets_fwd", "u8"),
+        ("total_packets_rev", "u8"),
+        ("envoy_flags", "u8"),  # RESPONSE_FLAGS bit set
+        ("src_addr", "u1", (16,)),
+        ("dst_addr", "u1", (16,)),
+        ("src_endpoint", "u4"),  # index into Directory.endpoints
+        ("dst_endpoint", "u4"),
+        ("src_identity", "u4"),  # Hubble's numeric identity
+        ("dst_identity", "u4"),
+        ("route", "u4"),  # index into Directory.routes
+        ("backend", "u4"),  # index into Directory.backends
+        ("ifindex", "u4"),
+        ("src_port", "u2"),
+        ("dst_port", "u2"),
+        ("status", "u2"),  # HTTP status of RESPONSE rows
+        ("type", "u1"),  # FlowType
+        ("l7_type", "u1"),  # L7Type; 0 for L3/L4 rows
+        ("event_type", "u1"),  # EventType
+        ("sub_type", "u1"),
+        ("verdict", "u1"),  # Verdict
+        ("direction", "u1"),  # Direction
+        ("observation", "u1"),  # ObservationPoint
+        ("is_reply", "i1"),  # 1, 0, or -1 when not known
+        ("family", "u1"),  # 4 or 6
+        ("protocol", "u1"),  # Protocol
+        ("flags", "u1"),  # TCP flags of the packet
+        ("icmp_type", "u1"),
+        ("icmp_code", "u1"),
+        ("reason", "u1"),  # Reason; 0 for L7 rows
+        ("http_version", "u1"),  # HttpVersion
+        ("attribution", "u1"),  # Attribution
+        ("method", "O"),
+        ("url", "O"),  # scheme://host/path?query
+        ("request_id", "O"),
+        ("trace_id", "O"),  # 32 hex digits
+        ("headers", "O"),  # dict[str, str]
+    ],
+    align=True,
+)
+
+FlowRows: TypeAlias = NDArray[np.void]
+"""A one-dimensional array of FLOW."""
+
+
+def empty_flows(rows: int = 0) -> FlowRows:
+    """A zeroed FLOW array of shape (rows,); text columns are None."""
+    batch = np.zeros(rows, FLOW)
+    for column in ("method", "url", "request_id", "trace_id", "headers"):
+        batch[column] = None
+    return batch
