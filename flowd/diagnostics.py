@@ -1,5 +1,6 @@
 """Everything that goes to stderr: error lines and the log."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -16,10 +17,8 @@ _PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskN
 
 def report(error: FlowdError) -> int:
     """Print an expected failure as one line, and its hint as one more; returns the exit code."""
-    try:
+    with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    except BrokenPipeError:
-        pass
     print(f"flowd: error: {printable(error.message)}", file=sys.stderr)  # noqa: T201
     if error.hint:
         print(f"hint: {printable(error.hint)}", file=sys.stderr)  # noqa: T201

@@ -11,6 +11,7 @@ class Place(StrEnum):
     CAPTURE = "capture"  # records or packets that could not be read
     ACCESS_LOG = "access_log"  # entries that could not be decoded or were over a bound
     QUEUE = "queue"  # rows dropped because a queue was full; the reason is the queue's name
+    STAGE = "stage"  # rows of a batch that a stage could not process; the reason is the stage
     STORE = "store"  # flows overwritten before a reader got to them
     EXPORT = "export"  # spans or flows an exporter could not deliver
     SERIES = "series"  # metric series over the bound, counted under `other`

@@ -1,0 +1,52 @@
+# flowd: `make run` to see it, `make test` to check it, `make help` for the rest.
+SHELL := /bin/bash
+PYTHON ?= /usr/bin/python3
+DEMO ?= 1
+RUN := .venv/bin
+export PATH := $(CURDIR)/.tools/debian/usr/bin:$(CURDIR)/.tools/debian/usr/sbin:$(PATH)
+export OPENBLAS_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench demo-down proto docs screenshot setup clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup ## Start the agent, the demo gateway and its traffic, and open `flowd top` (DEMO=0: this machine alone)
+	@$(RUN)/python tools/run.py --demo $(DEMO)
+
+test: setup-test lint ## Set up, check style, types and contracts, and run every test this machine can run
+	@echo "==> tests"
+	@$(RUN)/pytest $(ARGS)
+
+lint: setup-test ## Style (ruff), types (pyright strict), import contracts, freshness of generated files
+	@echo "==> ruff" && $(RUN)/ruff check -q . && $(RUN)/ruff format -q --check .
+	@echo "==> pyright" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN)/pyright
+	@echo "==> import contracts" && $(RUN)/lint-imports --no-logo > .tools/contracts.log || (cat .tools/contracts.log; exit 1)
+	@echo "==> generated files" && $(RUN)/python tools/proto.py --check && $(RUN)/python tools/docs_configuration.py --check && $(RUN)/python tools/docs_metrics.py --check
+
+bench: setup-test ## Rates and costs, several runs each, as tables on stdout
+	@for module in $$(ls tests/bench/bench_*.py | sed 's/.*\/\(.*\)\.py/\1/'); do \
+	  echo "==> $$module"; $(RUN)/python -m tests.bench.$$module || exit 1; done
+
+demo-down: ## Take the demo and its agent down; nothing stays
+	@$(RUN)/python tools/run.py --down
+
+proto: setup-test ## Generate Python from the .proto files
+	@$(RUN)/python tools/proto.py
+
+docs: setup-test ## Generate docs/configuration.md and docs/metrics.md
+	@$(RUN)/python tools/docs_configuration.py && $(RUN)/python tools/docs_metrics.py
+
+screenshot: setup-test ## Make docs/top.svg from the real program and the demo
+	@$(RUN)/python tools/run.py --screenshot docs/top.svg
+
+setup: ## Install what `make run` needs (quick the second time)
+	@PYTHON="$(PYTHON)" tools/setup.sh run
+
+.PHONY: setup-test
+setup-test:
+	@PYTHON="$(PYTHON)" tools/setup.sh test
+
+clean: ## Remove what the other targets made in this folder
+	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,124 @@
+"""The agent's whole data flow, source to sink.
+
+    kernel ──► identify ──┐
+                          ├──► join ──► fan-out ──► one queue an exporter
+    Envoy ───► attribute ─┘
+
+Every queue carries batches (numpy structured arrays), is bounded, and counts what it drops. The
+parts are made in `flowd/assemble.py`; tests pass their own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flowd.model.batch import FlowBatch
+from flowd.model.connection import ConnectionBatch
+from flowd.model.losses import Losses
+from flowd.model.request import RequestBatch
+from flowd.model.status import PartStatus, State
+from flowd.queue import Queue
+from flowd.tasks import guard, stage
+
+log = logging.getLogger(__name__)
+DRAIN_SECONDS = 10.0
+
+
+class ConnectionSource(Protocol):
+    """Where connection records come from."""
+
+    async def run(self, out: Queue[ConnectionBatch]) -> None: ...
+    async def close(self) -> None: ...
+    def status(self) -> Sequence[PartStatus]: ...
+
+
+class RequestSource(Protocol):
+    """Where access-log entries come from."""
+
+    async def run(self, out: Queue[RequestBatch]) -> None: ...
+    async def close(self) -> None: ...
+    def status(self) -> Sequence[PartStatus]: ...
+
+
+class Joiner(Protocol):
+    """Requests meet their connections; ends when both queues have ended."""
+
+    async def run(
+        self,
+        connections: Queue[ConnectionBatch],
+        requests: Queue[RequestBatch],
+        out: Callable[[FlowBatch], None],
+    ) -> None: ...
+
+
+class Exporter(Protocol):
+    """A sink: runs until its queue is closed and empty, then flushes."""
+
+    @property
+    def name(self) -> str: ...
+    async def run(self, batches: Queue[FlowBatch]) -> None: ...
+
+
+@dataclass
+class Parts:
+    """What the pipeline is made of."""
+
+    kernel: ConnectionSource | None
+    envoy: RequestSource | None
+    identify: Callable[[ConnectionBatch], ConnectionBatch]
+    attribute: Callable[[RequestBatch], RequestBatch]
+    join: Joiner
+    exporters: Sequence[Exporter]
+    losses: Losses
+    queue_rows: int = 100000
+    failures: dict[str, PartStatus] = field(default_factory=dict[str, PartStatus])
+
+    def failed(self, part: str, detail: str) -> None:
+        """Note a part that ended by an error."""
+        self.failures[part] = PartStatus(part, State.FAILED, detail)
+
+
+async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
+    """Run until `stop` is set; then take in what is left, and flush every exporter."""
+
+    def queue(name: str) -> Queue[ConnectionBatch]:
+        return Queue(name, parts.queue_rows, parts.losses)
+
+    # Start: records as the kernel and Envoy give them
+    connections, requests = queue("connections"), queue("requests")
+    # Middle: endpoints by index, routes by evidence
+    identified, attributed = queue("identified"), queue("attributed")
+    # End: a slow exporter loses only its own
+    sinks = [
+        Queue[FlowBatch](exporter.name, parts.queue_rows, parts.losses)
+        for exporter in parts.exporters
+    ]
+
+    def fan_out(batch: FlowBatch) -> None:
+        for sink in sinks:
+            sink.put(batch)
+
+    async with asyncio.TaskGroup() as tasks:
+        if parts.kernel:
+            tasks.create_task(guard("capture", parts.kernel.run(connections), parts.failed))
+        if parts.envoy:
+            tasks.create_task(guard("envoy", parts.envoy.run(requests), parts.failed))
+        tasks.create_task(stage(connections, identified, parts.identify, parts.losses))
+        tasks.create_task(stage(requests, attributed, parts.attribute, parts.losses))
+        joining = tasks.create_task(parts.join.run(identified, attributed, fan_out))
+        for exporter, sink in zip(parts.exporters, sinks, strict=True):
+            tasks.create_task(guard(exporter.name, exporter.run(sink), parts.failed))
+
+        await stop.wait()
+        log.info("stopping")
+        async with asyncio.timeout(DRAIN_SECONDS):
+            for source in (parts.kernel, parts.envoy):
+                if source:
+                    await source.close()
+            connections.close()
+            requests.close()
+            await joining
+            for sink in sinks:
+                sink.close()

@@ -1,0 +1,60 @@
+"""The agent's flags, made from the settings."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from flowd.config import SettingInfo, setting_table
+
+
+def agent_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `--config` and a flag a setting; the function gets `config` and `flags` (those given)."""
+    table = setting_table()
+
+    @wraps(function)
+    def with_flags(**given: Any) -> None:
+        flags: dict[str, object] = {}
+        for info in table:
+            value = given.pop(info.name)
+            if value not in (None, ()):
+                flags[info.name] = value
+        function(flags=flags, **given)
+
+    decorated: Callable[..., None] = with_flags
+    for info in reversed(table):
+        decorated = _option(info)(decorated)
+    return click.option(
+        "--config",
+        metavar="FILE",
+        help="YAML file of settings (FLOWD_CONFIG; /etc/flowd/config.yaml if it is there).",
+    )(decorated)
+
+
+def _option(info: SettingInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    default = f"; default: {info.default_text}" if info.default_text else ""
+    text = info.description + (" Repeatable." if info.repeatable else "")
+    text += f" [{info.variable}{default}]"
+    if isinstance(info.default, bool):
+        flag = f"{info.flag}/--no-{info.flag[2:]}"
+        return click.option(flag, info.name, default=None, help=text)
+
+    def complete(_ctx: click.Context, _param: click.Parameter, word: str) -> list[str]:
+        return [choice for choice in info.choices if choice.startswith(word)]
+
+    return click.option(
+        info.flag,
+        info.name,
+        multiple=info.repeatable,
+        metavar="|".join(info.choices) or _metavar(info),
+        shell_complete=complete,
+        help=text,
+    )
+
+
+def _metavar(info: SettingInfo) -> str:
+    if isinstance(info.default, (int, float)):
+        return "NUMBER"
+    words = {"listen": "ADDR", "endpoint": "URL", "name": "NAME", "interface": "GLOB"}
+    return words.get(info.name.rpartition("_")[2], "PATH")
