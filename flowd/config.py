@@ -137,11 +137,10 @@ def _read(path: Path, table: Mapping[str, SettingInfo]) -> Mapping[str, object]:
     try:
         document: object = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where else ""
-        raise UsageError(
-            f"configuration {path}{line} is not YAML: {getattr(error, 'problem', error)}"
-        ) from error
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = str(getattr(error, "problem", None) or str(error).partition("\n")[0])
+        raise UsageError(f"configuration {path}{line} is not YAML: {problem}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):

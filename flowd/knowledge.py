@@ -21,9 +21,7 @@ class Knowledge:
         tell: called in order with the objects after every load.
     """
 
-    def __init__(
-        self, manifests: Manifests, tell: Sequence[Callable[[Objects], None]]
-    ) -> None:
+    def __init__(self, manifests: Manifests, tell: Sequence[Callable[[Objects], None]]) -> None:
         self._manifests = manifests
         self._tell = tell
         self._error = ""
@@ -52,7 +50,9 @@ class Knowledge:
                 log.info("manifests loaded again", extra={"objects": self._count})
             except FlowdError as error:
                 self._error = error.message
-                log.warning("manifests not loaded, the last good ones stay in force: %s", error.message)
+                log.warning(
+                    "manifests not loaded, the last good ones stay in force: %s", error.message
+                )
 
     def status(self) -> Sequence[PartStatus]:
         """One part: how many objects, or what is wrong with the files."""

@@ -1,0 +1,207 @@
+"""Makes the real parts of the agent from its settings, starts them, and stops them."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowd.agent import Exporter, Parts, run_pipeline
+from flowd.capture.als import AlsServer
+from flowd.capture.preflight import unsupported_reason
+from flowd.errors import UnsupportedError
+from flowd.gateway.attribute import Attributor
+from flowd.identity.table import IdentityTable
+from flowd.knowledge import Knowledge
+from flowd.kubernetes.manifests import Manifests
+from flowd.kubernetes.objects import Objects
+from flowd.model.directory import Directory
+from flowd.model.losses import Losses
+from flowd.model.request import RequestBatch
+from flowd.model.status import PartStatus, State
+from flowd.pipeline.identify import identify
+from flowd.pipeline.join import Join
+from flowd.settings import Settings
+from flowd_exporters.agent_service import AgentService
+from flowd_exporters.hubble.exporter import HubbleExporter
+from flowd_exporters.prometheus import PrometheusExporter
+from flowd_exporters.prometheus_http import MetricsServer
+from flowd_exporters.server import ApiServer
+from flowd_exporters.top import TopExporter
+
+if TYPE_CHECKING:
+    from flowd.capture.kernel import KernelCapture
+
+log = logging.getLogger(__name__)
+
+
+class Assembly:
+    """One agent, put together; `run` is its whole life.
+
+    Raises:
+        UsageError: a listen address, file or manifest that cannot be used.
+        UnsupportedError: kernel capture was asked for and this machine cannot do it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.losses = Losses()
+        self.directory = Directory(settings.node_name, settings.cluster_name)
+        self.identities = IdentityTable(
+            self.directory, node_name=settings.node_name, cluster_name=settings.cluster_name
+        )
+        self.attributor = Attributor(self.directory, dialect=settings.dialect)
+        self.kernel_off = ""
+        self.kernel = self._kernel()
+        self.envoy = AlsServer(settings.als_listen, self.losses) if settings.als_listen else None
+        self.join = Join(self.identities, self.losses)
+        self.knowledge = Knowledge(
+            Manifests([Path(p) for p in settings.manifests], self.losses),
+            [self.identities.update, self.attributor.update, self._tell_kernel],
+        )
+        self.top = TopExporter(self.directory, self.losses)
+        self.hubble = HubbleExporter(
+            self.directory, self.losses, memory_bytes=settings.flow_memory << 20
+        )
+        self.prometheus = PrometheusExporter(
+            self.directory,
+            self.losses,
+            max_series=settings.max_series,
+            live_connections=self.live_connections,
+        )
+        self.parts = Parts(
+            kernel=self.kernel,
+            envoy=self.envoy,
+            identify=partial(identify, table=self.identities),
+            attribute=self._attribute,
+            join=self.join,
+            exporters=self._exporters(),
+            losses=self.losses,
+            queue_rows=settings.queue_rows,
+        )
+
+    def live_connections(self) -> int:
+        """Connections that are open at this moment."""
+        return self.kernel.live_connections() if self.kernel else 0
+
+    def status(self) -> list[PartStatus]:
+        """The state of every part; a part that failed says so, whatever it says itself."""
+        parts: list[PartStatus] = []
+        if self.kernel:
+            parts += self.kernel.status()
+        else:
+            parts.append(PartStatus("capture", State.OFF, self.kernel_off))
+        if self.envoy:
+            parts += self.envoy.status()
+        parts += self.knowledge.status()
+        parts += [PartStatus(exporter.name, State.ON) for exporter in self.parts.exporters]
+        failures = self.parts.failures
+        return [failures.get(part.part, part) for part in parts]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, run until `stop` is set, flush, and stop everything."""
+        closers: list[Callable[[], Awaitable[None]]] = []
+        try:
+            self.knowledge.load()
+            if self.kernel:
+                await self.kernel.start()
+                self._push_endpoints()
+            if self.envoy:
+                await self.envoy.start()
+            for server in self._servers():
+                await server.start()
+                closers.append(server.stop)
+            watch = asyncio.create_task(self.knowledge.run())
+            log.info("running", extra={"node": self.settings.node_name})
+            try:
+                await run_pipeline(self.parts, stop)
+            finally:
+                watch.cancel()
+        finally:
+            for close in reversed(closers):
+                await close()
+            if self.kernel:
+                await self.kernel.close()
+
+    def _kernel(self) -> "KernelCapture | None":
+        if self.settings.capture == "off":
+            self.kernel_off = "switched off by the setting `capture`"
+            return None
+        reason = unsupported_reason()
+        if reason and self.settings.capture == "on":
+            raise UnsupportedError(f"kernel capture cannot run: {reason}", "see `flowd check`")
+        if reason:
+            log.warning("no kernel capture, access logs only: %s", reason)
+            self.kernel_off = reason
+            return None
+        from flowd.capture.kernel import KernelCapture
+
+        return KernelCapture(
+            self.directory,
+            self.losses,
+            interfaces=self.settings.interface,
+            max_connections=self.settings.max_connections,
+        )
+
+    def _exporters(self) -> list[Exporter]:
+        settings = self.settings
+        exporters: list[Exporter] = [self.hubble, self.top, self.prometheus]
+        if settings.otlp_endpoint:
+            from flowd_exporters.otlp import OtlpExporter
+
+            exporters.append(
+                OtlpExporter(
+                    self.directory,
+                    self.losses,
+                    endpoint=settings.otlp_endpoint,
+                    ratio=settings.trace_ratio,
+                )
+            )
+        if settings.flow_log:
+            from flowd_exporters.flowlog import FlowLogExporter
+
+            exporters.append(
+                FlowLogExporter(
+                    Path(settings.flow_log),
+                    self.directory,
+                    self.losses,
+                    max_size=settings.flow_log_max_size << 20,
+                    max_backups=settings.flow_log_max_backups,
+                    compress=settings.flow_log_compress,
+                )
+            )
+        return exporters
+
+    def _servers(self) -> list[ApiServer | MetricsServer]:
+        settings = self.settings
+        servers: list[ApiServer | MetricsServer] = []
+        listen = [
+            settings.hubble_listen,
+            settings.hubble_socket and f"unix://{settings.hubble_socket}",
+        ]
+        if any(listen):
+            service = AgentService(
+                self.directory,
+                self.losses,
+                self.top,
+                status=self.status,
+                routes=self.attributor.describe,
+                live_connections=self.live_connections,
+            )
+            addresses = [address for address in listen if address]
+            servers.append(ApiServer(addresses, [self.hubble.add_to, service.add_to]))
+        if settings.metrics_listen:
+            servers.append(MetricsServer(settings.metrics_listen, self.prometheus.registry))
+        return servers
+
+    def _attribute(self, batch: RequestBatch) -> RequestBatch:
+        self.attributor.attribute(batch)
+        return batch
+
+    def _tell_kernel(self, _objects: Objects) -> None:
+        self._push_endpoints()
+
+    def _push_endpoints(self) -> None:
+        if self.kernel and self.kernel.started:
+            self.kernel.set_endpoints(self.identities.entries())
