@@ -12,6 +12,7 @@ from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
 from flowd.errors import UnsupportedError
 from flowd.gateway.attribute import Attributor
+from flowd.gateway.describe import describe
 from flowd.identity.table import IdentityTable
 from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
@@ -61,15 +62,14 @@ class Assembly:
             [self.identities.update, self.attributor.update, self._tell_kernel],
         )
         self.top = TopExporter(self.directory, self.losses)
-        self.hubble = HubbleExporter(
-            self.directory, self.losses, memory_bytes=settings.flow_memory << 20
-        )
+        self.hubble = HubbleExporter(self.directory, self.losses, memory=settings.flow_memory << 20)
         self.prometheus = PrometheusExporter(
             self.directory,
             self.losses,
             max_series=settings.max_series,
             live_connections=self.live_connections,
         )
+        self._api, self._metrics = self._make_servers()
         self.parts = Parts(
             kernel=self.kernel,
             envoy=self.envoy,
@@ -106,14 +106,15 @@ class Assembly:
             self.knowledge.load()
             if self.kernel:
                 await self.kernel.start()
-                self._push_endpoints()
             if self.envoy:
                 await self.envoy.start()
-            for server in self._servers():
+            for server in self._servers:
                 await server.start()
                 closers.append(server.stop)
+            if self._api:
+                self.hubble.address = self._api.addresses[0]
             watch = asyncio.create_task(self.knowledge.run())
-            log.info("running", extra={"node": self.settings.node_name})
+            log.info("running", extra=self._listening())
             try:
                 await run_pipeline(self.parts, stop)
             finally:
@@ -141,7 +142,7 @@ class Assembly:
             self.directory,
             self.losses,
             interfaces=self.settings.interface,
-            max_connections=self.settings.max_connections,
+            connections=self.settings.max_connections,
         )
 
     def _exporters(self) -> list[Exporter]:
@@ -173,27 +174,37 @@ class Assembly:
             )
         return exporters
 
-    def _servers(self) -> list[ApiServer | MetricsServer]:
+    def _make_servers(self) -> tuple[ApiServer | None, MetricsServer | None]:
         settings = self.settings
-        servers: list[ApiServer | MetricsServer] = []
-        listen = [
-            settings.hubble_listen,
-            settings.hubble_socket and f"unix://{settings.hubble_socket}",
-        ]
-        if any(listen):
-            service = AgentService(
-                self.directory,
-                self.losses,
-                self.top,
-                status=self.status,
-                routes=self.attributor.describe,
-                live_connections=self.live_connections,
-            )
-            addresses = [address for address in listen if address]
-            servers.append(ApiServer(addresses, [self.hubble.add_to, service.add_to]))
-        if settings.metrics_listen:
-            servers.append(MetricsServer(settings.metrics_listen, self.prometheus.registry))
-        return servers
+        socket = f"unix://{settings.hubble_socket}" if settings.hubble_socket else ""
+        addresses = [address for address in (settings.hubble_listen, socket) if address]
+        service = AgentService(
+            self.directory,
+            self.losses,
+            self.top,
+            status=self.status,
+            routes=lambda: describe(self.attributor.table),
+            live_connections=self.live_connections,
+        )
+        services = [self.hubble.add_to, service.add_to]
+        api = ApiServer(addresses, services) if addresses else None
+        listen = settings.metrics_listen
+        return api, MetricsServer(listen, self.prometheus.registry, self.status) if listen else None
+
+    @property
+    def _servers(self) -> list[ApiServer | MetricsServer]:
+        return [server for server in (self._api, self._metrics) if server]
+
+    def _listening(self) -> dict[str, str]:
+        """Fields of the log line that tells where everything is."""
+        fields = {"node": self.settings.node_name}
+        if self.envoy:
+            fields["als"] = self.envoy.address
+        if self._api:
+            fields["hubble"] = ",".join(self._api.addresses)
+        if self._metrics:
+            fields["metrics"] = self._metrics.address
+        return fields
 
     def _attribute(self, batch: RequestBatch) -> RequestBatch:
         self.attributor.attribute(batch)
@@ -203,5 +214,5 @@ class Assembly:
         self._push_endpoints()
 
     def _push_endpoints(self) -> None:
-        if self.kernel and self.kernel.started:
+        if self.kernel:
             self.kernel.set_endpoints(self.identities.entries())

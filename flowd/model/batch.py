@@ -20,4 +20,5 @@ class FlowBatch:
     flows: FlowRows
 
     def __len__(self) -> int:
-        return len(self.flows)
+        """Rows to show or to count: a TCP entry is a request without a flow."""
+        return max(len(self.flows), len(self.connections) + len(self.requests))

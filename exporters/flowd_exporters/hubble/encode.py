@@ -1,0 +1,245 @@
+"""Flow rows as Hubble's flow.Flow messages (field numbers and meaning of Cilium 1.19)."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import cast
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from flowd import __version__
+from flowd.filter.endpoints import cluster_name, pod_name, pod_namespace
+from flowd.filter.uuid7 import flow_uuid, node_bits
+from flowd.model.directory import Directory
+from flowd.model.endpoint import EndpointKind
+from flowd.model.enums import TCP_FLAGS, EventType, L7Type, Protocol
+from flowd.model.flow import FlowRows
+from flowd.wire import names
+from flowd.wire.flow.flow_pb2 import (
+    HTTP,
+    IP,
+    SCTP,
+    TCP,
+    UDP,
+    CiliumEventType,
+    DropReason,
+    Emitter,
+    Endpoint,
+    Flow,
+    HTTPHeader,
+    ICMPv4,
+    ICMPv6,
+    IPv4,
+    IPv6,
+    Layer4,
+    Layer7,
+    NetworkInterface,
+    Service,
+    TCPFlags,
+    TraceContext,
+    TraceParent,
+    Workload,
+)
+from flowd_exporters.hubble.extensions import Extensions
+from flowd_exporters.hubble.row import Row, unpack_rows
+
+_REPLY = {0: BoolValue(value=False), 1: BoolValue(value=True)}
+_IP_VERSION = {4: IPv4, 6: IPv6}
+_FIRST_DROP_REASON = 130
+_MILLI = 1_000_000
+
+
+class FlowEncoder:
+    """Makes messages of rows; what belongs to an endpoint or a route is made once."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._node = node_bits(directory)
+        self.node_name = shown_node(directory)
+        self.emitter = Emitter(name="Flowd", version=__version__)
+        self._endpoints: dict[tuple[int, int], Endpoint] = {}
+        self._services: dict[int, Service | None] = {}
+        self.extensions = Extensions(directory)
+
+    def encode(self, rows: FlowRows) -> Iterator[Flow]:
+        """A message for every row, made when it is asked for."""
+        return map(self._flow, unpack_rows(rows))
+
+    def _flow(self, row: Row) -> Flow:
+        dropped = drop_reason(row)
+        return Flow(
+            time=Timestamp(seconds=row.time_ns // 10**9, nanos=row.time_ns % 10**9),
+            uuid=flow_uuid(row.time_ns, row.seq, self._node),
+            emitter=self.emitter,
+            verdict=row.verdict,
+            drop_reason=dropped,
+            drop_reason_desc=cast("DropReason", dropped),
+            IP=_ip(row),
+            l4=_layer4(row),
+            source=self.endpoint(row.src_endpoint, row.src_identity),
+            destination=self.endpoint(row.dst_endpoint, row.dst_identity),
+            Type=row.type,
+            node_name=self.node_name,
+            l7=_layer7(row) if row.l7_type else None,
+            reply=row.is_reply == 1,
+            event_type=CiliumEventType(type=row.event_type, sub_type=row.sub_type),
+            source_service=self.service(row.src_endpoint),
+            destination_service=self.service(row.dst_endpoint),
+            traffic_direction=row.direction,
+            trace_observation_point=row.observation,
+            is_reply=_REPLY.get(row.is_reply),
+            interface=self.interface(row.ifindex),
+            trace_context=(
+                TraceContext(parent=TraceParent(trace_id=utf8(row.trace_id)))
+                if row.trace_id
+                else None
+            ),
+            Summary=summary(row),
+            extensions=self.extensions.of(row),
+        )
+
+    def endpoint(self, index: int, identity: int) -> Endpoint:
+        known = self._endpoints.get((index, identity))
+        if known is None:
+            known = self._endpoints[index, identity] = self._new_endpoint(index, identity)
+        return known
+
+    def _new_endpoint(self, index: int, identity: int) -> Endpoint:
+        endpoint = self._directory.endpoints[index]
+        local = endpoint.node == self._directory.node_name and endpoint.kind is EndpointKind.POD
+        return Endpoint(
+            ID=index if local else 0,
+            identity=identity,
+            cluster_name=utf8(cluster_name(endpoint, self._directory)),
+            namespace=utf8(pod_namespace(endpoint)),
+            labels=map(utf8, endpoint.labels),
+            pod_name=utf8(pod_name(endpoint)),
+            workloads=(
+                [Workload(name=utf8(endpoint.workload), kind=utf8(endpoint.workload_kind))]
+                if endpoint.workload
+                else None
+            ),
+        )
+
+    def service(self, index: int) -> Service | None:
+        if index not in self._services:
+            endpoint = self._directory.endpoints[index]
+            self._services[index] = (
+                Service(name=utf8(endpoint.service), namespace=utf8(endpoint.service_namespace))
+                if endpoint.service
+                else None
+            )
+        return self._services[index]
+
+    def interface(self, index: int) -> NetworkInterface | None:
+        if not index:
+            return None
+        return NetworkInterface(index=index, name=utf8(self._directory.interfaces.get(index, "")))
+
+
+def shown_node(directory: Directory) -> str:
+    """`node`, or `cluster/node` when the cluster is not the default one."""
+    if directory.cluster_name in ("", "default"):
+        return utf8(directory.node_name)
+    return utf8(f"{directory.cluster_name}/{directory.node_name}")
+
+
+def utf8(text: str) -> str:
+    """Text that protobuf takes: lone surrogates become `?`."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def summary(row: Row) -> str:
+    """Hubble's one-line text of what the flow carried."""
+    if row.l7_type:
+        return _http_summary(row)
+    match row.protocol:
+        case Protocol.TCP:
+            return _tcp_summary(row.flags)
+        case Protocol.UDP:
+            return "UDP"
+        case Protocol.SCTP:
+            return "SCTP"
+        case Protocol.ICMP:
+            return f"ICMPv4 {names.icmp(row.icmp_type, row.icmp_code, 4)}"
+        case Protocol.ICMPV6:
+            return f"ICMPv6 {names.icmp(row.icmp_type, row.icmp_code, 6)}"
+        case _:
+            return ""
+
+
+@lru_cache(256)
+def _tcp_summary(flags: int) -> str:
+    return f"TCP Flags: {names.tcp_flags(flags)}"
+
+
+def _http_summary(row: Row) -> str:
+    version = http_version(row) or "HTTP"
+    request = f"{utf8(row.method or '')} {utf8(row.url or '')}"
+    if row.l7_type == L7Type.REQUEST:
+        return f"{version} {request}"
+    return f"{version} {row.status} {row.latency_ns // _MILLI}ms ({request})"
+
+
+def drop_reason(row: Row) -> int:
+    """The flow.DropReason of a drop; 0 for other flows."""
+    known = row.event_type == EventType.DROP and row.sub_type >= _FIRST_DROP_REASON
+    return row.sub_type if known else 0
+
+
+def http_version(row: Row) -> str:
+    """`HTTP/1.1` and the like, or "" when Envoy did not tell."""
+    known = names.HTTP_VERSIONS
+    return known[row.http_version] if row.http_version < len(known) else ""
+
+
+def _ip(row: Row) -> IP | None:
+    if row.family not in _IP_VERSION:
+        return None
+    return IP(source=row.src_addr, destination=row.dst_addr, ipVersion=_IP_VERSION[row.family])
+
+
+def _layer4(row: Row) -> Layer4 | None:
+    match row.protocol:
+        case Protocol.TCP:
+            flags = None if row.l7_type else tcp_flags(row.flags)
+            tcp = TCP(source_port=row.src_port, destination_port=row.dst_port, flags=flags)
+            return Layer4(TCP=tcp)
+        case Protocol.UDP:
+            return Layer4(UDP=UDP(source_port=row.src_port, destination_port=row.dst_port))
+        case Protocol.SCTP:
+            return Layer4(SCTP=SCTP(source_port=row.src_port, destination_port=row.dst_port))
+        case Protocol.ICMP:
+            return Layer4(ICMPv4=ICMPv4(type=row.icmp_type, code=row.icmp_code))
+        case Protocol.ICMPV6:
+            return Layer4(ICMPv6=ICMPv6(type=row.icmp_type, code=row.icmp_code))
+        case _:
+            return None
+
+
+@lru_cache(256)
+def tcp_flags(bits: int) -> TCPFlags:
+    """The message of a TCP flag byte, which must not be changed."""
+    return TCPFlags(**{name: True for bit, name in enumerate(TCP_FLAGS) if bits >> bit & 1})
+
+
+def http_headers(row: Row) -> dict[str, str]:
+    """The headers that were logged, with the request's id among them."""
+    headers = row.headers or {}
+    if row.request_id and "x-request-id" not in headers:
+        headers = headers | {"x-request-id": row.request_id}
+    return headers
+
+
+def _layer7(row: Row) -> Layer7:
+    return Layer7(
+        type=row.l7_type,
+        latency_ns=row.latency_ns,
+        http=HTTP(
+            code=row.status,
+            method=utf8(row.method or ""),
+            url=utf8(row.url or ""),
+            protocol=http_version(row),
+            headers=[HTTPHeader(key=utf8(k), value=utf8(v)) for k, v in http_headers(row).items()],
+        ),
+    )

@@ -1,0 +1,153 @@
+"""observer.Observer: flows of this node (https://docs.cilium.io/en/stable/_api/v1/observer/)."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import grpc.aio
+
+from flowd import __version__
+from flowd.errors import FlowdError
+from flowd.filter import FilterError, UnsupportedFilter
+from flowd.model.directory import Directory
+from flowd.model.losses import Losses
+from flowd.wire.flow.flow_pb2 import AGENT_STARTED, AgentEvent, TimeNotification
+from flowd.wire.observer import observer_pb2 as wire
+from flowd.wire.relay.relay_pb2 import NODE_CONNECTED
+from flowd_exporters.hubble.encode import FlowEncoder, shown_node
+from flowd_exporters.hubble.lost import stamp
+from flowd_exporters.hubble.mask import MaskError
+from flowd_exporters.hubble.rate import FlowRate, Namespaces
+from flowd_exporters.hubble.ring import FlowRing
+from flowd_exporters.hubble.rpc import Context, add_service, stream, unary
+from flowd_exporters.hubble.stream import FlowStream, RequestError, parse_query
+
+SERVICE = "observer.Observer"
+VERSION = f"flowd v{__version__}"
+
+
+class Observer:
+    """Answers the six calls over a ring of flows.
+
+    Args:
+        address: where other nodes reach this server, as GetNodes tells it.
+    """
+
+    def __init__(
+        self,
+        ring: FlowRing,
+        directory: Directory,
+        losses: Losses,
+        rate: FlowRate,
+        namespaces: Namespaces,
+        address: Callable[[], str],
+    ) -> None:
+        self._ring = ring
+        self._directory = directory
+        self._losses = losses
+        self._rate = rate
+        self._namespaces = namespaces
+        self._address = address
+        self._encoder = FlowEncoder(directory)
+        self._began = time.monotonic_ns()
+        self._began_ns = time.time_ns()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register the service."""
+        methods = {
+            "GetFlows": stream(self.get_flows, wire.GetFlowsRequest),
+            "GetAgentEvents": stream(self.get_agent_events, wire.GetAgentEventsRequest),
+            "GetDebugEvents": stream(self.get_debug_events, wire.GetDebugEventsRequest),
+            "GetNodes": unary(self.get_nodes, wire.GetNodesRequest),
+            "GetNamespaces": unary(self.get_namespaces, wire.GetNamespacesRequest),
+            "ServerStatus": unary(self.server_status, wire.ServerStatusRequest),
+        }
+        add_service(server, SERVICE, methods)
+
+    async def get_flows(
+        self, request: wire.GetFlowsRequest, context: Context
+    ) -> AsyncIterator[wire.GetFlowsResponse]:
+        """Flows from the ring, and new ones as they come."""
+        try:
+            query = parse_query(request, self._directory)
+        except (RequestError, MaskError) as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except UnsupportedFilter as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _sentence(error))
+        except FilterError as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, _sentence(error))
+        flows = FlowStream(query, self._ring, self._encoder, self._directory)
+        async for response in flows.responses(self._losses):
+            yield response
+
+    async def get_agent_events(
+        self, request: wire.GetAgentEventsRequest, context: Context
+    ) -> AsyncIterator[wire.GetAgentEventsResponse]:
+        """The start of the agent."""
+        if request.first and request.follow:
+            message = "first cannot be used together with follow"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+        began = stamp(self._began_ns)
+        early = request.HasField("until") and request.until.ToNanoseconds() < self._began_ns
+        late = request.HasField("since") and request.since.ToNanoseconds() > self._began_ns
+        only_new = request.follow and not request.number and not request.HasField("since")
+        if not (early or late or only_new):
+            event = AgentEvent(type=AGENT_STARTED, agent_start=TimeNotification(time=began))
+            yield wire.GetAgentEventsResponse(
+                agent_event=event, node_name=shown_node(self._directory), time=began
+            )
+        if request.follow:
+            await self._ring.ended()
+
+    async def get_debug_events(
+        self, request: wire.GetDebugEventsRequest, context: Context
+    ) -> AsyncIterator[wire.GetDebugEventsResponse]:
+        """Nothing: there is no Cilium datapath to debug."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "flowd has no debug events")
+        yield wire.GetDebugEventsResponse()
+
+    async def get_nodes(
+        self, request: wire.GetNodesRequest, context: Context
+    ) -> wire.GetNodesResponse:
+        """This node."""
+        node = wire.Node(
+            name=shown_node(self._directory),
+            version=VERSION,
+            address=self._address(),
+            state=NODE_CONNECTED,
+            tls=wire.TLS(enabled=False),
+            uptime_ns=time.monotonic_ns() - self._began,
+            num_flows=len(self._ring),
+            max_flows=self._ring.capacity,
+            seen_flows=self._ring.written,
+        )
+        return wire.GetNodesResponse(nodes=[node])
+
+    async def get_namespaces(
+        self, request: wire.GetNamespacesRequest, context: Context
+    ) -> wire.GetNamespacesResponse:
+        """Namespaces with flows in the last hour."""
+        cluster = self._directory.cluster_name
+        return wire.GetNamespacesResponse(
+            namespaces=[
+                wire.Namespace(cluster=cluster, namespace=name)
+                for name in self._namespaces.recent(time.monotonic())
+            ]
+        )
+
+    async def server_status(
+        self, request: wire.ServerStatusRequest, context: Context
+    ) -> wire.ServerStatusResponse:
+        """Flows held and seen, and their rate over the last minute."""
+        return wire.ServerStatusResponse(
+            num_flows=len(self._ring),
+            max_flows=self._ring.capacity,
+            seen_flows=self._ring.written,
+            uptime_ns=time.monotonic_ns() - self._began,
+            version=VERSION,
+            flows_rate=self._rate.rate(time.monotonic()),
+        )
+
+
+def _sentence(error: FlowdError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -1,0 +1,60 @@
+"""What ServerStatus and GetNamespaces tell, kept up to date as flows arrive."""
+
+import time
+
+import numpy as np
+
+from flowd.filter.endpoints import pod_namespace
+from flowd.model.directory import Directory
+from flowd.model.flow import FlowRows
+
+WINDOW = 60
+NAMESPACE_SECONDS = 3600.0
+
+
+class FlowRate:
+    """Flows per second over the last minute, from buckets of a second."""
+
+    def __init__(self, began: float | None = None) -> None:
+        self._began = time.monotonic() if began is None else began
+        self._counts = [0] * (WINDOW + 1)
+        self._second = int(self._began)
+
+    def add(self, count: int, now: float) -> None:
+        """Count flows that arrived at a monotonic time."""
+        self._forget(int(now))
+        self._counts[self._second % len(self._counts)] += count
+
+    def rate(self, now: float) -> float:
+        """Flows per second; the second that is running counts as far as it has gone."""
+        self._forget(int(now))
+        span = min(now - self._began, WINDOW + now - int(now))
+        return sum(self._counts) / span if span >= 1 else float(sum(self._counts))
+
+    def _forget(self, second: int) -> None:
+        for passed in range(self._second + 1, min(second, self._second + len(self._counts)) + 1):
+            self._counts[passed % len(self._counts)] = 0
+        self._second = max(self._second, second)
+
+
+class Namespaces:
+    """Namespaces of sources and destinations, remembered for an hour."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._seen: dict[str, float] = {}
+
+    def add(self, rows: FlowRows, now: float) -> None:
+        """Remember the namespaces of these flows as seen at a monotonic time."""
+        both = np.concatenate([rows["src_endpoint"], rows["dst_endpoint"]])
+        for index in np.unique(both).tolist():
+            namespace = pod_namespace(self._directory.endpoints[index])
+            if namespace:
+                self._seen[namespace] = now
+
+    def recent(self, now: float) -> list[str]:
+        """Names in order, without those that were not seen for an hour."""
+        self._seen = {
+            name: seen for name, seen in self._seen.items() if now - seen < NAMESPACE_SECONDS
+        }
+        return sorted(self._seen)

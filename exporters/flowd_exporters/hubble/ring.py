@@ -1,0 +1,146 @@
+"""The last flows of this node, in one preallocated array, and where each was lost.
+
+A position counts the flows ever appended, from 0; it never changes and is never used again. A
+cursor is the position of the next flow to read. Losses are marks between positions.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowd.model.flow import FLOW, FlowRows
+
+if TYPE_CHECKING:
+    from flowd.wire.flow.flow_pb2 import LostEventSource
+
+TEXT_BYTES = 300  # of a request's url, headers and ids, spread over all flows
+_MOST_MARKS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LostMark:
+    """Something was lost before the flow at `position` (flow.LostEventSource; Unix time)."""
+
+    number: int
+    position: int
+    source: "LostEventSource"
+    count: int
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of the ring from a cursor on, and what to read next.
+
+    Attributes:
+        rows: a view that is only valid until the reader gives up control.
+        overwritten: flows lost because the cursor was too old; they come before `rows`.
+        marks: losses that come after `rows`.
+    """
+
+    rows: FlowRows
+    overwritten: int
+    marks: list[LostMark]
+    cursor: int
+    mark: int
+
+
+class FlowRing:
+    """Flows for any number of readers, of which none can hold up the writer.
+
+    Args:
+        memory: bytes to use at most, with the text of requests as it is on average.
+    """
+
+    def __init__(self, memory: int = 64 << 20) -> None:
+        self.capacity = max(1, memory // (FLOW.itemsize + TEXT_BYTES))
+        self.written = 0
+        self.marked = 0
+        self.closed = False
+        self.waiting = 0  # readers that have read everything
+        self._rows: FlowRows = np.empty(self.capacity, FLOW)  # pages come when they are written
+        self._marks: deque[LostMark] = deque(maxlen=_MOST_MARKS)
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return min(self.written, self.capacity)
+
+    @property
+    def oldest(self) -> int:
+        """Position of the oldest flow that is held."""
+        return self.written - len(self)
+
+    def append(self, rows: FlowRows) -> None:
+        """Add rows, overwriting the oldest."""
+        skipped = max(0, len(rows) - self.capacity)
+        self.written += skipped
+        rows = rows[skipped:]
+        place = self.written % self.capacity
+        first = min(len(rows), self.capacity - place)
+        self._rows[place : place + first] = rows[:first]
+        self._rows[: len(rows) - first] = rows[first:]
+        self.written += len(rows)
+        self._wake()
+
+    def lost(self, source: "LostEventSource", count: int, time_ns: int) -> None:
+        """Note that flows which would come next were lost before they got here."""
+        self._marks.append(LostMark(self.marked, self.written, source, count, time_ns))
+        self.marked += 1
+        self._wake()
+
+    def close(self) -> None:
+        """No more flows will come; followers end."""
+        self.closed = True
+        self._wake()
+
+    def view(self, start: int, end: int) -> FlowRows:
+        """Rows from position start up to end, or up to where the array wraps.
+
+        The view shows other flows once these are overwritten: use it before giving up control.
+        """
+        place = start % self.capacity
+        return self._rows[place : place + min(end - start, self.capacity - place)]
+
+    def read(self, cursor: int, mark: int, end: int, limit: int) -> Chunk:
+        """At most `limit` rows from the cursor on, stopping at `end` and at the next loss."""
+        start = max(cursor, self.oldest)
+        marks = [one for one in self._marks if one.number >= mark and one.position <= end]
+        after = marks[0].position if marks else end
+        rows = self.view(start, max(start, min(after, end, start + limit)))
+        reached = start + len(rows)
+        due = [one for one in marks if one.position <= reached]
+        return Chunk(
+            rows,
+            max(0, min(start, end) - cursor),
+            due,
+            reached,
+            due[-1].number + 1 if due else mark,
+        )
+
+    def first_mark(self, position: int) -> int:
+        """Number of the first loss at or after a position."""
+        for one in self._marks:
+            if one.position >= position:
+                return one.number
+        return self.marked
+
+    async def changed(self, cursor: int, mark: int) -> None:
+        """Wait until there is something to read at the cursor, or the ring is closed."""
+        self.waiting += 1
+        try:
+            while not self.closed and self.written <= cursor and self.marked <= mark:
+                await self._news.wait()
+        finally:
+            self.waiting -= 1
+
+    async def ended(self) -> None:
+        """Wait until the ring is closed."""
+        while not self.closed:
+            await self._news.wait()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

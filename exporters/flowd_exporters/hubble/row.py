@@ -1,0 +1,79 @@
+"""One flow as plain Python values, for the edges where flows become messages or text."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.address import unpack
+from flowd.model.flow import FLOW, FlowRows
+
+if TYPE_CHECKING:
+    from flowd.wire.flow import flow_pb2
+
+
+class Row(NamedTuple):
+    """The columns of FLOW under their names; addresses are text."""
+
+    seq: int
+    time_ns: int
+    conn_id: int
+    latency_ns: int
+    bytes: int
+    packets: int
+    total_bytes_fwd: int
+    total_bytes_rev: int
+    total_packets_fwd: int
+    total_packets_rev: int
+    envoy_flags: int
+    src_addr: str
+    dst_addr: str
+    src_endpoint: int
+    dst_endpoint: int
+    src_identity: int
+    dst_identity: int
+    route: int
+    backend: int
+    ifindex: int
+    src_port: int
+    dst_port: int
+    status: int
+    type: "flow_pb2.FlowType"
+    l7_type: "flow_pb2.L7FlowType"
+    event_type: int
+    sub_type: int
+    verdict: "flow_pb2.Verdict"
+    direction: "flow_pb2.TrafficDirection"
+    observation: "flow_pb2.TraceObservationPoint"
+    is_reply: int
+    family: int
+    protocol: int
+    flags: int
+    icmp_type: int
+    icmp_code: int
+    reason: int
+    http_version: int
+    attribution: int
+    method: str | None
+    url: str | None
+    request_id: str | None
+    trace_id: str | None
+    headers: dict[str, str] | None
+
+
+def unpack_rows(rows: FlowRows) -> Iterator[Row]:
+    """The rows one by one; all columns are read at once, before the first is given."""
+    columns = [
+        _addresses(rows[name]) if name.endswith("_addr") else rows[name].tolist()
+        for name in Row._fields
+    ]
+    return map(Row._make, zip(*columns, strict=True))
+
+
+def _addresses(column: NDArray[np.uint8]) -> list[str]:
+    packed = column.tobytes()
+    return [unpack(packed[at : at + 16]) for at in range(0, len(packed), 16)]
+
+
+assert FLOW.names == Row._fields, "Row must follow FLOW"

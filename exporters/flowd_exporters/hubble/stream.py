@@ -1,0 +1,171 @@
+"""What GetFlows sends: where to start, which flows, where to end."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from flowd.filter import Select, compile_filters, route_filter
+from flowd.filter.tables import Mask
+from flowd.model.directory import Directory
+from flowd.model.flow import FlowRows
+from flowd.model.losses import Losses, Place
+from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
+from flowd_exporters.hubble.encode import FlowEncoder, shown_node
+from flowd_exporters.hubble.lost import Overwritten, lost_response, mark_event
+from flowd_exporters.hubble.mask import Tree, apply_mask, parse_mask
+from flowd_exporters.hubble.ring import FlowRing
+
+CHUNK = 1024
+_MOST = 2**63 - 1
+
+
+class RequestError(ValueError):
+    """A request that contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A GetFlowsRequest, checked.
+
+    Attributes:
+        number: 0 for no number.
+        since_ns, until_ns: Unix times; None where the request has none.
+    """
+
+    select: Select
+    mask: Tree
+    number: int
+    first: bool
+    follow: bool
+    since_ns: int | None
+    until_ns: int | None
+
+
+def parse_query(request: GetFlowsRequest, directory: Directory) -> Query:
+    """Check a request.
+
+    Raises:
+        RequestError: `first` together with `follow`.
+        MaskError: a path of the field mask does not exist.
+        FilterError: a filter cannot be built.
+    """
+    if request.first and request.follow:
+        raise RequestError("first cannot be used together with follow")
+    routes = route_filter(request.extensions)
+    return Query(
+        select=compile_filters(request.whitelist, request.blacklist, directory, routes),
+        mask=parse_mask(request.field_mask.paths),
+        number=request.number,
+        first=request.first,
+        follow=request.follow,
+        since_ns=_nanoseconds(request.since) if request.HasField("since") else None,
+        until_ns=_nanoseconds(request.until) if request.HasField("until") else None,
+    )
+
+
+def _nanoseconds(moment: Timestamp) -> int:
+    return min(max(moment.seconds * 10**9 + moment.nanos, 0), _MOST)
+
+
+class FlowStream:
+    """One answer to GetFlows. Flows are chosen by column, and made only when they are sent."""
+
+    def __init__(
+        self, query: Query, ring: FlowRing, encoder: FlowEncoder, directory: Directory
+    ) -> None:
+        self._query = query
+        self._ring = ring
+        self._encoder = encoder
+        self._node_name = shown_node(directory)
+        self._missed = Overwritten()
+
+    async def responses(self, losses: Losses) -> AsyncIterator[GetFlowsResponse]:
+        """Flows and lost events, in the order of the ring.
+
+        Args:
+            losses: where flows that were overwritten too early are counted.
+        """
+        query, ring = self._query, self._ring
+        end = None if query.follow else ring.written
+        left = query.number if query.number and not query.follow else _MOST
+        cursor = await self._start(ring.written)
+        mark = ring.marked if cursor >= ring.written else ring.first_mark(cursor)
+        while True:
+            chunk = ring.read(cursor, mark, ring.written if end is None else end, CHUNK)
+            rows, past = self._choose(chunk.rows)
+            cursor, mark = chunk.cursor, chunk.mark
+            self._missed.add(chunk.overwritten)
+            losses.add(Place.STORE, "hubble_ring", chunk.overwritten)
+            for response in self._missing():
+                yield response
+            for flow in self._encoder.encode(rows[:left]):
+                apply_mask(query.mask, flow)
+                moment = flow.time if flow.HasField("time") else None
+                yield GetFlowsResponse(flow=flow, node_name=flow.node_name, time=moment)
+            left -= len(rows)
+            for lost in chunk.marks:
+                event = mark_event(lost.source, lost.count)
+                yield lost_response(self._node_name, event, lost.time_ns)
+            if left <= 0 or past or (end is not None and cursor >= end):
+                break
+            if end is None and ring.closed and cursor >= ring.written:
+                break
+            await self._pause(cursor, mark, follow=end is None)
+        for response in self._missing(final=True):
+            yield response
+
+    async def _start(self, end: int) -> int:
+        """The position of the first flow to look at."""
+        query, ring = self._query, self._ring
+        if query.since_ns is not None or query.first:
+            return ring.oldest
+        if not query.number:
+            return end if query.follow else ring.oldest
+        if query.number >= len(ring):
+            return ring.oldest
+        return await self._rewind(end, query.number)
+
+    async def _rewind(self, end: int, number: int) -> int:
+        """The position from which on `number` flows match, or the oldest one."""
+        position = end
+        while position > self._ring.oldest:
+            wrap = (position - 1) // self._ring.capacity * self._ring.capacity
+            start = max(self._ring.oldest, position - CHUNK, wrap)
+            hits = np.flatnonzero(self._mask(self._ring.view(start, position)))
+            if len(hits) >= number:
+                return start + int(hits[-number])
+            number -= len(hits)
+            position = start
+            await asyncio.sleep(0)
+        return self._ring.oldest
+
+    def _mask(self, rows: FlowRows) -> Mask:
+        mask = self._query.select(rows)
+        if self._query.since_ns is not None:
+            mask &= rows["time_ns"] >= self._query.since_ns
+        if self._query.until_ns is not None:
+            mask &= rows["time_ns"] <= self._query.until_ns
+        return mask
+
+    def _choose(self, rows: FlowRows) -> tuple[FlowRows, bool]:
+        """A copy of the rows to send, and whether a follower has passed its end."""
+        until = self._query.until_ns
+        past = self._query.follow and until is not None and bool((rows["time_ns"] > until).any())
+        return rows[self._mask(rows)], past
+
+    def _missing(self, *, final: bool = False) -> list[GetFlowsResponse]:
+        event = self._missed.take(final=final)
+        return [lost_response(self._node_name, event, time.time_ns())] if event else []
+
+    async def _pause(self, cursor: int, mark: int, *, follow: bool) -> None:
+        """Let others run; a follower waits for news, or until it has a loss to tell."""
+        await asyncio.sleep(0)
+        if follow:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._missed.wait()):
+                    await self._ring.changed(cursor, mark)

@@ -1,0 +1,242 @@
+"""The one table of metrics: the collector, docs/metrics.md and the dashboards are made from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Cardinality = Literal["fine", "careful"]
+MetricType = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label, and how many values to expect of it on one node.
+
+    Attributes:
+        cardinality: `fine` is a handful of values, or one a workload, route or backend; `careful`
+            can grow with what clients send or with names this node never saw before.
+    """
+
+    name: str
+    cardinality: Cardinality
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric family.
+
+    Attributes:
+        name: as it is exposed, with `_total` for counters.
+        unit: base unit that the name carries, or "".
+        buckets: upper bounds of a histogram in `unit`.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """Name of the family in OpenMetrics, which has no `_total`."""
+        return self.name.removesuffix("_total")
+
+
+HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Bounds of `http.server.request.duration` (OpenTelemetry semantic conventions, HTTP metrics)."""
+
+HUBBLE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Default bounds of Prometheus clients, which Hubble's HTTP histogram has."""
+
+OTHER = "other"
+"""Value of every label of the series that takes what is over the bound."""
+
+LABELS = {
+    label.name: label
+    for label in (
+        Label("attribution", "fine", "evidence for the route: name, metadata, resolver, ... none"),
+        Label("backend", "fine", "name of the backendRef, empty when no backend was chosen"),
+        Label("backend_namespace", "fine", "namespace of the backendRef"),
+        Label("backend_port", "fine", "port of the backendRef"),
+        Label("cluster", "fine", "name of the cluster, as the agent was told"),
+        Label("code_class", "fine", "1xx to 5xx; none when the client got no response"),
+        Label("destination_namespace", "fine", "namespace of the responder, empty outside"),
+        Label("destination_workload", "fine", "workload of the responder; host, node, world"),
+        Label("direction", "fine", "request is initiator to responder, response is the way back"),
+        Label("family", "fine", "IPv4 or IPv6"),
+        Label("flag", "fine", "TCP flag"),
+        Label("gateway", "fine", "name of the Gateway"),
+        Label("gateway_namespace", "fine", "namespace of the Gateway"),
+        Label("listener", "fine", "name of the Gateway's listener"),
+        Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
+        Label("node", "fine", "name of the node"),
+        Label("place", "fine", "where it was lost"),
+        Label("protocol", "fine", "TCP, UDP, ICMPv4, ...; the HTTP version for hubble_http_*"),
+        Label("reason", "fine", "why"),
+        Label("reporter", "fine", "client, server or unknown: the side of this node"),
+        Label("response_flag", "careful", "Envoy's response flags, `UF,URX`; - for none"),
+        Label("route", "fine", "name of the route, empty when none took the request"),
+        Label("route_kind", "fine", "HTTPRoute, GRPCRoute, TLSRoute, ..."),
+        Label("route_namespace", "fine", "namespace of the route"),
+        Label("rule", "fine", "index of the rule in the route"),
+        Label("rule_name", "fine", "the rule's own name"),
+        Label("source", "fine", "Hubble's name of the buffer that lost events"),
+        Label("source_namespace", "fine", "namespace of the initiator, empty outside"),
+        Label("source_workload", "fine", "workload of the initiator; host, node, world, unknown"),
+        Label("status", "fine", "HTTP status code"),
+        Label("subtype", "fine", "Hubble's observation point, or HTTP"),
+        Label("traffic_direction", "fine", "ingress or egress, seen from this node's endpoint"),
+        Label("type", "fine", "Hubble's event type"),
+        Label("verdict", "fine", "Hubble's verdict"),
+        Label("version", "fine", "version of flowd"),
+    )
+}
+
+_TRAFFIC = (
+    "protocol",
+    "traffic_direction",
+    "source_namespace",
+    "source_workload",
+    "destination_namespace",
+    "destination_workload",
+)
+_ROUTE = (
+    "gateway_namespace",
+    "gateway",
+    "listener",
+    "route_kind",
+    "route_namespace",
+    "route",
+    "rule",
+    "rule_name",
+    "backend_namespace",
+    "backend",
+    "backend_port",
+    "attribution",
+)
+
+CONNECTIONS = Metric("flowd_connections_total", "counter", "New connections.", _TRAFFIC)
+BYTES = Metric(
+    "flowd_bytes_total",
+    "counter",
+    "Bytes of connections.",
+    (*_TRAFFIC, "direction"),
+    "bytes",
+)
+PACKETS = Metric(
+    "flowd_packets_total", "counter", "Packets of connections.", (*_TRAFFIC, "direction")
+)
+TCP_FLAGS = Metric(
+    "flowd_tcp_flags_total",
+    "counter",
+    "TCP flags of the packets that caused a connection record.",
+    ("flag", "family"),
+)
+LIVE_CONNECTIONS = Metric("flowd_live_connections", "gauge", "Connections that are open now.")
+ROUTE_REQUESTS = Metric(
+    "flowd_route_requests_total",
+    "counter",
+    "HTTP requests that a gateway answered, by the route, rule and backend that took them.",
+    (*_ROUTE, "code_class", "response_flag"),
+)
+ROUTE_CONNECTIONS = Metric(
+    "flowd_route_connections_total",
+    "counter",
+    "TCP and TLS connections that a gateway proxied and that ended, by route and backend.",
+    (*_ROUTE, "response_flag"),
+)
+ROUTE_DURATION = Metric(
+    "flowd_route_duration_seconds",
+    "histogram",
+    "Time from the first byte of an HTTP request to the last byte of its response, downstream.",
+    _ROUTE,
+    "seconds",
+    HTTP_SECONDS,
+)
+ROUTE_UPSTREAM = Metric(
+    "flowd_route_upstream_duration_seconds",
+    "histogram",
+    "Time to the first byte from the backend, of HTTP requests that a backend answered.",
+    _ROUTE,
+    "seconds",
+    HTTP_SECONDS,
+)
+ROUTE_UNATTRIBUTED = Metric(
+    "flowd_route_unattributed_total",
+    "counter",
+    "Requests and proxied connections that no route is known for.",
+    ("reason",),
+)
+LOST = Metric(
+    "flowd_lost_total",
+    "counter",
+    "Records, flows and spans that did not make it, by place and reason.",
+    ("place", "reason"),
+)
+AGENT_INFO = Metric(
+    "flowd_agent_info", "gauge", "Always 1; what runs here.", ("version", "node", "cluster")
+)
+HUBBLE_FLOWS = Metric(
+    "hubble_flows_processed_total",
+    "counter",
+    "Flows, as Hubble counts them.",
+    ("protocol", "type", "subtype", "verdict"),
+)
+HUBBLE_FLAGS = Metric(
+    "hubble_tcp_flags_total",
+    "counter",
+    "SYN, SYN-ACK, FIN and RST flags of forwarded flows, as Hubble counts them.",
+    ("flag", "family"),
+)
+HUBBLE_LOST = Metric(
+    "hubble_lost_events_total",
+    "counter",
+    "Lost events, under Hubble's names of its buffers.",
+    ("source",),
+)
+HUBBLE_HTTP = Metric(
+    "hubble_http_requests_total",
+    "counter",
+    "HTTP requests, as Hubble's httpV2 counts them.",
+    ("method", "protocol", "status", "reporter"),
+)
+HUBBLE_HTTP_DURATION = Metric(
+    "hubble_http_request_duration_seconds",
+    "histogram",
+    "Duration of HTTP requests, as Hubble's httpV2 measures it.",
+    ("method", "reporter"),
+    "seconds",
+    HUBBLE_SECONDS,
+)
+
+METRICS = (
+    CONNECTIONS,
+    BYTES,
+    PACKETS,
+    TCP_FLAGS,
+    LIVE_CONNECTIONS,
+    ROUTE_REQUESTS,
+    ROUTE_CONNECTIONS,
+    ROUTE_DURATION,
+    ROUTE_UPSTREAM,
+    ROUTE_UNATTRIBUTED,
+    LOST,
+    AGENT_INFO,
+    HUBBLE_FLOWS,
+    HUBBLE_FLAGS,
+    HUBBLE_LOST,
+    HUBBLE_HTTP,
+    HUBBLE_HTTP_DURATION,
+)
+
+PROCESS_METRICS = (
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+)
+"""Metrics of the agent's process under the names every Prometheus client has."""

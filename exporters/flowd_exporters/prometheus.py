@@ -1,0 +1,187 @@
+"""Metrics for Prometheus: batches are added up as they come, and read when scraped."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.samples import Exemplar, Sample
+
+from flowd import __version__
+from flowd.model.batch import FlowBatch
+from flowd.model.directory import Directory
+from flowd.model.losses import Losses
+from flowd.queue import Queue
+from flowd_exporters import metrics
+from flowd_exporters.base import consume
+from flowd_exporters.histogram import Histogram
+from flowd_exporters.labels import DirectoryLabels, bounded
+from flowd_exporters.metrics import Metric
+from flowd_exporters.prometheus_hubble import LOST_SOURCES, HubbleNames
+from flowd_exporters.prometheus_routes import Routes
+from flowd_exporters.prometheus_traffic import Traffic
+from flowd_exporters.series import Labels, Series
+
+
+class PrometheusExporter(Collector):
+    """Adds up batches and is the collector of its own registry.
+
+    Args:
+        max_series: most label sets of a metric; what is over goes to `other`, and is counted.
+        live_connections: connections that are open now; None when nothing counts them.
+
+    Attributes:
+        registry: for a MetricsServer; it holds the process's own metrics too.
+    """
+
+    name = "prometheus"
+
+    def __init__(
+        self,
+        directory: Directory,
+        losses: Losses,
+        *,
+        max_series: int = 10000,
+        live_connections: Callable[[], int] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._losses = losses
+        self._live_connections = live_connections
+
+        def series(metric: Metric, width: int) -> Series:
+            return Series(metric.name, len(metric.labels), width, max_series, losses)
+
+        names = DirectoryLabels(directory)
+        self._traffic = Traffic(names, series)
+        self._routes = Routes(names, series)
+        self._hubble = HubbleNames(series)
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    async def run(self, batches: Queue[FlowBatch]) -> None:
+        """Add up batches until the queue is closed and empty."""
+        await consume(self.name, batches, self.observe, self._losses)
+
+    def observe(self, batch: FlowBatch) -> None:
+        """Add up one batch."""
+        if len(batch.connections):
+            self._traffic.observe(batch.connections)
+        if len(batch.requests):
+            self._routes.observe(batch.requests)
+        if len(batch.flows):
+            self._hubble.observe(batch.flows)
+
+    def collect(self) -> Iterator[Family]:
+        """The families of METRICS, as they are now; call it where batches are observed."""
+        traffic, routes, hubble = self._traffic, self._routes, self._hubble
+        both = ("request",), ("response",)
+        yield _counter(metrics.CONNECTIONS, traffic.series, {0: ()})
+        yield _counter(metrics.BYTES, traffic.series, {1: both[0], 2: both[1]})
+        yield _counter(metrics.PACKETS, traffic.series, {3: both[0], 4: both[1]})
+        yield _plain(metrics.TCP_FLAGS, traffic.flags)
+        if self._live_connections:
+            yield _plain(metrics.LIVE_CONNECTIONS, {(): self._live_connections()})
+        yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
+        yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})
+        yield _histogram(routes.duration)
+        yield _histogram(routes.upstream)
+        yield _plain(
+            metrics.ROUTE_UNATTRIBUTED,
+            {(reason,): count for reason, count in routes.unattributed.items()},
+        )
+        lost = self._losses.snapshot()
+        yield _plain(
+            metrics.LOST, {(str(place), bounded(why)): n for (place, why), n in lost.items()}
+        )
+        yield _plain(metrics.AGENT_INFO, {self._identity(): 1})
+        yield _counter(metrics.HUBBLE_FLOWS, hubble.flows, {0: ()})
+        yield _plain(metrics.HUBBLE_FLAGS, hubble.flags)
+        sources = dict.fromkeys(((source,) for source in LOST_SOURCES.values()), 0)
+        for (place, _), count in lost.items():
+            if place in LOST_SOURCES:
+                sources[(LOST_SOURCES[place],)] += count
+        yield _plain(metrics.HUBBLE_LOST, sources)
+        yield _counter(metrics.HUBBLE_HTTP, hubble.http, {0: ()})
+        yield _histogram(hubble.duration)
+
+    def describe(self) -> Iterable[Family]:
+        """Families without samples, so that the registry knows every name."""
+        return [_family(metric) for metric in metrics.METRICS]
+
+    def _identity(self) -> Labels:
+        return (
+            __version__,
+            bounded(self._directory.node_name),
+            bounded(self._directory.cluster_name),
+        )
+
+
+class _Samples:
+    """Samples that are made when they are written, which a server does in a thread."""
+
+    def __init__(self, make: Callable[[], Iterator[Sample]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self._make()
+
+
+def _family(metric: Metric, make: Callable[[], Iterator[Sample]] | None = None) -> Family:
+    family = Family(metric.family, metric.help, metric.type, metric.unit)
+    if make:
+        family.samples = cast("list[Sample]", _Samples(make))
+    return family
+
+
+def _plain(metric: Metric, values: Mapping[tuple[str, ...], int]) -> Family:
+    """A family from values by label set."""
+    family = _family(metric)
+    for labels, value in values.items():
+        family.add_sample(metric.name, dict(zip(metric.labels, labels, strict=True)), value)
+    return family
+
+
+def _counter(metric: Metric, series: Series, columns: Mapping[int, Labels]) -> Family:
+    """A family from columns of series, each with the label values it adds to the row's."""
+    return _family(metric, partial(_counter_samples, metric, *series.read(), columns))
+
+
+def _counter_samples(
+    metric: Metric,
+    rows: list[Labels],
+    values: NDArray[np.uint64],
+    columns: Mapping[int, Labels],
+) -> Iterator[Sample]:
+    for column, extra in columns.items():
+        for labels, value in zip(rows, values[:, column].tolist(), strict=True):
+            yield Sample(metric.name, dict(zip(metric.labels, labels + extra, strict=True)), value)
+
+
+def _histogram(histogram: Histogram) -> Family:
+    rows, values = histogram.series.read()
+    return _family(
+        histogram.metric,
+        partial(_histogram_samples, histogram.metric, rows, values, histogram.current(rows)),
+    )
+
+
+def _histogram_samples(
+    metric: Metric,
+    rows: list[Labels],
+    values: NDArray[np.uint64],
+    exemplars: Mapping[tuple[Labels, int], Exemplar],
+) -> Iterator[Sample]:
+    bounds = [*map(str, metric.buckets), "+Inf"]
+    counts: list[list[int]] = np.cumsum(values[:, :-1], axis=1).tolist()
+    for row, (labels, cumulated) in enumerate(zip(rows, counts, strict=True)):
+        named = dict(zip(metric.labels, labels, strict=True))
+        for bucket, (bound, count) in enumerate(zip(bounds, cumulated, strict=True)):
+            exemplar = exemplars.get((labels, bucket))
+            yield Sample(f"{metric.name}_bucket", {**named, "le": bound}, count, exemplar=exemplar)
+        yield Sample(f"{metric.name}_count", named, cumulated[-1])
+        yield Sample(f"{metric.name}_sum", named, int(values[row, -1]) / 1e9)

@@ -1,0 +1,123 @@
+"""Flow rows added up as Hubble's flow, tcp and httpV2 metrics add them up."""
+
+from collections import Counter
+
+import numpy as np
+
+from flowd.model.enums import EventType, L7Type, Protocol, Verdict
+from flowd.model.flow import FlowRows
+from flowd.model.losses import Place
+from flowd_exporters.histogram import Histogram, NewSeries
+from flowd_exporters.labels import (
+    FAMILIES,
+    HTTP_VERSIONS,
+    METHODS,
+    PROTOCOLS,
+    REPORTERS,
+    method_codes,
+)
+from flowd_exporters.metrics import HUBBLE_FLOWS, HUBBLE_HTTP, HUBBLE_HTTP_DURATION
+from flowd_exporters.series import Labels, group, sizes
+
+OBSERVATION_POINTS = (
+    "to-endpoint",
+    "to-proxy",
+    "to-host",
+    "to-stack",
+    "to-overlay",
+    "from-endpoint",
+    "from-proxy",
+    "from-host",
+    "from-stack",
+    "from-overlay",
+    "from-network",
+    "to-network",
+    "from-crypto",
+    "to-crypto",
+)
+"""Names of the sub-types of trace events, by number."""
+
+LOST_SOURCES = {
+    Place.KERNEL: "perf_event_ring_buffer",
+    Place.CAPTURE: "perf_event_ring_buffer",
+    Place.QUEUE: "observer_events_queue",
+    Place.STORE: "hubble_ring_buffer",
+}
+"""Hubble's name of the buffer that stands at the same point of its data flow."""
+
+_FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
+
+
+class HubbleNames:
+    """Flows, TCP flags and HTTP requests under Hubble's names and labels."""
+
+    def __init__(self, series: NewSeries) -> None:
+        self.flows = series(HUBBLE_FLOWS, 1)
+        self.http = series(HUBBLE_HTTP, 1)
+        self.duration = Histogram(HUBBLE_HTTP_DURATION, series)
+        self.flags: Counter[tuple[str, str]] = Counter()
+
+    def observe(self, rows: FlowRows) -> None:
+        """Count flow rows; HTTP is counted on responses."""
+        groups = group(
+            [(rows[name], 256) for name in ("protocol", "event_type", "sub_type", "verdict")]
+        )
+        self.flows.add(self.flows.rows(groups, _flow_labels), sizes(groups))
+        self._count_flags(rows)
+        responses = rows[rows["l7_type"] == L7Type.RESPONSE]
+        if len(responses):
+            self._count_http(responses)
+
+    def _count_flags(self, rows: FlowRows) -> None:
+        seen = (
+            (rows["event_type"] == EventType.TRACE)
+            & (rows["protocol"] == Protocol.TCP)
+            & (rows["verdict"] == Verdict.FORWARDED)
+        )
+        for number, family in FAMILIES.items():
+            flags = rows["flags"][seen & (rows["family"] == number)]
+            syn = flags & (_SYN | _ACK)
+            for name, count in (
+                ("FIN", np.count_nonzero(flags & _FIN)),
+                ("SYN", np.count_nonzero(syn == _SYN)),
+                ("SYN-ACK", np.count_nonzero(syn == _SYN | _ACK)),
+                ("RST", np.count_nonzero(flags & _RST)),
+            ):
+                if count:
+                    self.flags[name, family] += int(count)
+
+    def _count_http(self, rows: FlowRows) -> None:
+        method = (method_codes(rows["method"]), len(METHODS))
+        reporter = (rows["direction"], 256)
+        status = np.where(rows["status"] < 1000, rows["status"], 0)
+        groups = group([method, (rows["http_version"], 256), (status, 1000), reporter])
+        self.http.add(self.http.rows(groups, _http_labels), sizes(groups))
+        self.duration.add(group([method, reporter]), _duration_labels, rows["latency_ns"])
+
+
+def _flow_labels(key: tuple[int, ...]) -> Labels:
+    protocol, event, sub_type, verdict = key
+    name = Verdict(verdict).name if 0 < verdict <= max(Verdict) else "VERDICT_UNKNOWN"
+    if event == EventType.L7:
+        return "HTTP", "L7", "HTTP", name
+    transport = PROTOCOLS.get(protocol, "Unknown L4")
+    if event == EventType.DROP:
+        return transport, "Drop", "", name
+    if event == EventType.TRACE:
+        known = sub_type < len(OBSERVATION_POINTS)
+        return transport, "Trace", OBSERVATION_POINTS[sub_type] if known else str(sub_type), name
+    return "Unknown flow", "Unknown", str(event), name
+
+
+def _http_labels(key: tuple[int, ...]) -> Labels:
+    method, version, status, direction = key
+    return (
+        METHODS[method],
+        HTTP_VERSIONS.get(version, ""),
+        str(status),
+        REPORTERS.get(direction, "unknown"),
+    )
+
+
+def _duration_labels(key: tuple[int, ...]) -> Labels:
+    return METHODS[key[0]], REPORTERS.get(key[1], "unknown")

@@ -1,0 +1,70 @@
+"""`flowd list`: nodes and namespaces that a server knows."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from flowd.observe.options import OUTPUT, GroupedCommand, environment, option, server_options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ALIASES = {"node": "nodes", "namespace": "namespaces"}
+
+
+def _output(function: F) -> F:
+    return option(
+        OUTPUT,
+        "-o",
+        "--output",
+        default="table",
+        show_default=True,
+        envvar=environment("OUTPUT"),
+        type=click.Choice(["table", "wide", "json"], case_sensitive=False),
+        help="Format.",
+    )(function)
+
+
+class AliasedGroup(click.Group):
+    """A group that takes the singular too."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+
+@click.group("list", cls=AliasedGroup)
+def command() -> None:
+    """List nodes or namespaces."""
+
+
+@command.command("nodes", cls=GroupedCommand)
+@_output
+@server_options
+def nodes(**params: Any) -> None:
+    """List the nodes behind a server, with their state and history."""
+    from flowd.client import Client
+    from flowd.observe.connect import make_client
+    from flowd.observe.listing import nodes_text
+
+    async def ask(client: Client) -> str:
+        async with client:
+            return nodes_text((await client.nodes()).nodes, params["output"])
+
+    click.echo(asyncio.run(ask(make_client(params))), nl=False)
+
+
+@command.command("namespaces", cls=GroupedCommand)
+@_output
+@server_options
+def namespaces(**params: Any) -> None:
+    """List the namespaces that had flows lately."""
+    from flowd.client import Client
+    from flowd.observe.connect import make_client
+    from flowd.observe.listing import namespaces_text
+
+    async def ask(client: Client) -> str:
+        async with client:
+            return namespaces_text((await client.namespaces()).namespaces, params["output"])
+
+    click.echo(asyncio.run(ask(make_client(params))), nl=False)

@@ -1,0 +1,40 @@
+"""`flowd status`: what an agent does, and what it lost."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from flowd.errors import ExitCode
+from flowd.observe.options import OUTPUT, GroupedCommand, environment, option, server_options
+
+
+@click.command("status", cls=GroupedCommand)
+@option(
+    OUTPUT,
+    "-o",
+    "--output",
+    default="compact",
+    show_default=True,
+    envvar=environment("OUTPUT"),
+    type=click.Choice(["compact", "dict", "json", "table"], case_sensitive=False),
+    help="Format.",
+)
+@server_options
+def command(**params: Any) -> ExitCode:
+    """Show what an agent does, and what it lost.
+
+    \b
+    Examples:
+      flowd status
+      flowd status -o json | jq .agent.losses
+      flowd status --server unix:///var/run/flowd/hubble.sock
+
+    Exits with 3 when no server is reached, with 1 when it does not serve.
+    """
+    from flowd.observe.connect import make_client
+    from flowd.observe.status import FORMATS, ask
+
+    report = asyncio.run(ask(make_client(params)))
+    click.echo(FORMATS[params["output"]](report), nl=False)
+    return ExitCode.DONE if report.serving else ExitCode.FAILED

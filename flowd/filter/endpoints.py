@@ -1,0 +1,22 @@
+"""How an endpoint shows in Hubble's API: what the filters test and the encoder sends."""
+
+from flowd.model.directory import Directory
+from flowd.model.endpoint import Endpoint, EndpointKind
+
+_NAMESPACED = {EndpointKind.POD, EndpointKind.SERVICE}
+_IN_CLUSTER = _NAMESPACED | {EndpointKind.NODE, EndpointKind.HOST}
+
+
+def pod_name(endpoint: Endpoint) -> str:
+    """The pod's name; "" for what is not a pod."""
+    return endpoint.name if endpoint.kind is EndpointKind.POD else ""
+
+
+def pod_namespace(endpoint: Endpoint) -> str:
+    """The namespace of a pod or Service; "" for others."""
+    return endpoint.namespace if endpoint.kind in _NAMESPACED else ""
+
+
+def cluster_name(endpoint: Endpoint, directory: Directory) -> str:
+    """The cluster of a pod, Service or node; "" for the world and the unknown."""
+    return directory.cluster_name if endpoint.kind in _IN_CLUSTER else ""

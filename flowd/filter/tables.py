@@ -1,0 +1,96 @@
+"""Tests over columns: each turns rows into a mask without looking at a row twice.
+
+A test over what an index stands for is answered once per entry of the directory and grows with it;
+a test over text is answered once per distinct text.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.directory import Registry
+from flowd.model.flow import FlowRows
+
+Mask: TypeAlias = NDArray[np.bool_]
+Test: TypeAlias = Callable[[FlowRows], Mask]
+T = TypeVar("T", bound=Hashable)
+
+_MOST_TEXTS = 65536
+
+
+class RegistryTest(Generic[T]):
+    """Rows whose index in a column stands for an entry that passes a predicate."""
+
+    def __init__(self, column: str, registry: Registry[T], predicate: Callable[[T], bool]) -> None:
+        self._column = column
+        self._registry = registry
+        self._predicate = predicate
+        self._table: Mask = np.zeros(0, np.bool_)
+
+    def __call__(self, rows: FlowRows) -> Mask:
+        known = len(self._table)
+        if known < len(self._registry):
+            new = [self._predicate(self._registry[i]) for i in range(known, len(self._registry))]
+            self._table = np.concatenate([self._table, np.array(new, np.bool_)])
+        return self._table[rows[self._column]]
+
+
+class SetTest:
+    """Rows whose byte in a column is one of some numbers."""
+
+    def __init__(self, column: str, numbers: Iterable[int]) -> None:
+        self._column = column
+        self._table: Mask = np.zeros(256, np.bool_)
+        self._table[[number for number in numbers if 0 <= number < 256]] = True
+
+    def __call__(self, rows: FlowRows) -> Mask:
+        return self._table[rows[self._column]]
+
+
+class TextTest:
+    """Rows whose object in a column passes a predicate; None never does."""
+
+    def __init__(
+        self, column: str, predicate: Callable[[Any], bool], *, cached: bool = True
+    ) -> None:
+        self._column = column
+        self._predicate = predicate
+        self._cached = cached
+        self._seen: dict[Any, bool] = {}
+
+    def narrow(self, rows: FlowRows, mask: Mask) -> None:
+        """Clear in mask the rows that do not pass; only rows still set are looked at."""
+        places = np.flatnonzero(mask)
+        mask[places] = [self._passes(value) for value in rows[self._column][places].tolist()]
+
+    def _passes(self, value: Any) -> bool:
+        if value is None:
+            return False
+        if not self._cached:
+            return self._predicate(value)
+        known = self._seen.get(value)
+        if known is None:
+            if len(self._seen) >= _MOST_TEXTS:
+                self._seen.clear()
+            known = self._seen[value] = self._predicate(value)
+        return known
+
+
+def constant(value: bool) -> Test:
+    """The same answer for every row."""
+    return lambda rows: np.full(len(rows), value)
+
+
+def either(tests: Iterable[Test]) -> Test:
+    """Rows that pass at least one test."""
+    some = list(tests)
+
+    def test(rows: FlowRows) -> Mask:
+        mask = np.zeros(len(rows), np.bool_)
+        for one in some:
+            mask |= one(rows)
+        return mask
+
+    return test

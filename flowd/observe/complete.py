@@ -1,0 +1,66 @@
+"""Shell completion of values: fixed ones, and names that the server knows."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from flowd.observe.flags import FLAGS
+
+PATIENCE = 0.3
+"""Seconds that a person waits at the Tab key at most."""
+_LOOK_AT = 200
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+_CHOICES = {flag.name: flag.choices for flag in FLAGS}
+
+
+def completion(name: str) -> Complete:
+    """Completion of the filter flag of this name."""
+    if name == "namespace":
+        return lambda ctx, param, text: _matching(_ask(ctx, _namespaces), text)
+    if name == "pod":
+        return lambda ctx, param, text: _matching(_ask(ctx, _pods), text)
+    return fixed(_CHOICES.get(name, ()))
+
+
+def fixed(values: Iterable[str]) -> Complete:
+    """Completion of these values."""
+    return lambda ctx, param, text: _matching(values, text)
+
+
+def _matching(values: Iterable[str], text: str) -> list[CompletionItem]:
+    return [CompletionItem(value) for value in values if value.lower().startswith(text.lower())]
+
+
+def _ask(ctx: click.Context, question: Callable[[Any], Any]) -> list[str]:
+    """Names from the server, or none when it takes too long or cannot be asked."""
+    from flowd.client import Client, server_address
+
+    async def ask() -> list[str]:
+        async with Client(server_address(ctx.params.get("server")), timeout=PATIENCE) as client:
+            return sorted(await question(client))
+
+    with suppress(Exception):
+        return asyncio.run(asyncio.wait_for(ask(), PATIENCE))
+    return []
+
+
+async def _namespaces(client: Any) -> set[str]:
+    answer = await client.namespaces()
+    return {found.namespace for found in answer.namespaces}
+
+
+async def _pods(client: Any) -> set[str]:
+    from flowd.wire.observer.observer_pb2 import GetFlowsRequest
+
+    pods: set[str] = set()
+    async for response in client.get_flows(GetFlowsRequest(number=_LOOK_AT)):
+        for side in (response.flow.source, response.flow.destination):
+            if side.pod_name:
+                pods.add(f"{side.namespace}/{side.pod_name}")
+    return pods

@@ -1,0 +1,58 @@
+"""Tables and JSON of nodes and namespaces."""
+
+import json
+from collections.abc import Iterable
+
+from google.protobuf.message import Message
+
+from flowd.observe.fields import state_name
+from flowd.observe.style import clean
+from flowd.observe.table import columns
+from flowd.observe.times import format_duration
+from flowd.wire.json import flow_to_json
+from flowd.wire.observer.observer_pb2 import Namespace, Node
+
+_MISSING = "N/A"
+
+
+def nodes_text(nodes: Iterable[Node], form: str) -> str:
+    """Nodes by name; `form` is table, wide or json."""
+    ordered = sorted(nodes, key=lambda node: node.name)
+    if form == "json":
+        return _array(ordered)
+    header = ["NAME", "STATUS", "AGE", "FLOWS/S", "CURRENT/MAX-FLOWS"]
+    rows = [[*header, "VERSION", "ADDRESS", "TLS"], *map(_node, ordered)]
+    return columns(rows if form == "wide" else [row[: len(header)] for row in rows])
+
+
+def namespaces_text(namespaces: Iterable[Namespace], form: str) -> str:
+    """Namespaces by cluster and name; `form` is table, wide (with the cluster) or json."""
+    ordered = sorted(namespaces, key=lambda each: (each.cluster, each.namespace))
+    if form == "json":
+        return _array(ordered)
+    rows = [["NAMESPACE", "CLUSTER"]]
+    rows += [[clean(each.namespace), clean(each.cluster)] for each in ordered]
+    return columns(rows if form == "wide" else [row[:1] for row in rows])
+
+
+def _node(node: Node) -> list[str]:
+    state = state_name(node.state).removeprefix("NODE_").capitalize()
+    seconds = node.uptime_ns / 1e9
+    tls = _MISSING
+    if node.HasField("tls"):
+        tls = "Enabled" if node.tls.enabled else "Disabled"
+    held = f"{node.num_flows}/{node.max_flows}"
+    return [
+        clean(node.name),
+        "Unknown" if state.startswith("Unknown") else state,
+        format_duration(node.uptime_ns) if seconds else _MISSING,
+        f"{node.seen_flows / seconds:.2f}" if seconds else _MISSING,
+        f"{held} ({100 * node.num_flows / node.max_flows:.2f}%)" if node.max_flows else _MISSING,
+        clean(node.version) or _MISSING,
+        clean(node.address) or _MISSING,
+        tls,
+    ]
+
+
+def _array(messages: Iterable[Message]) -> str:
+    return json.dumps([json.loads(flow_to_json(each)) for each in messages], indent=2) + "\n"

@@ -1,0 +1,220 @@
+"""The connections of this node by their sockets: open ones, and those that ended a moment ago."""
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.connection import ConnectionBatch
+from flowd.model.enums import Reason
+from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
+
+LIMIT = 262_144
+KEEP_NS = 15 * 10**9
+SLACK_NS = 10**9 // 2
+EXPIRE_NS = 10**9
+
+_FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(3)], np.uint64)
+
+_ROW = np.dtype(
+    [
+        ("conn_id", "u8"),
+        ("first_ns", "i8"),
+        ("last_ns", "i8"),
+        ("src", "u8", (3,)),  # sockets
+        ("dst", "u8", (3,)),
+        ("src_endpoint", "u4"),
+        ("dst_endpoint", "u4"),
+        ("route", "u4"),
+        ("ended", "?"),
+    ],
+    align=True,
+)
+
+
+def sockets(
+    addresses: NDArray[np.uint8], ports: NDArray[np.uint16], protocols: NDArray[np.uint8]
+) -> U64:
+    """Addresses (N, 16), ports and protocols (N,) as comparable numbers, shape (N, 3)."""
+    words = np.empty((len(ports), 3), np.uint64)
+    words[:, :2] = np.ascontiguousarray(addresses).view(np.uint64)
+    words[:, 2] = ports.astype(np.uint64) << np.uint64(8) | protocols
+    return words
+
+
+def pair_hash(near: U64, far: U64) -> U64:
+    """A number for each pair of sockets, the same for (near, far) and (far, near)."""
+    return _mix(near) + _mix(far)
+
+
+def _mix(words: U64) -> U64:
+    value = (words * _FACTORS).sum(axis=1, dtype=np.uint64)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """N pairs of sockets, shape (N, 3) each, and when they were in use, Unix ns, shape (N,)."""
+
+    near: U64
+    far: U64
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+
+    def __getitem__(self, rows: Slots) -> "Pairs":
+        return Pairs(self.near[rows], self.far[rows], self.start_ns[rows], self.end_ns[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The connections of N pairs; 0, and slot -1, where there is none."""
+
+    slot: Slots  # good until the table changes
+    conn_id: U64
+    near_endpoint: NDArray[np.uint32]
+    far_endpoint: NDArray[np.uint32]
+
+
+class ConnectionTable:
+    """Connections by their pair of sockets, whichever side began, and by time.
+
+    A pair of sockets is used again and again; every use is a life, from the first packet to the
+    last one, or to now while the connection is open. A lookup gets the newest life that had begun
+    by then, unless it had ended: by exact times first, else with `slack_ns` on both sides.
+
+    Args:
+        limit: connections held; above it those longest without a record go (`evicted`).
+        keep_ns: how long a connection is kept after its end.
+    """
+
+    def __init__(
+        self, limit: int = LIMIT, keep_ns: int = KEEP_NS, slack_ns: int = SLACK_NS
+    ) -> None:
+        self.limit = limit
+        self.evicted = 0
+        self._keep_ns = keep_ns
+        self._slack_ns = slack_ns
+        self._rows = np.zeros(1024, _ROW)
+        self._used = 0
+        self._by_pair = SortedIndex()
+        self._by_id = SortedIndex()
+        self._expired_ns = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    @property
+    def live(self) -> int:
+        """Connections that have not ended."""
+        return int(np.count_nonzero(~self._rows["ended"][: self._used]))
+
+    def update(self, batch: ConnectionBatch) -> U64:
+        """Take records in; returns the pair hashes of connections that are new, shape (K,)."""
+        fresh = self._add(batch)
+        slots, rows = self._by_id.last(batch["conn_id"]), self._rows
+        np.maximum.at(rows["last_ns"], slots, batch["time_ns"].astype(np.int64))
+        rows["ended"][slots[batch["reason"] == Reason.END]] = True
+        for side in ("src_endpoint", "dst_endpoint"):
+            known = batch[side] != 0
+            rows[side][slots[known]] = batch[side][known]
+        if self._used > self.limit:
+            self._evict()
+        return fresh
+
+    def find(self, pairs: Pairs) -> Found:
+        """The connection of each pair at its time."""
+        slots = self._find(pairs, 0)
+        missed = np.flatnonzero(slots < 0)
+        if len(missed):
+            slots[missed] = self._find(pairs[missed], self._slack_ns)
+        there, rows = slots >= 0, self._rows[slots]
+        forward = (rows["src"] == pairs.near).all(axis=1)
+        near = np.where(forward, rows["src_endpoint"], rows["dst_endpoint"])
+        far = np.where(forward, rows["dst_endpoint"], rows["src_endpoint"])
+        return Found(slots, rows["conn_id"] * there, near * there, far * there)
+
+    def mark(self, slots: Slots, routes: NDArray[np.uint32]) -> None:
+        """Note the route that used each connection; of several the last in the array stays."""
+        self._rows["route"][slots] = routes
+
+    def routes(self, conn_ids: U64) -> NDArray[np.uint32]:
+        """The route last marked on each connection, 0 for none."""
+        slots = self._by_id.last(conn_ids)
+        return self._rows["route"][slots] * (slots >= 0)
+
+    def expire(self, now_ns: int) -> None:
+        """Forget connections that ended longer than `keep_ns` ago; at most once a second."""
+        if 0 <= now_ns - self._expired_ns < EXPIRE_NS:
+            return
+        self._expired_ns = now_ns
+        rows = self._rows[: self._used]
+        old = rows["ended"] & (rows["last_ns"] + self._keep_ns < now_ns)
+        if old.any():
+            self._keep(~old)
+
+    def _add(self, batch: ConnectionBatch) -> U64:
+        new = np.flatnonzero(self._by_id.last(batch["conn_id"]) < 0)
+        _, first = np.unique(batch["conn_id"][new], return_index=True)
+        source = batch[new[np.sort(first)]]
+        slots = np.arange(self._used, self._used + len(source))
+        self._used += len(source)
+        if self._used > len(self._rows):
+            grown = np.zeros(max(self._used, 2 * len(self._rows)), _ROW)
+            grown[: len(self._rows)] = self._rows
+            self._rows = grown
+        rows = np.zeros(len(source), _ROW)
+        for name in ("conn_id", "first_ns", "src_endpoint", "dst_endpoint"):
+            rows[name] = source[name]
+        rows["last_ns"] = rows["first_ns"]
+        rows["src"] = sockets(source["src_addr"], source["src_port"], source["protocol"])
+        rows["dst"] = sockets(source["dst_addr"], source["dst_port"], source["protocol"])
+        self._rows[slots] = rows
+        hashes = pair_hash(rows["src"], rows["dst"])
+        self._by_id.insert(rows["conn_id"], slots)
+        again = len(np.unique(hashes)) < len(hashes) or (self._by_pair.last(hashes) >= 0).any()
+        self._by_pair.insert(hashes, slots)
+        if again:
+            self._by_pair.order_by(self._rows["first_ns"])
+        return hashes
+
+    def _find(self, pairs: Pairs, slack_ns: int) -> Slots:
+        low, high = self._by_pair.spans(pair_hash(pairs.near, pairs.far))
+        place = self._last_begun(low, high, pairs.end_ns + slack_ns)
+        begun = place >= low
+        slots = np.where(begun, self._by_pair.slots[place] if len(self._by_pair) else -1, -1)
+        rows = self._rows[slots]
+        alive = ~rows["ended"] | (rows["last_ns"] + slack_ns >= pairs.start_ns)
+        same = ((rows["src"] == pairs.near) & (rows["dst"] == pairs.far)).all(axis=1)
+        same |= ((rows["src"] == pairs.far) & (rows["dst"] == pairs.near)).all(axis=1)
+        return np.where(begun & alive & same, slots, -1)
+
+    def _last_begun(self, low: Slots, high: Slots, by_ns: NDArray[np.int64]) -> Slots:
+        """Of the positions [low, high) the last whose life began by then, or low - 1."""
+        left, right = low.copy(), high.copy()
+        while (undecided := np.flatnonzero(left < right)).size:
+            middle = (left[undecided] + right[undecided]) // 2
+            first = self._rows["first_ns"][self._by_pair.slots[middle]]
+            begun = first <= by_ns[undecided]
+            left[undecided[begun]] = middle[begun] + 1
+            right[undecided[~begun]] = middle[~begun]
+        return left - 1
+
+    def _evict(self) -> None:
+        rows = self._rows[: self._used]
+        surplus = self._used - self.limit * 9 // 10
+        order = np.lexsort((rows["last_ns"], ~rows["ended"]))
+        keep = np.ones(self._used, np.bool_)
+        keep[order[:surplus]] = False
+        self.evicted += surplus
+        self._keep(keep)
+
+    def _keep(self, keep: NDArray[np.bool_]) -> None:
+        moved = np.where(keep, np.cumsum(keep) - 1, -1)
+        kept = self._rows[: self._used][keep]
+        self._rows[: len(kept)] = kept
+        self._used = len(kept)
+        self._by_pair.remap(moved)
+        self._by_id.remap(moved)

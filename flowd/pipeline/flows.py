@@ -1,0 +1,172 @@
+"""Flow rows, as Hubble shows them, of connection records and requests."""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.address import MAPPED
+from flowd.model.connection import ConnectionBatch
+from flowd.model.enums import (
+    Direction,
+    EntryKind,
+    EventType,
+    FlowType,
+    Hook,
+    HttpVersion,
+    Initiator,
+    L7Type,
+    ObservationPoint,
+    Protocol,
+    Verdict,
+)
+from flowd.model.flow import FlowRows, empty_flows
+from flowd.model.request import RequestBatch
+from flowd.pipeline.identify import Addresses
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_MAPPED = np.frombuffer(MAPPED, np.uint8)
+_NONE = np.array(None)
+_SAME = [
+    *("time_ns", "conn_id", "total_bytes_fwd", "total_bytes_rev", "total_packets_fwd"),
+    *("total_packets_rev", "route", "ifindex", "direction", "family", "protocol", "flags"),
+    *("icmp_type", "icmp_code", "reason"),
+]
+"""Columns that a flow takes from its connection record as they are."""
+
+
+class FlowBuilder:
+    """Makes flow rows and numbers them: `seq` from 1 without gaps, `time_ns` always rising."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._seq = 0
+        self._time_ns = 0
+
+    def build(self, connections: ConnectionBatch, requests: RequestBatch, now_ns: int) -> FlowRows:
+        """A row a record, two an HTTP request (REQUEST and RESPONSE), none a TCP entry.
+
+        Rows are in order of time. One that comes later than rows with a later time (an access log
+        tells of a request a second after it) gets the next free nanosecond instead of its own; one
+        from the future (another machine's clock) gets `now_ns`, or all after it would follow it.
+        """
+        http = requests[requests["kind"] == EntryKind.HTTP]
+        rows = np.concatenate([self._connections(connections), self._requests(http)])
+        rows["time_ns"] = np.minimum(rows["time_ns"], np.uint64(now_ns))
+        rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+        identities = self._addresses.identity_of
+        rows["src_identity"] = identities[rows["src_endpoint"]]
+        rows["dst_identity"] = identities[rows["dst_endpoint"]]
+        return self._numbered(rows)
+
+    def _numbered(self, rows: FlowRows) -> FlowRows:
+        if not len(rows):
+            return rows
+        position = np.arange(len(rows))
+        time_ns = rows["time_ns"].astype(np.int64) - position
+        time_ns[0] = max(int(time_ns[0]), self._time_ns + 1)
+        rows["time_ns"] = np.maximum.accumulate(time_ns) + position
+        rows["seq"] = self._seq + 1 + position
+        self._seq += len(rows)
+        self._time_ns = int(rows["time_ns"][-1])
+        return rows
+
+    def _connections(self, records: ConnectionBatch) -> FlowRows:
+        """One TRACE row a record; `src` is the sender of the packet that caused it."""
+        rows = empty_flows(len(records))
+        for name in _SAME:
+            rows[name] = records[name]
+        reply = records["is_reply"] != 0
+        for name in ("addr", "endpoint", "port"):
+            src, dst = records[f"src_{name}"], records[f"dst_{name}"]
+            swapped = reply[:, None] if name == "addr" else reply
+            rows[f"src_{name}"] = np.where(swapped, dst, src)
+            rows[f"dst_{name}"] = np.where(swapped, src, dst)
+        guessed = records["initiator"] == Initiator.FIRST_PACKET
+        unsure = guessed & (records["protocol"] == Protocol.TCP)
+        rows["is_reply"] = np.where(unsure, -1, reply)
+        rows["bytes"] = records["bytes_fwd"] + records["bytes_rev"]
+        rows["packets"] = records["packets_fwd"] + records["packets_rev"]
+        rows["type"] = FlowType.L3_L4
+        rows["verdict"] = Verdict.FORWARDED
+        rows["event_type"] = EventType.TRACE
+        rows["observation"] = point = self._observation(rows, records["hook"])
+        rows["sub_type"] = np.where(point == ObservationPoint.TO_ENDPOINT, 0, point)
+        return rows
+
+    def _observation(self, rows: FlowRows, hook: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Where the packet was: a local pod's interface, else the node's own.
+
+        tc ingress of a pod's interface is where the pod's packets enter the node's stack, tc
+        egress where packets for the pod leave it.
+        """
+        local = self._addresses.is_local
+        ingress = hook == Hook.INGRESS
+        at_pod = local[np.where(ingress, rows["src_endpoint"], rows["dst_endpoint"])]
+        entering = np.where(at_pod, ObservationPoint.TO_STACK, ObservationPoint.FROM_NETWORK)
+        leaving = np.where(at_pod, ObservationPoint.TO_ENDPOINT, ObservationPoint.TO_NETWORK)
+        return np.where(ingress, entering, leaving).astype(np.uint8)
+
+    def _requests(self, http: RequestBatch) -> FlowRows:
+        """REQUEST rows, then RESPONSE rows with the sides swapped.
+
+        As in Hubble's flows through an ingress the source is the client and the destination the
+        workload that served; where no backend was chosen (redirect, 404) it is the gateway. The
+        direction is INGRESS, except when only the client is on this node.
+        """
+        asked = empty_flows(len(http))
+        served = http["up_remote_port"] != 0
+        asked["src_addr"], asked["src_port"] = http["client_addr"], http["client_port"]
+        asked["src_endpoint"] = http["client_endpoint"]
+        asked["dst_addr"] = np.where(served[:, None], http["up_remote_addr"], http["local_addr"])
+        asked["dst_port"] = np.where(served, http["up_remote_port"], http["local_port"])
+        asked["dst_endpoint"] = np.where(served, http["backend_endpoint"], http["gateway_endpoint"])
+        asked["conn_id"] = np.where(http["down_conn"] != 0, http["down_conn"], http["up_conn"])
+        for name in ("time_ns", "route", "backend", "attribution", "http_version"):
+            asked[name] = http[name]
+        asked["type"], asked["event_type"] = FlowType.L7, EventType.L7
+        asked["verdict"] = Verdict.FORWARDED
+        quic = http["http_version"] == HttpVersion.HTTP3
+        asked["protocol"] = np.where(quic, Protocol.UDP, Protocol.TCP)
+        mapped = (http["client_addr"][:, :12] == _MAPPED).all(axis=1)
+        asked["family"] = np.where(mapped, 4, 6)
+        local = self._addresses.is_local
+        outward = local[asked["src_endpoint"]] & ~local[asked["dst_endpoint"]]
+        asked["direction"] = np.where(outward, Direction.EGRESS, Direction.INGRESS)
+        asked["l7_type"] = L7Type.REQUEST
+        _fill_text(asked, http)
+        answered = asked.copy()
+        asked["headers"] = [fields or None for fields in http["headers"]]
+        return np.concatenate([asked, _response(answered, http)])
+
+
+def _response(rows: FlowRows, http: RequestBatch) -> FlowRows:
+    """The rows turned round, with status, latency and response flags."""
+    for name in ("addr", "endpoint", "port"):
+        src, dst = rows[f"src_{name}"].copy(), rows[f"dst_{name}"].copy()
+        rows[f"src_{name}"], rows[f"dst_{name}"] = dst, src
+    rows["l7_type"] = L7Type.RESPONSE
+    rows["is_reply"] = 1
+    rows["time_ns"] += http["duration_ns"]
+    rows["latency_ns"] = http["duration_ns"]
+    rows["status"] = http["status"]
+    rows["envoy_flags"] = http["flags"]
+    return rows
+
+
+def _fill_text(rows: FlowRows, http: RequestBatch) -> None:
+    scheme = np.where(http["scheme"] == "", "http", http["scheme"])
+    path = np.where(http["original_path"] == "", http["path"], http["original_path"])
+    rows["url"] = scheme + "://" + http["host"] + path
+    for name in ("method", "request_id"):
+        rows[name] = np.where(http[name] == "", _NONE, http[name])
+    rows["trace_id"] = [trace_id(text) if text else None for text in http["traceparent"]]
+
+
+def trace_id(traceparent: str) -> str | None:
+    """The 32 hex digits of the trace in a traceparent header, None when it is none.
+
+    Source: W3C Trace Context, section 3.2.2.
+    """
+    match = _TRACEPARENT.match(traceparent)
+    return match[1] if match else None

@@ -1,0 +1,243 @@
+"""Requests meet the connections that carried them, and connections the routes that used them."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.batch import FlowBatch
+from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.model.enums import HttpVersion, Protocol
+from flowd.model.losses import Losses, Place
+from flowd.model.request import RequestBatch, empty_requests
+from flowd.pipeline.conntable import ConnectionTable, Pairs, pair_hash, sockets
+from flowd.pipeline.flows import FlowBuilder
+from flowd.pipeline.identify import Addresses, resolve_missing
+from flowd.pipeline.sortedindex import U64
+from flowd.queue import Closed, Queue
+
+log = logging.getLogger(__name__)
+T = TypeVar("T", bound=NDArray[Any])
+
+WAIT_NS = 1_500_000_000
+WAITING_ROWS = 65_536
+GATHER_SECONDS = 0.02
+TICK_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Requests that miss a connection, and the pair hashes, shape (N, 2), that they wait for."""
+
+    until_ns: int
+    rows: RequestBatch
+    hashes: U64
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of a request's two sockets: its columns, seen from the side that began it."""
+
+    near: str
+    far: str
+    conn: str
+    near_endpoint: str
+    far_endpoint: str
+
+    def told(self, rows: RequestBatch) -> NDArray[np.bool_]:
+        """Which rows name both ends of this socket."""
+        near, far = rows[f"{self.near}_port"] != 0, rows[f"{self.far}_port"] != 0
+        return near & far & rows[f"{self.near}_addr"].any(1) & rows[f"{self.far}_addr"].any(1)
+
+
+DOWN = _Side("client", "local", "down_conn", "client_endpoint", "gateway_endpoint")
+UP = _Side("up_local", "up_remote", "up_conn", "gateway_endpoint", "backend_endpoint")
+
+
+class Join:
+    """The stage where access-log entries and connection records come together.
+
+    An entry comes up to a second after its request, and a connection's first record may come
+    later still, so a request whose connections are not there yet waits for them, `wait_ns` at
+    most and `waiting_rows` requests at most; then it goes on without. Every request and every
+    record leaves exactly once.
+
+    Args:
+        table: the connections, shared with whoever shows their number.
+    """
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        losses: Losses,
+        table: ConnectionTable | None = None,
+        wait_ns: int = WAIT_NS,
+        waiting_rows: int = WAITING_ROWS,
+    ) -> None:
+        self.table = ConnectionTable() if table is None else table
+        self._addresses = addresses
+        self._losses = losses
+        self._flows = FlowBuilder(addresses)
+        self._wait_ns = wait_ns
+        self._waiting_rows = waiting_rows
+        self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        return sum(len(held.rows) for held in self._waiting)
+
+    async def run(
+        self,
+        connections: Queue[ConnectionBatch],
+        requests: Queue[RequestBatch],
+        out: Callable[[FlowBatch], None],
+    ) -> None:
+        """Join until both queues have ended; what still waits then goes on as it is."""
+        records, entries = _Intake(connections), _Intake(requests)
+        try:
+            while tasks := [intake.task for intake in (records, entries) if not intake.ended]:
+                tick = TICK_SECONDS if self._waiting else None
+                await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
+                self._put(records.take(), entries.take(), time.time_ns(), out)
+                await asyncio.sleep(GATHER_SECONDS)
+            self._put([], [], time.time_ns() + self._wait_ns, out)
+        finally:
+            records.task.cancel()
+            entries.task.cancel()
+
+    def step(self, connections: ConnectionBatch, requests: RequestBatch, now_ns: int) -> FlowBatch:
+        """One turn: what is complete, or has waited long enough, by `now_ns` (Unix time).
+
+        Args:
+            connections: identified records, in order of time.
+            requests: attributed entries. Neither array is written to.
+        """
+        records, entries = connections.copy(), requests.copy()
+        fresh = self.table.update(records)
+        ready = self._wake(fresh, now_ns)
+        complete = self._look_up(entries)
+        ready.append(entries[complete])
+        self._hold(entries[~complete], now_ns)
+        ready += self._overflow()
+        joined = np.concatenate(ready)
+        self._fill_endpoints(joined)
+        records["route"] = self.table.routes(records["conn_id"])
+        self.table.expire(now_ns)
+        return FlowBatch(records, joined, self._flows.build(records, joined, now_ns))
+
+    def _wake(self, fresh: U64, now_ns: int) -> list[RequestBatch]:
+        """Requests that wait no longer: their connection is new, or their time is over."""
+        ready: list[RequestBatch] = []
+        for held in self._waiting:
+            complete = np.zeros(len(held.rows), np.bool_)
+            woken = np.flatnonzero(np.isin(held.hashes, fresh).any(axis=1))
+            if len(woken):
+                rows = held.rows[woken]
+                complete[woken] = self._look_up(rows)
+                held.rows[woken] = rows
+            if held.until_ns <= now_ns:
+                complete[:] = True
+            if complete.any():
+                ready.append(held.rows[complete])
+                held.rows, held.hashes = held.rows[~complete], held.hashes[~complete]
+        self._waiting = deque(held for held in self._waiting if len(held.rows))
+        return ready
+
+    def _hold(self, rows: RequestBatch, now_ns: int) -> None:
+        if len(rows):
+            hashes = np.stack([pair_hash(*_pair(rows, side)) for side in (DOWN, UP)], axis=1)
+            self._waiting.append(_Waiting(now_ns + self._wait_ns, rows, hashes))
+
+    def _overflow(self) -> list[RequestBatch]:
+        released: list[RequestBatch] = []
+        while self.waiting > self._waiting_rows:
+            released.append(self._waiting.popleft().rows)
+        return released
+
+    def _look_up(self, rows: RequestBatch) -> NDArray[np.bool_]:
+        """Fill in the connections that are known; tells which rows miss none."""
+        complete = np.ones(len(rows), np.bool_)
+        for side in (DOWN, UP):
+            wanted = np.flatnonzero(side.told(rows) & (rows[side.conn] == 0))
+            if not len(wanted):
+                continue
+            asking = rows[wanted]
+            start = asking["time_ns"].astype(np.int64)
+            end = start + asking["duration_ns"].astype(np.int64)
+            found = self.table.find(Pairs(*_pair(asking, side), start, end))
+            rows[side.conn][wanted] = found.conn_id
+            for column, endpoints in (
+                (side.near_endpoint, found.near_endpoint),
+                (side.far_endpoint, found.far_endpoint),
+            ):
+                known = endpoints != 0
+                rows[column][wanted[known]] = endpoints[known]
+            routed = (found.slot >= 0) & (asking["route"] != 0)
+            self.table.mark(found.slot[routed], asking["route"][routed])
+            complete[wanted] &= found.slot >= 0
+        return complete
+
+    def _fill_endpoints(self, rows: RequestBatch) -> None:
+        for column, address in (
+            ("client_endpoint", "client_addr"),
+            ("gateway_endpoint", "local_addr"),
+            ("backend_endpoint", "up_remote_addr"),
+        ):
+            rows[column] = resolve_missing(rows[column], rows[address], self._addresses)
+
+    def _put(
+        self,
+        connections: list[ConnectionBatch],
+        requests: list[RequestBatch],
+        now_ns: int,
+        out: Callable[[FlowBatch], None],
+    ) -> None:
+        records = np.concatenate([empty_connections(), *connections])
+        entries = np.concatenate([empty_requests(), *requests])
+        try:
+            batch = self.step(records, entries, now_ns)
+        except Exception:
+            rows = len(records) + len(entries)
+            log.exception("batches left out", extra={"stage": "join", "rows": rows})
+            self._losses.add(Place.STAGE, "join", rows)
+            return
+        if len(batch):
+            out(batch)
+
+
+class _Intake(Generic[T]):
+    """A queue's batches as they come, for a loop that waits for several queues."""
+
+    def __init__(self, queue: Queue[T]) -> None:
+        self._queue = queue
+        self.ended = False
+        self.task = asyncio.create_task(queue.get())
+
+    def take(self) -> list[T]:
+        """All batches that are there; sets `ended` when no more will come."""
+        if self.ended or not self.task.done():
+            return []
+        try:
+            batches = [self.task.result(), *self._queue.take()]
+        except Closed:
+            self.ended = True
+            return []
+        self.task = asyncio.create_task(self._queue.get())
+        return batches
+
+
+def _pair(rows: RequestBatch, side: _Side) -> tuple[U64, U64]:
+    protocol = np.full(len(rows), Protocol.TCP, np.uint8)
+    if side is DOWN:
+        protocol[rows["http_version"] == HttpVersion.HTTP3] = Protocol.UDP
+    near, far = (
+        sockets(rows[f"{end}_addr"], rows[f"{end}_port"], protocol) for end in (side.near, side.far)
+    )
+    return near, far

@@ -1,0 +1,134 @@
+"""A real agent as a process of its own, for tests."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+
+
+class Agent:
+    """`flowd run` on ports of its own choosing, its log in a file.
+
+    Args:
+        log: file for what the agent prints.
+        options: further flags; listen addresses default to free loopback ports.
+    """
+
+    def __init__(self, log: Path, *options: str, als: str = "127.0.0.1:0") -> None:
+        self.log = log
+        self._command = [sys.executable, "-m", "flowd", "run", "--als-listen", als]
+        self._command += ["--hubble-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+        self._command += options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it says that it runs.
+
+        Raises:
+            AssertionError: it ended, or does not come up; with its log.
+        """
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self._field("hubble"):
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.05)
+
+    def text(self) -> str:
+        """What the agent printed so far."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def hubble(self) -> str:
+        """host:port of the Hubble API."""
+        return self._field("hubble")
+
+    @property
+    def metrics(self) -> str:
+        """host:port of the metrics."""
+        return self._field("metrics")
+
+    @property
+    def als(self) -> str:
+        """host:port of the access-log service."""
+        return self._field("als")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait; returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def _field(self, name: str) -> str:
+        lines = [line for line in self.text().splitlines() if "msg=running" in line]
+        found = re.search(rf"\b{name}=(\S+)", lines[-1]) if lines else None
+        return found[1] if found else ""
+
+
+@contextlib.contextmanager
+def running(log: Path, *options: str, als: str = "127.0.0.1:0") -> Generator[Agent]:
+    """An agent inside the block; afterwards it is gone."""
+    agent = Agent(log, *options, als=als)
+    try:
+        agent.start()
+        yield agent
+    finally:
+        if agent.process and agent.process.poll() is None:
+            agent.process.kill()
+            agent.process.wait()
+
+
+def flowd(
+    *words: str, env: dict[str, str] | None = None, input: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of flowd to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "flowd", *words],
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+        input=input,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def as_nobody(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of flowd to its end as an ordinary user, whatever this checkout's modes are.
+
+    The interpreter starts as root and steps down before it imports flowd, from file descriptors
+    that are open already, so that the user needs no right to read the checkout.
+    """
+    step_down = (
+        "import os, sys; import flowd.cli, flowd.commands.run, flowd.assemble, flowd.service;"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "sys.argv[0] = 'flowd'; flowd.cli.main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", step_down, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def can_capture() -> str:
+    """Why this machine cannot capture in the kernel, or ""."""
+    from flowd.capture.preflight import unsupported_reason
+
+    return unsupported_reason() or ""

@@ -1,0 +1,13 @@
+"""What flowd uses of PyPI's google-re2, which ships no types."""
+
+class Options:
+    log_errors: bool
+    max_mem: int
+
+class error(Exception): ...
+
+class _Regexp:
+    def search(self, text: str) -> object | None: ...
+    def fullmatch(self, text: str) -> object | None: ...
+
+def compile(pattern: str, options: Options | None = None) -> _Regexp: ...
