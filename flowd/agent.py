@@ -27,7 +27,7 @@ DRAIN_SECONDS = 10.0
 
 
 class ConnectionSource(Protocol):
-    """Where connection records come from."""
+    """Where connection records come from: runs until cancelled; `close` puts the rest."""
 
     async def run(self, out: Queue[ConnectionBatch]) -> None: ...
     async def close(self) -> None: ...
@@ -35,7 +35,7 @@ class ConnectionSource(Protocol):
 
 
 class RequestSource(Protocol):
-    """Where access-log entries come from."""
+    """Where access-log entries come from: runs until cancelled; `close` puts the rest."""
 
     async def run(self, out: Queue[RequestBatch]) -> None: ...
     async def close(self) -> None: ...
@@ -101,10 +101,13 @@ async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
             sink.put(batch)
 
     async with asyncio.TaskGroup() as tasks:
-        if parts.kernel:
-            tasks.create_task(guard("capture", parts.kernel.run(connections), parts.failed))
-        if parts.envoy:
-            tasks.create_task(guard("envoy", parts.envoy.run(requests), parts.failed))
+        sources: list[tuple[ConnectionSource | RequestSource, asyncio.Task[None]]] = []
+        if kernel := parts.kernel:
+            running = guard("capture", kernel.run(connections), parts.failed)
+            sources.append((kernel, tasks.create_task(running)))
+        if envoy := parts.envoy:
+            running = guard("envoy-als", envoy.run(requests), parts.failed)
+            sources.append((envoy, tasks.create_task(running)))
         tasks.create_task(stage(connections, identified, parts.identify, parts.losses))
         tasks.create_task(stage(requests, attributed, parts.attribute, parts.losses))
         joining = tasks.create_task(parts.join.run(identified, attributed, fan_out))
@@ -114,9 +117,10 @@ async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
         await stop.wait()
         log.info("stopping")
         async with asyncio.timeout(DRAIN_SECONDS):
-            for source in (parts.kernel, parts.envoy):
-                if source:
-                    await source.close()
+            for source, task in sources:
+                task.cancel()
+                await asyncio.wait([task])
+                await source.close()
             connections.close()
             requests.close()
             await joining

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +31,8 @@ from flowd_exporters.server import ApiServer
 from flowd_exporters.top import TopExporter
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from flowd.capture.kernel import KernelCapture
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Assembly:
             self.directory,
             self.losses,
             max_series=settings.max_series,
-            live_connections=self.live_connections,
+            live_connections=self.live_connections if self.kernel else None,
         )
         self._api, self._metrics = self._make_servers()
         self.parts = Parts(
@@ -104,8 +105,7 @@ class Assembly:
         closers: list[Callable[[], Awaitable[None]]] = []
         try:
             self.knowledge.load()
-            if self.kernel:
-                await self.kernel.start()
+            await self._start_kernel()
             if self.envoy:
                 await self.envoy.start()
             for server in self._servers:
@@ -124,6 +124,18 @@ class Assembly:
                 await close()
             if self.kernel:
                 await self.kernel.close()
+
+    async def _start_kernel(self) -> None:
+        if not self.kernel:
+            return
+        try:
+            await self.kernel.start()
+        except UnsupportedError as error:
+            if self.settings.capture == "on":
+                raise
+            log.warning("no kernel capture, access logs only: %s", error.message)
+            self.kernel_off = error.message
+            self.kernel = self.parts.kernel = None
 
     def _kernel(self) -> "KernelCapture | None":
         if self.settings.capture == "off":

@@ -21,6 +21,7 @@ PYTHON = sys.executable
 METRICS = "127.0.0.1:9965"
 HUBBLE = "127.0.0.1:4245"
 READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
 
 
 def say(text: str) -> None:
@@ -81,22 +82,25 @@ def stop_agent() -> None:
     record = STATE / "agent.json"
     if not record.is_file():
         return
-    agent = json.loads(record.read_text())
-    if agent["start"] and started(agent["pid"]) == agent["start"]:
-        os.kill(agent["pid"], signal.SIGTERM)
-        for _ in range(150):
-            if started(agent["pid"]) != agent["start"] or is_zombie(agent["pid"]):
-                break
-            time.sleep(0.1)
-        else:
-            os.kill(agent["pid"], signal.SIGKILL)
+    named = json.loads(record.read_text())
+    pid, start = int(named["pid"]), str(named["start"])
+    if start and started(pid) == start:
+        os.kill(pid, signal.SIGTERM)
+        if not gone(pid, start, STOP_SECONDS):
+            os.kill(pid, signal.SIGKILL)
+            gone(pid, start, STOP_SECONDS)
     record.unlink()
 
 
-def is_zombie(pid: int) -> bool:
-    """Whether the process has ended and only waits for its parent."""
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+def gone(pid: int, start: str, seconds: float) -> bool:
+    """Wait until a process has ended, whether it is our child or not."""
+    deadline = time.monotonic() + seconds
+    while started(pid) == start:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
     return True
 
 

@@ -37,14 +37,20 @@ class Run:
     flows: list[flow_pb2.Flow]
 
     def http(self, kind: int) -> dict[int, list[flow_pb2.Flow]]:
-        """HTTP flows of a kind by the number that the client gave the request."""
-        found: dict[int, list[flow_pb2.Flow]] = {}
+        """HTTP flows of a kind by the number that the client gave the request.
+
+        A response carries the request's id but not its headers, as in Hubble.
+        """
+        numbers: dict[str, int] = {}
+        by_id: dict[str, list[flow_pb2.Flow]] = {}
         for flow in self.flows:
-            if flow.l7.HasField("http") and flow.l7.type == kind:
-                numbers = [h.value for h in flow.l7.http.headers if h.key == "x-flowd-seq"]
-                assert len(numbers) == 1, flow
-                found.setdefault(int(numbers[0]), []).append(flow)
-        return found
+            if flow.l7.HasField("http"):
+                headers = {h.key: h.value for h in flow.l7.http.headers}
+                if flow.l7.type == REQUEST:
+                    numbers[headers["x-request-id"]] = int(headers["x-flowd-seq"])
+                if flow.l7.type == kind:
+                    by_id.setdefault(headers["x-request-id"], []).append(flow)
+        return {numbers[request_id]: flows for request_id, flows in by_id.items()}
 
 
 def extensions(flow: flow_pb2.Flow) -> dict[str, object]:
@@ -111,7 +117,7 @@ def test_every_request_has_the_route_rule_and_match_that_took_it(run: Run) -> No
             )
         if (
             not right
-            or told.get("gateway") != "default/echo"
+            or told.get("gateway") != "infra/echo"
             or told["listener"] != request.listener
         ):
             wrong.append((request.kind, told))

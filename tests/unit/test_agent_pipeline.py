@@ -29,6 +29,7 @@ class Source:
             out.put(batch)
         if self._fail:
             raise RuntimeError("boom")
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         assert self._out is not None

@@ -41,7 +41,7 @@ def write(
         running = asyncio.create_task(exporter.run(queue))
         for rows in batches[:-1]:
             queue.put(batch(rows))
-            await eventually(lambda wanted=len(rows): lines_in(path) == wanted)
+            await holds(path, len(rows))
             between()
         queue.put(batch(batches[-1]))
         queue.close()
@@ -51,8 +51,8 @@ def write(
     return losses.snapshot()[LOST]
 
 
-def lines_in(path: Path) -> int:
-    return path.read_bytes().count(b"\n")
+async def holds(path: Path, lines: int) -> None:
+    await eventually(lambda: path.read_bytes().count(b"\n") == lines)
 
 
 def times(path: Path) -> list[str]:
