@@ -20,11 +20,13 @@ class Agent:
     Args:
         log: file for what the agent prints.
         options: further flags; listen addresses default to free loopback ports.
+        netns: network namespace to run in; "" for this one.
     """
 
-    def __init__(self, log: Path, *options: str, als: str = "127.0.0.1:0") -> None:
+    def __init__(self, log: Path, *options: str, als: str = "127.0.0.1:0", netns: str = "") -> None:
         self.log = log
-        self._command = [sys.executable, "-m", "flowd", "run", "--als-listen", als]
+        self._command = ["ip", "netns", "exec", netns] if netns else []
+        self._command += [sys.executable, "-m", "flowd", "run", "--als-listen", als]
         self._command += ["--hubble-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
         self._command += options
         self.process: subprocess.Popen[bytes] | None = None
@@ -78,9 +80,11 @@ class Agent:
 
 
 @contextlib.contextmanager
-def running(log: Path, *options: str, als: str = "127.0.0.1:0") -> Generator[Agent]:
+def running(
+    log: Path, *options: str, als: str = "127.0.0.1:0", netns: str = ""
+) -> Generator[Agent]:
     """An agent inside the block; afterwards it is gone."""
-    agent = Agent(log, *options, als=als)
+    agent = Agent(log, *options, als=als, netns=netns)
     try:
         agent.start()
         yield agent

@@ -115,11 +115,7 @@ def test_every_request_has_the_route_rule_and_match_that_took_it(run: Run) -> No
                 request.route.rule,
                 request.route.match,
             )
-        if (
-            not right
-            or told.get("gateway") != "infra/echo"
-            or told["listener"] != request.listener
-        ):
+        if not right or told.get("gateway") != "infra/echo" or told["listener"] != request.listener:
             wrong.append((request.kind, told))
     assert wrong == []
 
