@@ -21,7 +21,7 @@ from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
 from flowd.pipeline.identify import identify
-from flowd.pipeline.join import Join
+from flowd.pipeline.join import WAIT_NS, Join
 from flowd.settings import Settings
 from flowd_exporters.agent_service import AgentService
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -57,7 +57,8 @@ class Assembly:
         self.kernel_off = ""
         self.kernel = self._kernel()
         self.envoy = AlsServer(settings.als_listen, self.losses) if settings.als_listen else None
-        self.join = Join(self.identities, self.losses)
+        # Without capture no connection will ever come, so requests need not wait for one.
+        self.join = Join(self.identities, self.losses, wait_ns=WAIT_NS if self.kernel else 0)
         self.knowledge = Knowledge(
             Manifests([Path(p) for p in settings.manifests], self.losses),
             [self.identities.update, self.attributor.update, self._tell_kernel],

@@ -159,6 +159,8 @@ def _route(route: RouteDescription) -> agent_pb2.Route:
                         weight=backend.weight,
                         ready_endpoints=backend.ready_endpoints,
                         endpoints=backend.endpoints,
+                        endpoints_known=backend.counted,
+                        reason=backend.reason,
                     )
                     for backend in rule.backends
                 ],

@@ -20,11 +20,13 @@ from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
 from flowd.queue import Closed, Queue
 from flowd.wire.flowd import agent_pb2
+from flowd_exporters.base import consume, final
 
 HISTORY_SECONDS = 15 * 60
 HISTORY_BYTES = 16 << 20
 BACKLOG = 60  # snapshots held for a subscriber that does not read
 BUCKETS = 129
+ATTRIBUTIONS = {int(evidence): evidence.name.lower() for evidence in Attribution}
 EDGES_US = 2.0 ** (np.arange(BUCKETS - 1) / 4)
 
 
@@ -76,9 +78,7 @@ class TopExporter:
         """Aggregate until the queue is closed and empty; then every subscriber's stream ends."""
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(self._tick())
-            with suppress(Closed):
-                while True:
-                    self.add(await batches.get())
+            await consume(self.name, batches, self.add, self._losses)
             ticker.cancel()
         self.close_interval()
         for subscriber in self._subscribers:
@@ -97,7 +97,7 @@ class TopExporter:
         self._flows += len(batch.flows)
         self.seen_flows += len(batch.flows)
         self._add_connections(batch.connections)
-        self._add_requests(batch.requests[batch.requests["kind"] == EntryKind.HTTP])
+        self._add_requests(final(batch.requests, EntryKind.HTTP))
 
     def _add_connections(self, rows: ConnectionBatch) -> None:
         self._bytes += int(rows["bytes_fwd"].sum() + rows["bytes_rev"].sum())
@@ -182,7 +182,7 @@ class TopExporter:
             response_flags=cell.flags,
             retries=cell.retries,
             latency=cell.latency,
-            attribution=Attribution(key & 0xFF).name.lower(),
+            attribution=ATTRIBUTIONS.get(key & 0xFF, str(key & 0xFF)),
         )
 
     async def watch(self) -> AsyncIterator[agent_pb2.Snapshot]:

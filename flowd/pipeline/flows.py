@@ -135,7 +135,7 @@ class FlowBuilder:
         asked["direction"] = np.where(outward, Direction.EGRESS, Direction.INGRESS)
         asked["l7_type"] = L7Type.REQUEST
         _fill_text(asked, http)
-        answered = asked.copy()
+        answered = asked[np.arange(len(asked))]
         asked["headers"] = [fields or None for fields in http["headers"]]
         return np.concatenate([asked, _response(answered, http)])
 

@@ -183,6 +183,11 @@ def test_tcp_entry() -> None:
         ({"duration": {"seconds": -1}}, "bad_duration", {"duration_ns": 0}),
         ({"duration": {"seconds": 2**62}}, "bad_duration", {"duration_ns": 0}),
         ({"start": {"seconds": 1}}, "bad_time", {"time_ns": NOW}),
+        (
+            {"start": {"seconds": 1}, "duration": {"seconds": 5}},
+            "bad_time",
+            {"time_ns": NOW - 5 * SECOND, "duration_ns": 5 * SECOND},
+        ),
         ({"start": {"seconds": -(2**62)}}, "bad_time", {"time_ns": NOW}),
         ({"start": {"seconds": 2**62, "nanos": -1}}, "bad_time", {"time_ns": NOW}),
         (

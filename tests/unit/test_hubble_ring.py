@@ -116,3 +116,25 @@ def test_namespaces_are_remembered_for_an_hour() -> None:
     assert namespaces.recent(3000.0) == ["kube-system", "shop"]
     assert namespaces.recent(3601.0) == ["shop"]
     assert namespaces.recent(9000.0) == []
+
+
+def test_views_backwards_and_forwards_cover_a_wrapped_ring_of_many_arrays() -> None:
+    ring = ring_of(9000)
+    assert ring.capacity == 9000
+    for size in (5000, 7000, 3000, 1):
+        rows = empty_flows(size)
+        rows["seq"] = np.arange(ring.written, ring.written + size)
+        ring.append(rows)
+    forwards, backwards, position = [], [], ring.oldest
+    while position < ring.written:
+        piece = ring.view(position, ring.written)
+        forwards.append(piece["seq"])
+        position += len(piece)
+    while position > ring.oldest:
+        start = ring.before(position, 1000)
+        backwards.insert(0, ring.view(start, position)["seq"])
+        assert len(backwards[0]) == position - start <= 1000
+        position = start
+    wanted = np.arange(ring.written - 9000, ring.written)
+    assert np.array_equal(np.concatenate(forwards), wanted)
+    assert np.array_equal(np.concatenate(backwards), wanted)

@@ -1,4 +1,4 @@
-"""The last flows of this node, in one preallocated array, and where each was lost.
+"""The last flows of this node, in arrays made as they fill, and where each was lost.
 
 A position counts the flows ever appended, from 0; it never changes and is never used again. A
 cursor is the position of the next flow to read. Losses are marks between positions.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TEXT_BYTES = 300  # of a request's url, headers and ids, spread over all flows
 _MOST_MARKS = 1024
+_SEGMENT = 4096  # rows; an array of text columns is touched whole when it is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class FlowRing:
         self.marked = 0
         self.closed = False
         self.waiting = 0  # readers that have read everything
-        self._rows: FlowRows = np.empty(self.capacity, FLOW)  # pages come when they are written
+        self._segments: list[FlowRows] = []
         self._marks: deque[LostMark] = deque(maxlen=_MOST_MARKS)
         self._news = asyncio.Event()
 
@@ -78,10 +79,11 @@ class FlowRing:
         skipped = max(0, len(rows) - self.capacity)
         self.written += skipped
         rows = rows[skipped:]
-        place = self.written % self.capacity
-        first = min(len(rows), self.capacity - place)
-        self._rows[place : place + first] = rows[:first]
-        self._rows[: len(rows) - first] = rows[first:]
+        done = 0
+        while done < len(rows):
+            free = self._piece(self.written + done, len(rows) - done)
+            free[:] = rows[done : done + len(free)]
+            done += len(free)
         self.written += len(rows)
         self._wake()
 
@@ -97,12 +99,23 @@ class FlowRing:
         self._wake()
 
     def view(self, start: int, end: int) -> FlowRows:
-        """Rows from position start up to end, or up to where the array wraps.
+        """Rows from position start up to end, or up to where their array ends.
 
         The view shows other flows once these are overwritten: use it before giving up control.
         """
-        place = start % self.capacity
-        return self._rows[place : place + min(end - start, self.capacity - place)]
+        return self._piece(start, end - start)
+
+    def before(self, position: int, most: int) -> int:
+        """Where a view that ends at `position` can begin, at most `most` rows before it."""
+        last = position - 1
+        return max(self.oldest, position - most, last - last % self.capacity % _SEGMENT)
+
+    def _piece(self, start: int, most: int) -> FlowRows:
+        number, offset = divmod(start % self.capacity, _SEGMENT)
+        while number >= len(self._segments):
+            left = self.capacity - len(self._segments) * _SEGMENT
+            self._segments.append(np.empty(min(_SEGMENT, left), FLOW))
+        return self._segments[number][offset : offset + most]
 
     def read(self, cursor: int, mark: int, end: int, limit: int) -> Chunk:
         """At most `limit` rows from the cursor on, stopping at `end` and at the next loss."""

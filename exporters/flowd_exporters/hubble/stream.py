@@ -92,7 +92,8 @@ class FlowStream:
         """
         query, ring = self._query, self._ring
         end = None if query.follow else ring.written
-        left = query.number if query.number and not query.follow else _MOST
+        counted = query.number and not query.follow and (query.first or query.since_ns is not None)
+        left = query.number if counted else _MOST  # the last N are counted where they begin
         cursor = await self._start(ring.written)
         mark = ring.marked if cursor >= ring.written else ring.first_mark(cursor)
         while True:
@@ -108,10 +109,12 @@ class FlowStream:
                 moment = flow.time if flow.HasField("time") else None
                 yield GetFlowsResponse(flow=flow, node_name=flow.node_name, time=moment)
             left -= len(rows)
+            if left <= 0:
+                break
             for lost in chunk.marks:
                 event = mark_event(lost.source, lost.count)
                 yield lost_response(self._node_name, event, lost.time_ns)
-            if left <= 0 or past or (end is not None and cursor >= end):
+            if past or (end is not None and cursor >= end):
                 break
             if end is None and ring.closed and cursor >= ring.written:
                 break
@@ -134,8 +137,7 @@ class FlowStream:
         """The position from which on `number` flows match, or the oldest one."""
         position = end
         while position > self._ring.oldest:
-            wrap = (position - 1) // self._ring.capacity * self._ring.capacity
-            start = max(self._ring.oldest, position - CHUNK, wrap)
+            start = self._ring.before(position, CHUNK)
             hits = np.flatnonzero(self._mask(self._ring.view(start, position)))
             if len(hits) >= number:
                 return start + int(hits[-number])
