@@ -95,7 +95,7 @@ def test_garbage_on_the_access_log_port_leaves_the_agent_alive(tmp_path: Path) -
         with socket.create_connection(agent.als.split(":")) as raw:  # pyright: ignore[reportArgumentType]
             raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with grpc.insecure_channel(agent.als) as channel:
-            send = channel.stream_unary(STREAM)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            send = channel.stream_unary(STREAM, None, None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             with pytest.raises(grpc.RpcError):
                 send(iter([os.urandom(4096)] * 8), timeout=10)
         status = flowd("status", "--server", agent.hubble, "-o", "json")

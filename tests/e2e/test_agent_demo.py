@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from google.protobuf import json_format, struct_pb2
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.parser import text_string_to_metric_families
 
 from demo.client import Sent
 from demo.lifecycle import Demo, envoy_binary
@@ -15,8 +18,10 @@ from flowd.client import Client
 from flowd.wire.flow import flow_pb2
 from flowd.wire.observer import observer_pb2
 from tests.e2e.agent import can_capture, running
+from tests.e2e.otlp_receiver import receiving
 
 REQUESTS = 1200
+SKEW_NS = 50_000_000  # Envoy ends a request when it has sent the answer, the client when it read it
 REQUEST, RESPONSE = flow_pb2.REQUEST, flow_pb2.RESPONSE
 
 pytestmark = [
@@ -35,22 +40,30 @@ class Run:
     demo: Demo
     sent: list[Sent]
     flows: list[flow_pb2.Flow]
+    metrics: str
+    spans: list[Span]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number that the client gave a request, by Envoy's request id."""
+        found: dict[str, int] = {}
+        for flow in self.flows:
+            if flow.l7.HasField("http") and flow.l7.type == REQUEST:
+                headers = {h.key: h.value for h in flow.l7.http.headers}
+                found[headers["x-request-id"]] = int(headers["x-flowd-seq"])
+        return found
 
     def http(self, kind: int) -> dict[int, list[flow_pb2.Flow]]:
         """HTTP flows of a kind by the number that the client gave the request.
 
         A response carries the request's id but not its headers, as in Hubble.
         """
-        numbers: dict[str, int] = {}
-        by_id: dict[str, list[flow_pb2.Flow]] = {}
+        numbers, found = self.numbers, dict[int, list[flow_pb2.Flow]]()
         for flow in self.flows:
-            if flow.l7.HasField("http"):
+            if flow.l7.HasField("http") and flow.l7.type == kind:
                 headers = {h.key: h.value for h in flow.l7.http.headers}
-                if flow.l7.type == REQUEST:
-                    numbers[headers["x-request-id"]] = int(headers["x-flowd-seq"])
-                if flow.l7.type == kind:
-                    by_id.setdefault(headers["x-request-id"], []).append(flow)
-        return {numbers[request_id]: flows for request_id, flows in by_id.items()}
+                found.setdefault(numbers[headers["x-request-id"]], []).append(flow)
+        return found
 
 
 def extensions(flow: flow_pb2.Flow) -> dict[str, object]:
@@ -58,6 +71,15 @@ def extensions(flow: flow_pb2.Flow) -> dict[str, object]:
     fields = struct_pb2.Struct()
     flow.extensions.Unpack(fields)
     return json_format.MessageToDict(fields)
+
+
+def attributes(span: Span) -> dict[str, str]:
+    """A span's attributes, values as text; of lists the first."""
+    told: dict[str, str] = {}
+    for pair in span.attributes:
+        value = pair.value.array_value.values[0] if pair.value.array_value.values else pair.value
+        told[pair.key] = str(getattr(value, value.WhichOneof("value") or "string_value"))
+    return told
 
 
 def http_only(sent: list[Sent]) -> list[Sent]:
@@ -82,14 +104,17 @@ async def all_flows(server: str, wanted: int) -> list[flow_pb2.Flow]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     envoy_binary()
     folder = tmp_path_factory.mktemp("demo")
-    with Demo(folder / "state", record=True) as demo:
+    with Demo(folder / "state", record=True) as demo, receiving() as receiver:
         options = ["--manifests", str(demo.manifests), "--node-name", demo.topology.node]
+        options += ["--otlp-endpoint", receiver.endpoint]
         with running(folder / "log", *options, als=demo.state.als) as agent:
             sent = demo.run_traffic(REQUESTS)
             flows = asyncio.run(all_flows(agent.hubble, len(http_only(sent))))
-            yield Run(demo, sent, flows)
+            with urllib.request.urlopen(f"http://{agent.metrics}/metrics", timeout=10) as page:
+                metrics = page.read().decode()
             assert agent.stop() == 0
         assert "Traceback" not in agent.text()
+        yield Run(demo, sent, flows, metrics, receiver.spans)
 
 
 def test_every_request_is_there_once_as_request_and_as_response(run: Run) -> None:
@@ -155,15 +180,14 @@ def test_every_request_has_the_client_pod_status_and_words(run: Run) -> None:
 def test_passed_through_tls_is_attributed_on_its_connections(run: Run) -> None:
     passed = [r for r in run.sent if r.listener == "tls" and r.route]
     assert passed
-    ports = {(r.client, r.client_port) for r in passed if r.fresh}
+    sockets = {(r.client, r.client_port, r.server_port) for r in passed}
     told = {
-        (flow.IP.source, flow.l4.TCP.source_port): extensions(flow).get("route")
+        (flow.IP.source, flow.l4.TCP.source_port, flow.l4.TCP.destination_port): extensions(flow)
         for flow in run.flows
         if flow.Type == flow_pb2.L3_L4 and not flow.is_reply.value
     }
-    missing = {port for port in ports if port not in told}
-    assert not missing
-    routes = Counter(told[port] for port in ports)
+    assert sockets <= set(told)
+    routes = Counter(told[socket].get("route") for socket in sockets)
     assert set(routes) <= {"TLSRoute/default/passthrough", None}
 
 
@@ -185,8 +209,59 @@ def test_the_split_is_seen_as_it_was(run: Run) -> None:
 def test_every_connection_of_a_request_is_known(run: Run) -> None:
     """The downstream socket of each request is one of the connections the kernel saw."""
     seen = {
-        (flow.IP.source, flow.l4.TCP.source_port)
+        (flow.IP.source, flow.l4.TCP.source_port, flow.l4.TCP.destination_port)
         for flow in run.flows
         if flow.Type == flow_pb2.L3_L4 and not flow.is_reply.value
     }
-    assert {(r.client, r.client_port) for r in run.sent if r.status} <= seen
+    assert {(r.client, r.client_port, r.server_port) for r in run.sent if r.status} <= seen
+
+
+def test_every_request_is_a_span_under_its_callers_span(run: Run) -> None:
+    spans: dict[int, list[Span]] = {}
+    numbers = run.numbers
+    for span in run.spans:
+        number = numbers[attributes(span)["http.request.header.x-request-id"]]
+        spans.setdefault(number, []).append(span)
+    sent = http_only(run.sent)
+    assert sum(map(len, spans.values())) == len(sent)
+    for request in sent:
+        [span] = spans[request.seq]
+        told = attributes(span)
+        if traceparent := request.headers.get("traceparent"):
+            _, trace, parent, _ = traceparent.split("-")
+            assert (span.trace_id.hex(), span.parent_span_id.hex()) == (trace, parent)
+        else:
+            assert not span.parent_span_id
+        assert request.time_ns <= span.start_time_unix_nano
+        assert span.end_time_unix_nano <= request.time_ns + request.duration_ns + SKEW_NS
+        assert told["http.request.method"] == request.method
+        assert told["http.response.status_code"] == str(request.status)
+        assert told["url.path"] == request.path.partition("?")[0]
+        if request.route:
+            assert told["flowd.route.name"] == request.route.name
+            assert told["flowd.route.rule"] == str(request.route.rule)
+
+
+def test_the_counters_agree_with_what_was_sent(run: Run) -> None:
+    counted: Counter[tuple[str, str]] = Counter()
+    for family in text_string_to_metric_families(run.metrics):
+        for sample in family.samples:
+            if sample.name == "flowd_route_requests_total":
+                labels = sample.labels
+                counted[labels["route"], labels["rule"]] += int(sample.value)
+    sent = Counter(
+        (request.route.name, str(request.route.rule)) if request.route else ("", "")
+        for request in http_only(run.sent)
+    )
+    assert counted == sent
+
+
+def test_nothing_was_lost(run: Run) -> None:
+    lost = {
+        (sample.labels["place"], sample.labels["reason"]): sample.value
+        for family in text_string_to_metric_families(run.metrics)
+        for sample in family.samples
+        if sample.name == "flowd_lost_total"
+    }
+    assert ("kernel", "ring_full") in lost
+    assert {place: count for place, count in lost.items() if count} == {}
