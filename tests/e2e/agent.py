@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
+FLOWD = [sys.executable, "-m", "flowd"]
+# As root it imports what it needs, then steps down: so the user needs no right to read the checkout.
+FLOWD_AS_NOBODY = [
+    sys.executable,
+    "-c",
+    (
+        "import os, sys; import flowd.cli, flowd.commands.run, flowd.assemble, flowd.service;"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "sys.argv[0] = 'flowd'; flowd.cli.main()"
+    ),
+]
 
 
 class Agent:
@@ -21,12 +33,21 @@ class Agent:
         log: file for what the agent prints.
         options: further flags; listen addresses default to free loopback ports.
         netns: network namespace to run in; "" for this one.
+        nobody: run as an ordinary user.
     """
 
-    def __init__(self, log: Path, *options: str, als: str = "127.0.0.1:0", netns: str = "") -> None:
+    def __init__(
+        self,
+        log: Path,
+        *options: str,
+        als: str = "127.0.0.1:0",
+        netns: str = "",
+        nobody: bool = False,
+    ) -> None:
         self.log = log
         self._command = ["ip", "netns", "exec", netns] if netns else []
-        self._command += [sys.executable, "-m", "flowd", "run", "--als-listen", als]
+        self._command += FLOWD_AS_NOBODY if nobody else FLOWD
+        self._command += ["run", "--als-listen", als]
         self._command += ["--hubble-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
         self._command += options
         self.process: subprocess.Popen[bytes] | None = None
@@ -81,10 +102,14 @@ class Agent:
 
 @contextlib.contextmanager
 def running(
-    log: Path, *options: str, als: str = "127.0.0.1:0", netns: str = ""
+    log: Path,
+    *options: str,
+    als: str = "127.0.0.1:0",
+    netns: str = "",
+    nobody: bool = False,
 ) -> Generator[Agent]:
     """An agent inside the block; afterwards it is gone."""
-    agent = Agent(log, *options, als=als, netns=netns)
+    agent = Agent(log, *options, als=als, netns=netns, nobody=nobody)
     try:
         agent.start()
         yield agent
@@ -99,7 +124,7 @@ def flowd(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of flowd to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "flowd", *words],
+        [*FLOWD, *words],
         cwd=ROOT,
         env=os.environ | (env or {}),
         input=input,
@@ -111,24 +136,22 @@ def flowd(
 
 
 def as_nobody(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of flowd to its end as an ordinary user, whatever this checkout's modes are.
-
-    The interpreter starts as root and steps down before it imports flowd, from file descriptors
-    that are open already, so that the user needs no right to read the checkout.
-    """
-    step_down = (
-        "import os, sys; import flowd.cli, flowd.commands.run, flowd.assemble, flowd.service;"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
-        "sys.argv[0] = 'flowd'; flowd.cli.main()"
-    )
+    """Run a command of flowd to its end as an ordinary user."""
     return subprocess.run(
-        [sys.executable, "-c", step_down, *words],
+        [*FLOWD_AS_NOBODY, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def can_capture() -> str:
