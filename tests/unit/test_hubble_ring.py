@@ -125,7 +125,9 @@ def test_views_backwards_and_forwards_cover_a_wrapped_ring_of_many_arrays() -> N
         rows = empty_flows(size)
         rows["seq"] = np.arange(ring.written, ring.written + size)
         ring.append(rows)
-    forwards, backwards, position = [], [], ring.oldest
+    forwards: list[FlowRows] = []
+    backwards: list[FlowRows] = []
+    position = ring.oldest
     while position < ring.written:
         piece = ring.view(position, ring.written)
         forwards.append(piece["seq"])
