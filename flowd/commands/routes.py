@@ -157,9 +157,10 @@ def _described(manifests: tuple[str, ...], dialect: str) -> "Description":
 async def _routes(server: str | None) -> "Description":
     """What an agent knows of routes."""
     from flowd.client import Client, server_address
+    from flowd.commands.routes_wire import described
 
     async with Client(server_address(server)) as client:
-        return await client.routes()
+        return described(await client.routes())
 
 
 async def _requests(server: str | None) -> "dict[SplitKey, int]":
@@ -179,13 +180,6 @@ async def _requests(server: str | None) -> "dict[SplitKey, int]":
 
 
 def _json(value: object) -> str:
-    """A description, shares, or an agent's message as JSON."""
     import msgspec
-    from google.protobuf.json_format import MessageToDict
-    from google.protobuf.message import Message
 
-    if isinstance(value, Message):
-        value = MessageToDict(
-            value, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
     return msgspec.json.encode(value).decode()

@@ -44,7 +44,7 @@ class ConditionDescription(Protocol):
 
 
 class ParentDescription(Protocol):
-    """One parentRef of a route; `listener` is "" for every listener that accepts the route."""
+    """A listener that accepts the route, or a parentRef that none accepts."""
 
     @property
     def gateway_namespace(self) -> str: ...
@@ -57,7 +57,11 @@ class ParentDescription(Protocol):
 
 
 class BackendDescription(Protocol):
-    """A backendRef of a rule, its weight, and how many endpoints stand behind it."""
+    """A backendRef of a rule, its weight, and how many endpoints stand behind it.
+
+    `reason` says why it takes no traffic, "" when it does; `counted` is False when nothing tells
+    of endpoints, whose numbers are 0 then.
+    """
 
     @property
     def kind(self) -> str: ...
@@ -73,6 +77,10 @@ class BackendDescription(Protocol):
     def ready_endpoints(self) -> int: ...
     @property
     def endpoints(self) -> int: ...
+    @property
+    def counted(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
 
 
 class RuleDescription(Protocol):

@@ -98,7 +98,7 @@ class Gateway(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., class_name: _Optional[str] = ..., listeners: _Optional[_Iterable[_Union[Listener, _Mapping[str, object]]]] = ...) -> None: ...
 
 class Backend(_message.Message):
-    __slots__ = ("kind", "namespace", "name", "port", "weight", "ready_endpoints", "endpoints")
+    __slots__ = ("kind", "namespace", "name", "port", "weight", "ready_endpoints", "endpoints", "reason", "endpoints_known")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,8 @@ class Backend(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     READY_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_KNOWN_FIELD_NUMBER: _ClassVar[int]
     kind: str
     namespace: str
     name: str
@@ -113,7 +115,9 @@ class Backend(_message.Message):
     weight: int
     ready_endpoints: int
     endpoints: int
-    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., ready_endpoints: _Optional[int] = ..., endpoints: _Optional[int] = ...) -> None: ...
+    reason: str
+    endpoints_known: bool
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., ready_endpoints: _Optional[int] = ..., endpoints: _Optional[int] = ..., reason: _Optional[str] = ..., endpoints_known: _Optional[bool] = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("name", "matches", "filters", "backends")

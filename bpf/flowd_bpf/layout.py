@@ -1,0 +1,103 @@
+"""The structs of bpf/src/event.h and the counters of counters.h, for numpy."""
+
+from enum import IntEnum
+
+import numpy as np
+
+KEY = np.dtype(
+    [
+        ("addr", "u1", (2, 16)),
+        ("port", ">u2", (2,)),
+        ("protocol", "u1"),
+        ("pad", "u1", (3,)),
+    ]
+)
+
+SIDE = np.dtype(
+    [
+        ("bytes", "u8"),
+        ("packets", "u8"),
+        ("total_bytes", "u8"),
+        ("total_packets", "u8"),
+        ("owner", "u8"),
+        ("seen", "u4"),
+        ("pad", "u4"),
+    ]
+)
+
+CONNECTION = np.dtype(
+    [
+        ("side", SIDE, (2,)),
+        ("first_ns", "u8"),
+        ("conn_id", "u8"),
+        ("marks", "u8"),
+        ("endpoint", "u4", (2,)),
+        ("reported", "u4"),
+        ("refused", "u4"),
+        ("forward", "u1"),
+        ("initiator", "u1"),
+        ("family", "u1"),
+        ("icmp_type", "u1"),
+        ("icmp_code", "u1"),
+        ("pad", "u1", (3,)),
+    ]
+)
+
+EVENT = np.dtype(
+    [
+        ("time_ns", "u8"),
+        ("first_ns", "u8"),
+        ("conn_id", "u8"),
+        ("bytes", "u8", (2,)),
+        ("packets", "u8", (2,)),
+        ("total_bytes", "u8", (2,)),
+        ("total_packets", "u8", (2,)),
+        ("src_addr", "u1", (16,)),
+        ("dst_addr", "u1", (16,)),
+        ("src_endpoint", "u4"),
+        ("dst_endpoint", "u4"),
+        ("ifindex", "u4"),
+        ("src_port", "u2"),
+        ("dst_port", "u2"),
+        ("protocol", "u1"),
+        ("family", "u1"),
+        ("reason", "u1"),
+        ("hook", "u1"),
+        ("is_reply", "u1"),
+        ("initiator", "u1"),
+        ("flags", "u1"),
+        ("flags_seen", "u1", (2,)),
+        ("icmp_type", "u1"),
+        ("icmp_code", "u1"),
+        ("pad", "u1", (5,)),
+    ]
+)
+
+MARK_ANNOUNCED = 1 << 32
+MARK_ENDED = 1 << 33
+
+
+class Counter(IntEnum):
+    """Indexes into struct counters."""
+
+    SEEN = 0
+    COUNTED = 1
+    ELSEWHERE = 2
+    NON_IP = 3
+    MALFORMED = 4
+    MAP_FULL = 5
+    FRAGMENT = 6
+    RING_FULL = 7
+    RECORDS = 8
+    CREATED = 9
+    ENDED = 10
+
+
+FATES = (
+    Counter.COUNTED,
+    Counter.ELSEWHERE,
+    Counter.NON_IP,
+    Counter.MALFORMED,
+    Counter.MAP_FULL,
+)
+"""What can become of a packet; their sum is Counter.SEEN."""

@@ -1,0 +1,140 @@
+"""Getting the programs into the kernel without ever holding a compiler."""
+
+import errno
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flowd_bpf.bcc import INSTALL, MissingBcc, find_bcc
+from flowd_bpf.errors import PRIVILEGES, BpfError
+
+SECONDS = 60.0
+
+_HERE = Path(__file__).resolve().parent
+_MESSAGE = 1 << 16
+_CLOCK_MONOTONIC_COARSE = 6
+_VERIFIER_TAIL = re.compile(r"processed \d+ insns|^\s*$|HINT|^\d+: \(|^; ")
+
+
+@dataclass(slots=True)
+class Loaded:
+    """File descriptors of the programs and maps, by name; closing lets the kernel free them."""
+
+    programs: dict[str, int] = field(default_factory=dict[str, int])
+    maps: dict[str, int] = field(default_factory=dict[str, int])
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in (*self.programs.values(), *self.maps.values()):
+            os.close(fd)
+        self.programs.clear()
+        self.maps.clear()
+
+
+def ticks_per_second() -> int:
+    """Jiffies a second (CONFIG_HZ): the coarse clock advances once a jiffy."""
+    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+
+
+def folder(name: str) -> Path:
+    """`src` or `headers`: inside the package when installed, beside it in a checkout."""
+    inside = _HERE / name
+    return inside if inside.is_dir() else _HERE.parent / name
+
+
+def load(settings: Mapping[str, int] | None = None) -> Loaded:
+    """Compile and load the programs in a short-lived child; `settings` replace those of config.h.
+
+    Blocks for as long as LLVM takes, under a second on most machines.
+
+    Raises:
+        BpfError: BCC is missing, the source does not compile, or the kernel refused a program.
+    """
+    try:
+        bcc = find_bcc()
+    except MissingBcc as error:
+        raise BpfError(str(error), INSTALL) from None
+    page = os.sysconf("SC_PAGE_SIZE")
+    defines = {"PAGE_SIZE": page, "TICKS": ticks_per_second(), **(settings or {})}
+    ours, theirs = socket.socketpair()
+    log = os.memfd_create("flowd-compile")
+    with ours, theirs:
+        try:
+            child = subprocess.Popen(
+                [
+                    sys.executable or "/usr/bin/python3",
+                    "-I",
+                    str(_HERE / "compile.py"),
+                    str(theirs.fileno()),
+                    str(bcc),
+                    str(folder("src")),
+                    str(folder("headers")),
+                    *(f"{name}={value}" for name, value in defines.items()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+            )
+            try:
+                theirs.close()
+                return _receive(ours, log)
+            finally:
+                child.kill()
+                child.wait()
+        finally:
+            os.close(log)
+
+
+def _receive(channel: socket.socket, log: int) -> Loaded:
+    channel.settimeout(SECONDS)
+    try:
+        message, fds, _, _ = socket.recv_fds(channel, _MESSAGE, 64, socket.MSG_CMSG_CLOEXEC)
+    except TimeoutError:
+        raise BpfError(f"compiling the programs took over {SECONDS:.0f} seconds") from None
+    said = os.pread(log, _MESSAGE, max(0, os.fstat(log).st_size - _MESSAGE)).decode(
+        errors="replace"
+    )
+    if not message:
+        raise BpfError(f"the compiler child died: {last_line(said)}")
+    answer = json.loads(message)
+    if "failed" in answer:
+        raise failure(answer["failed"], answer["name"], answer["detail"], said)
+    programs: list[str] = answer["programs"]
+    maps: list[str] = answer["maps"]
+    return Loaded(
+        dict(zip(programs, fds, strict=False)),
+        dict(zip(maps, fds[len(programs) :], strict=True)),
+    )
+
+
+def failure(stage: str, name: str, detail: str, said: str) -> BpfError:
+    """One line of what went wrong in the child; `said` is what clang and the verifier wrote."""
+    if stage == "bcc":
+        return BpfError(detail, INSTALL)
+    if os.strerror(errno.EPERM) in detail:
+        return BpfError(
+            f"the kernel refused program {name}: not permitted", PRIVILEGES, errno.EPERM
+        )
+    if os.strerror(errno.ENOSYS) in detail:
+        return BpfError("this kernel has no bpf system call", "", errno.ENOSYS)
+    if stage == "load":
+        return BpfError(f"the verifier refused program {name}: {last_line(said) or detail}")
+    wrong = [line for line in said.splitlines() if "error: " in line or "ailed to create" in line]
+    line = wrong[0] if wrong else last_line(said) or detail
+    if os.strerror(errno.EPERM) in said:
+        return BpfError(f"the kernel refused a map: {line}", PRIVILEGES, errno.EPERM)
+    return BpfError(f"{name} does not compile: {line.strip()}")
+
+
+def last_line(said: str) -> str:
+    """The last line that explains something, out of what clang or the verifier wrote."""
+    lines = [line.strip() for line in said.splitlines() if not _VERIFIER_TAIL.search(line)]
+    return lines[-1] if lines else ""

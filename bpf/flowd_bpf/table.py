@@ -1,0 +1,115 @@
+"""The connection table as user space sees it: which entries are over, and taking them out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd_bpf import libbpf
+from flowd_bpf.layout import CONNECTION, KEY
+from flowd_bpf.maps import HashMap
+
+Rows = NDArray[Any]
+
+FIN, RST, ACK = 0x01, 0x04, 0x10
+TCP, ICMP, ICMPV6 = 6, 1, 58
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds without a packet until a connection is over.
+
+    Attributes:
+        closed: TCP after FIN from both sides or RST from one; the last acknowledgements come then.
+        opening: TCP before both sides acknowledged.
+        tcp: any other TCP; keep-alives come every two hours where nobody changed it (RFC 9293).
+        other: every protocol that has no limit of its own in `protocols`.
+        pressure: divides all but `closed` when the table is three quarters full.
+    """
+
+    closed: float = 2.0
+    opening: float = 75.0
+    tcp: float = 7500.0
+    other: float = 60.0
+    protocols: Mapping[int, float] = field(default_factory=lambda: {ICMP: 30.0, ICMPV6: 30.0})
+    pressure: float = 8.0
+
+
+def flags_seen(values: Rows, side: Any) -> NDArray[np.uint8]:
+    """TCP flags that came from a side (0 or 1, or one for each row)."""
+    return (values["marks"] >> (8 * np.asarray(side, "u8"))).astype("u1")
+
+
+def closed(values: Rows) -> NDArray[np.bool_]:
+    """Whether FIN came from both sides, or RST from one."""
+    a, b = flags_seen(values, 0), flags_seen(values, 1)
+    return ((a | b) & RST != 0) | (a & b & FIN != 0)
+
+
+class ConnectionTable:
+    """The kernel's connections.
+
+    Args:
+        fd: the map flowd_conns.
+        clock: the program flowd_clock.
+        ticks: jiffies a second.
+        size: the map's max_entries.
+    """
+
+    def __init__(self, fd: int, clock: int, ticks: int, size: int, limits: Limits) -> None:
+        self._map = HashMap(fd, KEY, CONNECTION)
+        self._clock = clock
+        self._ticks = ticks
+        self._crowded = size * 3 // 4
+        self._closed = int(limits.closed * ticks)
+        self._opening = int(limits.opening * ticks)
+        self._idle = np.full(256, limits.other * ticks, "i8")
+        self._idle[TCP] = int(limits.tcp * ticks)
+        for protocol, seconds in limits.protocols.items():
+            self._idle[protocol] = int(seconds * ticks)
+        self._pressure = limits.pressure
+
+    def jiffies(self) -> int:
+        """The kernel's clock that entries are stamped with, modulo 2**32."""
+        return libbpf.run_program(self._clock, bytes(64))[0]
+
+    def expire(self, live: int) -> Iterator[tuple[Rows, Rows]]:
+        """Take out what is over, in batches of (KEY, CONNECTION) rows; `live` entries are known.
+
+        An entry leaves the kernel in one step with its last numbers. One that came alive between
+        being found and being taken is put back.
+
+        Raises:
+            BpfError: the kernel refused it.
+        """
+        now = self.jiffies()
+        divisor = self._pressure if live > self._crowded else 1.0
+        for keys, values in self._map.scan():
+            over = self._over(keys, values, now, divisor)
+            if not over.any():
+                continue
+            keys, values = self._map.take(keys[over])
+            over = self._over(keys, values, now, divisor)
+            for row in np.flatnonzero(~over):
+                over[row] = not self._map.restore(keys[row : row + 1], values[row : row + 1])
+            yield keys[over], values[over]
+
+    def drain(self) -> Iterator[tuple[Rows, Rows]]:
+        """Take out everything, in batches that are views until the next one.
+
+        Raises:
+            BpfError: the kernel refused it.
+        """
+        return self._map.scan(delete=True)
+
+    def _over(self, keys: Rows, values: Rows, now: int, divisor: float) -> NDArray[np.bool_]:
+        side = values["side"]
+        age = (np.uint32(now) - side["seen"]).astype("i4")
+        age[side["owner"] == 0] = np.iinfo("i4").max
+        idle = age.min(axis=1)
+        both = flags_seen(values, 0) & flags_seen(values, 1)
+        opening = (keys["protocol"] == TCP) & (both & ACK == 0)
+        limit = np.where(opening, self._opening, self._idle[keys["protocol"]]) / divisor
+        return idle > np.where(closed(values), self._closed, limit)

@@ -1,0 +1,26 @@
+/*
+ * What the programs count, one slot a CPU.
+ *
+ * COUNT_SEEN is the sum of COUNT_COUNTED to COUNT_MAP_FULL; all six are packets.
+ */
+#pragma once
+
+enum counter {
+	COUNT_SEEN,
+	COUNT_COUNTED,
+	COUNT_ELSEWHERE, /* counted at another interface */
+	COUNT_NON_IP,
+	COUNT_MALFORMED, /* headers cut short, broken, or too many IPv6 extensions */
+	COUNT_MAP_FULL,
+
+	COUNT_FRAGMENT,	 /* packets without ports, being later fragments; also counted above */
+	COUNT_RING_FULL, /* records that had to wait; their bytes and packets are in the next one */
+	COUNT_RECORDS,	 /* records written */
+	COUNT_CREATED,	 /* connections */
+	COUNT_ENDED,	 /* connections ended by the program, a new one having taken their place */
+	COUNTERS,
+};
+
+struct counters {
+	__u64 count[COUNTERS];
+};

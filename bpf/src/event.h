@@ -1,0 +1,114 @@
+/*
+ * Every struct and number that crosses from the kernel to Python.
+ *
+ * flowd_bpf/layout.py holds the same as numpy dtypes; tests/unit/test_bpf_layout.py compares them.
+ * All padding is written out, so that no byte of the kernel's stack leaves with a record.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+enum flow_reason {
+	REASON_NEW = 1,
+	REASON_FLAGS = 2,
+	REASON_ACTIVE = 3,
+	REASON_END = 4,
+};
+
+enum flow_initiator {
+	INITIATOR_SYN = 1,
+	INITIATOR_FIRST_PACKET = 2,
+};
+
+enum flow_hook {
+	HOOK_INGRESS = 0,
+	HOOK_EGRESS = 1,
+};
+
+/* IPv6, or IPv4 as ::ffff:a.b.c.d; the words are for comparing, in no meaningful byte order. */
+union address {
+	__u8 bytes[16];
+	__u32 word[4];
+	__u64 half[2];
+};
+
+/* The same for both directions: side 0 is the one whose address, then port, compares lower. */
+struct connection_key {
+	union address addr[2];
+	__u16 port[2]; /* network byte order */
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* What one side of a connection sent. */
+struct side {
+	__u64 bytes; /* not in any record yet */
+	__u64 packets;
+	__u64 total_bytes; /* in records */
+	__u64 total_packets;
+	__u64 owner; /* ifindex << 1 | hook that counts this direction; 0 for none */
+	__u32 seen;  /* jiffies of the last packet counted */
+	__u32 pad;
+};
+
+/*
+ * `marks`, a word for atomic OR: TCP flags seen from side 0 and side 1, the same as far as they are
+ * in a record (8 bits each), and the bits below.
+ */
+#define MARK_SEEN(side) (8 * (side))
+#define MARK_REPORTED(side) (16 + 8 * (side))
+#define MARK_ANNOUNCED (1ULL << 32) /* a record with REASON_NEW is out */
+#define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out */
+
+struct connection {
+	struct side side[2];
+	__u64 first_ns; /* CLOCK_MONOTONIC */
+	__u64 conn_id;
+	__u64 marks;
+	__u32 endpoint[2];
+	__u32 reported; /* jiffies of the last record */
+	__u32 refused;	/* jiffies of the last time the ring was full */
+	__u8 forward;	/* side that began the connection */
+	__u8 initiator;
+	__u8 family;
+	__u8 icmp_type; /* of the first packet */
+	__u8 icmp_code;
+	__u8 pad[3];
+};
+
+/* A record. Index 0 is initiator to responder, and `src` the initiator. */
+struct flow_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 first_ns;
+	__u64 conn_id;
+	__u64 bytes[2]; /* since the previous record */
+	__u64 packets[2];
+	__u64 total_bytes[2];
+	__u64 total_packets[2];
+	__u8 src_addr[16];
+	__u8 dst_addr[16];
+	__u32 src_endpoint;
+	__u32 dst_endpoint;
+	__u32 ifindex;
+	__u16 src_port; /* host byte order */
+	__u16 dst_port;
+	__u8 protocol;
+	__u8 family;
+	__u8 reason;
+	__u8 hook;
+	__u8 is_reply;
+	__u8 initiator;
+	__u8 flags;
+	__u8 flags_seen[2];
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 pad[5];
+};
+
+_Static_assert(sizeof(struct connection_key) == 40, "connection_key");
+_Static_assert(sizeof(struct side) == 48, "side");
+_Static_assert(sizeof(struct connection) == 144, "connection");
+_Static_assert(sizeof(struct flow_event) == 152, "flow_event");
+_Static_assert(__builtin_offsetof(struct connection, marks) == 112, "connection.marks");
+_Static_assert(__builtin_offsetof(struct flow_event, src_addr) == 88, "flow_event.src_addr");
+_Static_assert(__builtin_offsetof(struct flow_event, protocol) == 136, "flow_event.protocol");

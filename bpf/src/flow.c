@@ -1,0 +1,265 @@
+/*
+ * Connections from tc: one map entry each, counted at the first interface that saw each direction,
+ * reported by fixed-size records. The programs let every packet pass to whoever comes next.
+ *
+ * Exactness under several CPUs. A packet adds to the `bytes` and `packets` of its side atomically.
+ * A record takes them out with an atomic exchange by zero and adds what it took to the totals, so a
+ * byte is in exactly one record whoever writes them at the same time. The space in the ring is
+ * reserved before anything is taken: when the ring is full nothing is, and the next record, or user
+ * space when it removes the entry, brings it.
+ */
+#include <uapi/linux/bpf.h>
+
+#include "config.h"
+#include "counters.h"
+#include "event.h"
+#include "maps.h"
+#include "parse.h"
+
+#define PASS (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
+#define PULL 256  /* bytes made linear for headers that are not */
+
+static __always_inline bool finished(u64 marks)
+{
+	u8 a = marks >> MARK_SEEN(0), b = marks >> MARK_SEEN(1);
+
+	return ((a | b) & RST) || (a & b & FIN);
+}
+
+static __always_inline u32 endpoint_of(union address *address)
+{
+	u32 *index = flowd_endpoints.lookup(address);
+
+	return index ? *index : 0;
+}
+
+static __always_inline void take(struct side *side, struct flow_event *event, const u32 way)
+{
+	u64 bytes = __sync_lock_test_and_set(&side->bytes, 0);
+	u64 packets = __sync_lock_test_and_set(&side->packets, 0);
+
+	event->bytes[way] = bytes;
+	event->packets[way] = packets;
+	event->total_bytes[way] = __sync_fetch_and_add(&side->total_bytes, bytes) + bytes;
+	event->total_packets[way] = __sync_fetch_and_add(&side->total_packets, packets) + packets;
+}
+
+/*
+ * Write a record; `marks` are set once there is space for it, and one that carries nothing new, as
+ * another CPU was first, is dropped. Returns whether this CPU set the marks.
+ */
+static __always_inline bool report(struct connection *c, struct packet *p, u32 reason, u64 marks,
+				   u32 now, struct counters *counters)
+{
+	struct connection_key *key = &p->key;
+	u32 forward = c->forward & 1, from = reason == REASON_END ? forward : p->from & 1;
+	struct flow_event *event;
+	u64 before, owner;
+	bool at_once;
+
+	if (c->refused == now)
+		return false;
+	event = flowd_events.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		c->refused = now;
+		counters->count[COUNT_RING_FULL]++;
+		return false;
+	}
+	before = marks ? __sync_fetch_and_or(&c->marks, marks) : c->marks;
+	if (marks && (before & marks) == marks) {
+		flowd_events.ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+		return false;
+	}
+	if (reason == REASON_NEW && (before & MARK_ANNOUNCED))
+		reason = REASON_FLAGS;
+	at_once = reason == REASON_NEW && c->reported == now;
+	c->reported = now;
+
+	if (!c->endpoint[0])
+		c->endpoint[0] = endpoint_of(&key->addr[0]);
+	if (!c->endpoint[1])
+		c->endpoint[1] = endpoint_of(&key->addr[1]);
+
+	event->time_ns = at_once ? c->first_ns : bpf_ktime_get_ns();
+	event->first_ns = c->first_ns;
+	event->conn_id = c->conn_id;
+	take(&c->side[forward], event, 0);
+	take(&c->side[!forward], event, 1);
+	__builtin_memcpy(event->src_addr, &key->addr[forward], 16);
+	__builtin_memcpy(event->dst_addr, &key->addr[!forward], 16);
+	event->src_endpoint = c->endpoint[forward];
+	event->dst_endpoint = c->endpoint[!forward];
+	event->src_port = NET16(key->port[forward]);
+	event->dst_port = NET16(key->port[!forward]);
+	event->flags_seen[0] = before >> MARK_SEEN(forward);
+	event->flags_seen[1] = before >> MARK_SEEN(!forward);
+	owner = c->side[from].owner;
+	event->ifindex = owner >> 1;
+	event->hook = owner & 1;
+	event->protocol = key->protocol;
+	event->family = c->family;
+	event->reason = reason;
+	event->is_reply = from != forward;
+	event->initiator = c->initiator;
+	event->flags = reason == REASON_END ? 0 : p->flags;
+	event->icmp_type = reason == REASON_END ? c->icmp_type : p->icmp_type;
+	event->icmp_code = reason == REASON_END ? c->icmp_code : p->icmp_code;
+	__builtin_memset(event->pad, 0, sizeof(event->pad));
+
+	if (++counters->count[COUNT_RECORDS] % WAKE_RECORDS)
+		flowd_events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	else
+		flowd_events.ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+	return true;
+}
+
+/* The entry of a new connection, made by this CPU or by one that was first; NULL when full. */
+static __always_inline struct connection *create(struct packet *p, u32 now,
+						 struct counters *counters)
+{
+	struct connection c = {};
+	bool syn = p->flags & SYN;
+
+	c.first_ns = bpf_ktime_get_ns();
+	c.conn_id = (u64)(bpf_get_smp_processor_id() + 1) << 40 | (counters->count[COUNT_CREATED] + 1);
+	c.reported = now;
+	c.refused = now - 1;
+	c.forward = p->reversed ? !p->from : p->from;
+	c.initiator = syn ? INITIATOR_SYN : INITIATOR_FIRST_PACKET;
+	c.family = p->family;
+	c.icmp_type = p->icmp_type;
+	c.icmp_code = p->icmp_code;
+	if (!flowd_conns.insert(&p->key, &c))
+		counters->count[COUNT_CREATED]++;
+	return flowd_conns.lookup(&p->key);
+}
+
+/* Whether this interface and hook count the side's packets: the first that saw one, while it does. */
+static __always_inline bool owns(struct side *side, u64 here, u32 now)
+{
+	u64 owner = side->owner;
+
+	if (owner == here)
+		return true;
+	if (owner && now - side->seen < SILENT_TICKS)
+		return false;
+	return __sync_val_compare_and_swap(&side->owner, owner, here) == owner;
+}
+
+static __always_inline void count_packet(struct __sk_buff *skb, struct side *side, u32 headers,
+					 u32 now)
+{
+	u64 segments = skb->gso_segs;
+
+	if (!segments && skb->gso_size && skb->len > headers)
+		segments = (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
+	if (!segments)
+		segments = 1;
+	if (side->seen != now)
+		side->seen = now;
+	__sync_fetch_and_add(&side->bytes, skb->len + (segments - 1) * headers);
+	__sync_fetch_and_add(&side->packets, segments);
+}
+
+static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32 l2)
+{
+	struct counters *counters;
+	struct connection *c;
+	struct packet *p;
+	struct side *side;
+	enum parsed parsed = BROKEN;
+	u64 marks, wanted = 0;
+	u32 zero = 0, reason = 0, from, now;
+
+	counters = flowd_counters.lookup(&zero);
+	p = flowd_packet.lookup(&zero);
+	if (!counters || !p)
+		return PASS;
+	counters->count[COUNT_SEEN]++;
+
+#pragma clang loop unroll(disable)
+	for (u32 attempt = 0; attempt < 2; attempt++) {
+		parsed = read_packet(skb, l2, p);
+		if (parsed != CUT_SHORT || attempt)
+			break;
+		if (bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
+			break;
+	}
+	if (parsed != PARSED) {
+		counters->count[parsed == NOT_IP ? COUNT_NON_IP : COUNT_MALFORMED]++;
+		return PASS;
+	}
+	if (p->later_fragment)
+		counters->count[COUNT_FRAGMENT]++;
+
+	now = bpf_jiffies64();
+	c = flowd_conns.lookup(&p->key);
+	if (c && (p->flags & (SYN | ACK)) == SYN && finished(c->marks)) {
+		/* Without space for the END the old entry lives on, and nothing is lost. */
+		if (report(c, p, REASON_END, MARK_ENDED, now, counters)) {
+			flowd_conns.delete(&p->key);
+			counters->count[COUNT_ENDED]++;
+			c = NULL;
+		}
+	}
+	if (!c)
+		c = create(p, now, counters);
+	if (!c) {
+		counters->count[COUNT_MAP_FULL]++;
+		return PASS;
+	}
+
+	from = p->from & 1;
+	side = &c->side[from];
+	if (!owns(side, (u64)skb->ifindex << 1 | hook, now)) {
+		counters->count[COUNT_ELSEWHERE]++;
+		return PASS;
+	}
+	counters->count[COUNT_COUNTED]++;
+	count_packet(skb, side, p->headers, now);
+
+	marks = c->marks;
+	if (p->flags & ~(marks >> MARK_REPORTED(from))) {
+		u64 seen = (u64)p->flags << MARK_SEEN(from);
+
+		if ((marks & seen) != seen)
+			__sync_fetch_and_or(&c->marks, seen);
+		wanted = seen << 16;
+		reason = REASON_FLAGS;
+	}
+	if (!(marks & MARK_ANNOUNCED)) {
+		wanted |= MARK_ANNOUNCED;
+		reason = REASON_NEW;
+	} else if (!reason && now - c->reported >= ACTIVE_TICKS) {
+		reason = REASON_ACTIVE;
+	}
+	if (reason)
+		report(c, p, reason, wanted, now, counters);
+	return PASS;
+}
+
+int flowd_in(struct __sk_buff *skb)
+{
+	return flow(skb, HOOK_INGRESS, ETHERNET);
+}
+
+int flowd_out(struct __sk_buff *skb)
+{
+	return flow(skb, HOOK_EGRESS, ETHERNET);
+}
+
+int flowd_in_raw(struct __sk_buff *skb)
+{
+	return flow(skb, HOOK_INGRESS, 0);
+}
+
+int flowd_out_raw(struct __sk_buff *skb)
+{
+	return flow(skb, HOOK_EGRESS, 0);
+}
+
+/* Run by user space, never attached: the clock that `seen` is read from. */
+int flowd_clock(struct __sk_buff *skb)
+{
+	return (u32)bpf_jiffies64();
+}

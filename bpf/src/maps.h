@@ -1,0 +1,22 @@
+/* The maps, and counting. */
+#pragma once
+
+#include "config.h"
+#include "counters.h"
+#include "event.h"
+#include "parse.h"
+
+/*
+ * Not preallocated: kernel memory follows the connections there are (256 bytes each), and a lookup
+ * costs the same.
+ */
+BPF_F_TABLE("hash", struct connection_key, struct connection, flowd_conns, MAX_CONNECTIONS,
+	    BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", union address, u32, flowd_endpoints, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+BPF_TABLE("percpu_array", u32, struct counters, flowd_counters, 1);
+/*
+ * The packet at hand. Here and not on the stack, the verifier forgets how its fields came about, so
+ * what follows the parsing is verified once instead of once for each kind of packet.
+ */
+BPF_TABLE("percpu_array", u32, struct packet, flowd_packet, 1);
+BPF_RINGBUF_OUTPUT(flowd_events, RING_BYTES / PAGE_SIZE);

@@ -1,0 +1,315 @@
+"""Connections from the kernel: programs on every interface, a ring of records, a table to drain."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar, TypeVarTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.capture.kernel_rows import from_entries, from_events
+from flowd.errors import UnsupportedError
+from flowd.model.connection import ConnectionBatch
+from flowd.model.directory import Directory
+from flowd.model.losses import Losses, Place
+from flowd.model.status import PartStatus, State
+from flowd.queue import Queue
+from flowd_bpf import loader
+from flowd_bpf.attach import Attacher, AttachMode, attacher
+from flowd_bpf.errors import BpfError
+from flowd_bpf.layout import EVENT, Counter
+from flowd_bpf.maps import HashMap, PerCpuCounters
+from flowd_bpf.netlink import Interface, LinkWatch
+from flowd_bpf.ring import Ring
+from flowd_bpf.table import ConnectionTable, Limits
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+SWEEP_SECONDS = 1.0
+SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
+GONE = 256  # interfaces whose names are kept for rows that are still on their way
+
+_LOST = {
+    "ring_full": Counter.RING_FULL,
+    "map_full": Counter.MAP_FULL,
+    "malformed": Counter.MALFORMED,
+}
+
+
+class KernelCapture:
+    """Every connection that crosses this network namespace's interfaces.
+
+    Args:
+        directory: its `interfaces` are kept current.
+        losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
+            wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
+            (addresses without a place in the kernel's map).
+        interfaces: globs; `!glob` excludes, `lo` only when named.
+        connections, endpoints: entries of the kernel maps.
+        ring_bytes: size of the ring, a power of two.
+        active_seconds: between records of a connection that has packets.
+        attach: tcx where the kernel has it, or the one asked for.
+        head: run before other tcx programs.
+        limits: when a connection is over.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        losses: Losses,
+        *,
+        interfaces: Sequence[str] = ("*",),
+        connections: int = 131072,
+        endpoints: int = 65536,
+        ring_bytes: int = 4 << 20,
+        active_seconds: float = 5.0,
+        attach: AttachMode = "auto",
+        head: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
+        self._directory = directory
+        self._losses = losses
+        self._globs = tuple(interfaces)
+        self._settings = {
+            "MAX_CONNECTIONS": connections,
+            "MAX_ENDPOINTS": endpoints,
+            "RING_BYTES": ring_bytes,
+            "ACTIVE_TICKS": max(1, round(active_seconds * loader.ticks_per_second())),
+        }
+        self._mode: AttachMode = attach
+        self._head = head
+        self._limits = limits or Limits()
+        # Attaching waits for the kernel's readers, 12 ms a program, and pyroute2 for its own loop.
+        self._aside = ThreadPoolExecutor(1, "attach")
+        self._loaded: loader.Loaded | None = None
+        self._attacher: Attacher | None = None
+        self._out: Queue[ConnectionBatch] | None = None
+        self._failed: dict[int, str] = {}
+        self._gone: deque[int] = deque()
+        self._wanted: dict[bytes, int] = {}
+        self._endpoints: dict[bytes, int] = {}
+        self._homeless: set[bytes] = set()
+        self._epoch = 0
+        self._sweep_at = 0.0
+        self._created = self._ended = self._removed = 0
+
+    async def start(self) -> None:
+        """Compile and load in a child process, then attach to the interfaces there are.
+
+        Raises:
+            UnsupportedError: this machine or these privileges cannot do it; the hint says more.
+        """
+        try:
+            self._loaded = await asyncio.to_thread(loader.load, self._settings)
+            maps, programs = self._loaded.maps, self._loaded.programs
+            self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
+            self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
+            self._addresses = HashMap(
+                maps["flowd_endpoints"], np.dtype([("addr", "u1", (16,))]), np.dtype("u4")
+            )
+            self._table = ConnectionTable(
+                maps["flowd_conns"],
+                programs["flowd_clock"],
+                loader.ticks_per_second(),
+                self._settings["MAX_CONNECTIONS"],
+                self._limits,
+            )
+            self._attacher = await self._apart(
+                partial(attacher, programs, self._mode, head=self._head)
+            )
+            self._watch = LinkWatch(self._globs)
+        except BpfError as error:
+            await self._abandon()
+            raise UnsupportedError(error.message, error.hint) from None
+        except OSError as error:
+            await self._abandon()
+            raise UnsupportedError(f"cannot capture in the kernel: {error}") from None
+        self._count()
+        self._push_endpoints()
+        await self._follow_links()
+        log.info("capture started", extra={"interfaces": len(self._attacher)})
+
+    async def run(self, out: Queue[ConnectionBatch]) -> None:
+        """Put rows into `out`, ten times a second or sooner when the ring fills, until cancelled.
+
+        Raises:
+            UnsupportedError: the kernel refuses what it did before.
+        """
+        self._out = out
+        loop = asyncio.get_running_loop()
+        wake = asyncio.Event()
+        loop.add_reader(self._ring.fd, wake.set)
+        loop.add_reader(self._watch.fileno(), wake.set)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await wake.wait()
+                except TimeoutError:
+                    pass
+                wake.clear()
+                self._emit(out)
+                await self._follow_links()
+                if time.monotonic() >= self._sweep_at:
+                    await self._sweep(out)
+        except BpfError as error:
+            raise UnsupportedError(error.message, error.hint) from None
+        except OSError as error:
+            raise UnsupportedError(f"cannot follow the interfaces: {error}") from None
+        finally:
+            loop.remove_reader(self._ring.fd)
+            loop.remove_reader(self._watch.fileno())
+
+    def set_endpoints(self, entries: Mapping[bytes, int]) -> None:
+        """Tell the kernel who has which address (16 bytes to Directory.endpoints index).
+
+        Only differences are written, new ones before old ones go. A connection keeps the indexes it
+        began with, so an address that changes hands does not change its past.
+        """
+        self._wanted = dict(entries)
+        if self._loaded is not None:
+            self._push_endpoints()
+
+    def status(self) -> list[PartStatus]:
+        """One line on the programs and where they are."""
+        if self._attacher is None:
+            return [PartStatus("capture", State.OFF, "not started")]
+        interfaces = len(self._attacher)
+        detail = (
+            f"{interfaces} interface{'s' * (interfaces != 1)} by {self._attacher.name}, "
+            f"{self.live_connections():,} connections"
+        )
+        if self._failed:
+            return [
+                PartStatus("capture", State.DEGRADED, "; ".join([detail, *self._failed.values()]))
+            ]
+        return [PartStatus("capture", State.ON, detail)]
+
+    def live_connections(self) -> int:
+        """Entries in the kernel's table, as of the last look at the counters."""
+        return max(0, self._created - self._ended - self._removed)
+
+    async def close(self) -> None:
+        """Detach, and put what is still in the kernel into the queue that `run` was given.
+
+        Connections that are not over give an ACTIVE row with what no record brought, so that sums
+        over rows are exact.
+        """
+        if self._attacher is not None:
+            await self._apart(self._attacher.close)
+            if self._out is not None:
+                self._emit(self._out)
+                epoch = self._unix_epoch()
+                for keys, values in self._table.drain():
+                    self._out.put(from_entries(keys, values, epoch, time.time_ns(), ended=False))
+                    self._removed += len(keys)
+            self._count()
+            self._attacher = None
+            self._watch.close()
+            self._ring.close()
+        await self._abandon()
+
+    async def _abandon(self) -> None:
+        if self._attacher is not None:
+            await self._apart(self._attacher.close)
+            self._attacher = None
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+        self._aside.shutdown(wait=False)
+
+    def _emit(self, out: Queue[ConnectionBatch]) -> None:
+        events = self._ring.read()
+        if len(events):
+            out.put(from_events(events, self._unix_epoch()))
+
+    async def _sweep(self, out: Queue[ConnectionBatch]) -> None:
+        began = time.thread_time()
+        self._count()
+        for keys, values in self._table.expire(self.live_connections()):
+            # What the ring still holds of these connections was written before they were taken.
+            self._emit(out)
+            out.put(from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True))
+            self._removed += len(keys)
+            await asyncio.sleep(0)
+        spent = time.thread_time() - began
+        self._sweep_at = time.monotonic() + max(SWEEP_SECONDS, spent / SWEEP_SHARE)
+
+    def _count(self) -> None:
+        counters = self._counters.read()
+        self._created = int(counters[Counter.CREATED])
+        self._ended = int(counters[Counter.ENDED])
+        for reason, counter in _LOST.items():
+            self._losses.put(Place.KERNEL, reason, int(counters[counter]))
+
+    def _push_endpoints(self) -> None:
+        known, wanted = self._endpoints, self._wanted
+        changed = [address for address, index in wanted.items() if known.get(address) != index]
+        changed.sort(key=lambda address: address not in known)
+        gone = [address for address in known if address not in wanted]
+        indexes = np.array([wanted[address] for address in changed], "u4")
+        done = self._addresses.update(_addresses(changed), indexes)
+        self._addresses.delete(_addresses(gone))
+        if done < len(changed):
+            done += self._addresses.update(_addresses(changed[done:]), indexes[done:])
+        homeless = set(changed[done:])
+        self._losses.add(Place.KERNEL, "endpoints_full", len(homeless - self._homeless))
+        self._homeless = homeless
+        self._endpoints = {
+            address: index for address, index in wanted.items() if address not in homeless
+        }
+
+    async def _follow_links(self) -> None:
+        appeared, gone = self._watch.poll()
+        if not appeared and not gone:
+            return
+        assert self._attacher is not None
+        for link in gone:
+            self._failed.pop(link.index, None)
+            await self._apart(self._detach, self._attacher, link)
+            self._gone.append(link.index)
+        for link in appeared:
+            self._directory.interfaces[link.index] = link.name
+            await self._apart(self._attach, self._attacher, link)
+        while len(self._gone) > GONE:
+            index = self._gone.popleft()
+            if index not in self._watch.links:
+                self._directory.interfaces.pop(index, None)
+
+    def _attach(self, way: Attacher, link: Interface) -> None:
+        try:
+            way.attach(link)
+        except BpfError as error:
+            self._failed[link.index] = f"{link.name}: {error.message}"
+            log.warning(
+                "interface is not captured", extra={"interface": link.name, "why": str(error)}
+            )
+
+    def _detach(self, way: Attacher, link: Interface) -> None:
+        try:
+            way.detach(link.index)
+        except BpfError as error:
+            log.warning("interface kept", extra={"interface": link.name, "why": str(error)})
+
+    def _unix_epoch(self) -> int:
+        """Unix time at which CLOCK_MONOTONIC was 0; the same until somebody sets the clock."""
+        epoch = time.time_ns() - time.monotonic_ns()
+        if abs(epoch - self._epoch) > 1_000_000:
+            self._epoch = epoch
+        return self._epoch
+
+    async def _apart(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._aside, call, *args)
+
+
+def _addresses(packed: Sequence[bytes]) -> NDArray[np.void]:
+    return np.array(packed, "V16") if packed else np.empty(0, "V16")

@@ -1,0 +1,153 @@
+"""Can this machine capture in the kernel, and if not, why."""
+
+import os
+import platform
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+
+from flowd_bpf import bcc, libbpf, loader
+from flowd_bpf.errors import BpfError
+
+OLDEST_KERNEL = (5, 14)
+BTF = Path("/sys/kernel/btf/vmlinux")
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
+
+class Grade(StrEnum):
+    """Outcome of a check; only FAIL keeps capture from running."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One requirement, how it is met, and one line of detail."""
+
+    name: str
+    grade: Grade
+    detail: str
+
+
+class Capability(IntEnum):
+    """Bits of the capability sets (include/uapi/linux/capability.h)."""
+
+    NET_ADMIN = 12
+    SYS_ADMIN = 21
+    PERFMON = 38
+    BPF = 39
+
+
+def unsupported_reason() -> str | None:
+    """One line on why capture in the kernel cannot run here, or None; loads no program."""
+    for check in (_kernel, _privileges, _bcc, _ring):
+        result = check()
+        if result.grade is Grade.FAIL:
+            return f"{result.name}: {result.detail}"
+    return None
+
+
+def checks() -> list[Check]:
+    """Every requirement in turn; compiles and loads the programs, but attaches nothing."""
+    every: tuple[Callable[[], Check], ...] = (
+        _kernel,
+        _privileges,
+        _btf,
+        _lockdown,
+        _bcc,
+        _programs,
+        _ring,
+        _attachment,
+    )
+    return [check() for check in every]
+
+
+def _kernel() -> Check:
+    release = platform.release()
+    match = re.match(r"(\d+)\.(\d+)", release)
+    fits = bool(match) and (int(match[1]), int(match[2])) >= OLDEST_KERNEL
+    oldest = ".".join(map(str, OLDEST_KERNEL))
+    detail = f"Linux {release}" if fits else f"Linux {release} is older than {oldest}"
+    return Check("kernel version", Grade.OK if fits else Grade.FAIL, detail)
+
+
+def capabilities() -> set[Capability]:
+    """Those of the ones above that this process has in effect."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    return {capability for capability in Capability if effective >> capability & 1}
+
+
+def _privileges() -> Check:
+    have = capabilities()
+    wanted = {Capability.BPF, Capability.NET_ADMIN, Capability.PERFMON}
+    if Capability.SYS_ADMIN in have:  # stands for BPF and PERFMON, capabilities(7)
+        wanted = {Capability.NET_ADMIN}
+    missing = ", ".join(f"CAP_{capability.name}" for capability in sorted(wanted - have))
+    if not missing:
+        return Check("privileges", Grade.OK, "root" if os.geteuid() == 0 else "capabilities")
+    who = "root without" if os.geteuid() == 0 else "not root, and without"
+    return Check("privileges", Grade.FAIL, f"{who} {missing}")
+
+
+def _btf() -> Check:
+    if BTF.exists():
+        return Check("BTF", Grade.OK, f"{BTF}, for packet drops with their reason")
+    return Check("BTF", Grade.WARN, f"no {BTF}: connections work, drops with a reason will not")
+
+
+def _lockdown() -> Check:
+    try:
+        mode = LOCKDOWN.read_text()
+    except OSError:
+        return Check("lockdown", Grade.OK, "not told by this kernel; nothing here needs it off")
+    if "[confidentiality]" in mode:
+        return Check(
+            "lockdown", Grade.WARN, "confidentiality: connections work, kernel reads do not"
+        )
+    return Check("lockdown", Grade.OK, "off" if "[none]" in mode else "integrity, which is fine")
+
+
+def _bcc() -> Check:
+    try:
+        found = bcc.find_bcc()
+    except bcc.MissingBcc as error:
+        return Check("BCC", Grade.FAIL, f"{error}: {bcc.INSTALL}")
+    if stranger := bcc.unrelated_bcc():
+        return Check("BCC", Grade.WARN, f"{found}; {stranger} is PyPI's unrelated bcc, and unused")
+    return Check("BCC", Grade.OK, str(found))
+
+
+def _attempt(name: str, call: Callable[[], str]) -> Check:
+    try:
+        return Check(name, Grade.OK, call())
+    except BpfError as error:
+        return Check(name, Grade.FAIL, f"{error}: {error.hint}" if error.hint else str(error))
+
+
+def _programs() -> Check:
+    def load() -> str:
+        loaded = loader.load()
+        count = len(loaded.programs)
+        loaded.close()
+        return f"{count} compiled and loaded"
+
+    return _attempt("programs", load)
+
+
+def _ring() -> Check:
+    def make() -> str:
+        libbpf.probe_ring()
+        return "BPF ring buffer"
+
+    return _attempt("ring buffer", make)
+
+
+def _attachment() -> Check:
+    return _attempt(
+        "attachment", lambda: "tcx" if libbpf.has_tcx() else "clsact, as tcx needs Linux 6.6"
+    )

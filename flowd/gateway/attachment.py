@@ -1,0 +1,131 @@
+"""Which listeners accept a route, in the Gateway API's own words when none does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flowd.gateway.hostname import ANY, intersection
+from flowd.gateway.listener import Listener, supported_kinds
+from flowd.gateway.rules import Route
+from flowd.kubernetes import gatewayapi as gw
+from flowd.kubernetes.objects import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A status condition of a route's parent."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A parentRef of a route that names a Gateway, and how it went.
+
+    Attributes:
+        section: the listener that the parentRef names, or "".
+        listeners: names of the listeners that accept the route.
+    """
+
+    gateway_namespace: str
+    gateway: str
+    section: str
+    listeners: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A listener, with the part of its object that says whom it takes."""
+
+    listener: Listener
+    spec: gw.Listener
+
+
+def attach_parent(
+    route: Route, ref: gw.ParentRef, offers: Sequence[Offer] | None, objects: Objects
+) -> tuple[Parent, list[tuple[Listener, str]]]:
+    """The outcome for one parentRef, and (listener, hostname) for each pair to match under.
+
+    Args:
+        offers: the listeners of the Gateway that the parentRef names; None when there is none.
+    """
+    namespace = ref.namespace or route.namespace
+    pairs, reason, message = _attach(route, ref, offers, namespace, objects)
+    accepted = Condition("Accepted", bool(pairs), reason, message)
+    names = tuple(dict.fromkeys(listener.name for listener, _ in pairs))
+    conditions = (accepted, resolved_refs(route))
+    return Parent(namespace, ref.name, ref.section_name, names, conditions), pairs
+
+
+def _attach(
+    route: Route,
+    ref: gw.ParentRef,
+    offers: Sequence[Offer] | None,
+    namespace: str,
+    objects: Objects,
+) -> tuple[list[tuple[Listener, str]], str, str]:
+    gateway = f"{namespace}/{ref.name}"
+    if offers is None:
+        return [], "NoMatchingParent", f"Gateway {gateway} is not there"
+    wanted = [
+        offer
+        for offer in offers
+        if ref.section_name in ("", offer.spec.name) and ref.port in (None, offer.spec.port)
+    ]
+    if not wanted:
+        asked = f"listener {ref.section_name}" if ref.section_name else f"port {ref.port}"
+        return [], "NoMatchingParent", f"Gateway {gateway} has no {asked}"
+    allowing = [offer for offer in wanted if _allows(offer.spec, namespace, route, objects)]
+    if not allowing:
+        names = ", ".join(offer.spec.name for offer in wanted)
+        return [], "NotAllowedByListeners", f"{route.kind} of {route.namespace} on {names}"
+    pairs = [
+        (offer.listener, shared)
+        for offer in allowing
+        for shared in _hostnames(route, offer.listener)
+    ]
+    if not pairs:
+        names = ", ".join(f"{offer.spec.name} {offer.listener.hostname}" for offer in allowing)
+        return [], "NoMatchingListenerHostname", f"{', '.join(route.hostnames)} on {names}"
+    if not route.rules:
+        return [], "UnsupportedValue", route.problem or "no rules"
+    return pairs, "Accepted", route.problem
+
+
+def _hostnames(route: Route, listener: Listener) -> list[str]:
+    """The hostnames that route and listener share; TCP and UDP have none to compare."""
+    if not (listener.is_http or listener.is_tls) or route.kind == "TCPRoute":
+        return [ANY]
+    shared = (intersection(name, listener.hostname) for name in route.hostnames)
+    return list(dict.fromkeys(name for name in shared if name))
+
+
+def _allows(spec: gw.Listener, namespace: str, route: Route, objects: Objects) -> bool:
+    if route.kind not in supported_kinds(spec):
+        return False
+    kinds = spec.allowed_routes.kinds
+    if kinds and (gw.GROUP, route.kind) not in [(kind.group, kind.kind) for kind in kinds]:
+        return False
+    allowed = spec.allowed_routes.namespaces
+    match allowed.from_:
+        case "All":
+            return True
+        case "Same":
+            return route.namespace == namespace
+        case "Selector":
+            return allowed.selector.matches(objects.namespace_labels(route.namespace))
+        case "None":
+            return False
+
+
+def resolved_refs(route: Route) -> Condition:
+    """The ResolvedRefs condition: the worst of what is wrong with the route's backends."""
+    backends = [backend for rule in route.rules for backend in (*rule.backends, *rule.mirrors)]
+    for reason in ("InvalidKind", "RefNotPermitted", "BackendNotFound"):
+        wrong = [backend.ref.backend_id for backend in backends if backend.reason == reason]
+        if wrong:
+            return Condition("ResolvedRefs", False, reason, ", ".join(dict.fromkeys(wrong)))
+    return Condition("ResolvedRefs", True, "ResolvedRefs")

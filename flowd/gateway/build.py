@@ -1,0 +1,187 @@
+"""Route objects of every kind as Route: defaults filled in, references checked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from flowd.gateway.backend import Services
+from flowd.gateway.dialect import EXACT, PREFIX, REGEX, Dialect
+from flowd.gateway.hostname import ANY
+from flowd.gateway.patterns import BadPattern, ValueTest, full_match
+from flowd.gateway.rules import Backend, Match, Route, Rule, grpc_rank, http_rank
+from flowd.kubernetes import gatewayapi as gw
+from flowd.kubernetes.core import Meta
+from flowd.kubernetes.objects import Objects
+from flowd.model.route import BackendRef
+
+AnyRule: TypeAlias = gw.HTTPRule | gw.GRPCRule | gw.L4Rule
+
+_L4_MATCH = Match(0, PREFIX, "", "", (), (), None, "", ())
+_FOREIGN = {("gateway.envoyproxy.io", "Backend"), ("multicluster.x-k8s.io", "ServiceImport")}
+"""Backend kinds of implementations that are not read, and so are taken at their word."""
+
+
+def build_routes(
+    objects: Objects, services: Services, dialect: Dialect
+) -> Iterator[tuple[Route, Sequence[gw.ParentRef]]]:
+    """Every route object as a Route, with the parents that it asks for.
+
+    Where the objects hold no Service at all, references to Services cannot be checked and count
+    as resolved.
+    """
+    builder = _Builder(objects, services, dialect)
+    for http in objects.http_routes.values():
+        spec = http.spec
+        yield (
+            builder.route("HTTPRoute", http.metadata, spec.hostnames, spec.rules),
+            spec.parent_refs,
+        )
+    for grpc in objects.grpc_routes.values():
+        rules = grpc.spec.rules or (gw.GRPCRule(),)
+        yield (
+            builder.route("GRPCRoute", grpc.metadata, grpc.spec.hostnames, rules),
+            grpc.spec.parent_refs,
+        )
+    l4 = (
+        ("TLSRoute", objects.tls_routes.values()),
+        ("TCPRoute", objects.tcp_routes.values()),
+        ("UDPRoute", objects.udp_routes.values()),
+    )
+    for kind, items in l4:
+        for item in items:
+            hostnames = item.spec.hostnames if kind == "TLSRoute" else ()
+            yield (
+                builder.route(kind, item.metadata, hostnames, item.spec.rules),
+                item.spec.parent_refs,
+            )
+
+
+class _Builder:
+    def __init__(self, objects: Objects, services: Services, dialect: Dialect) -> None:
+        self._objects = objects
+        self._services = services
+        self._dialect = dialect
+
+    def route(
+        self, kind: str, metadata: Meta, hostnames: Sequence[str], rules: Sequence[AnyRule]
+    ) -> Route:
+        built: list[Rule] = []
+        problem = ""
+        for index, rule in enumerate(rules):
+            try:
+                built.append(self._rule(kind, metadata.namespace, index, rule))
+            except BadPattern as error:
+                problem = f"rule {index}: {error}"
+        names = tuple(name.lower() for name in hostnames if name) or (ANY,)
+        return Route(
+            kind,
+            metadata.namespace,
+            metadata.name,
+            metadata.creation_timestamp,
+            names,
+            tuple(built),
+            problem,
+        )
+
+    def _rule(self, kind: str, namespace: str, index: int, rule: AnyRule) -> Rule:
+        filters = () if isinstance(rule, gw.L4Rule) else rule.filters
+        mirrors = [entry.request_mirror.backend_ref for entry in filters if entry.request_mirror]
+        return Rule(
+            index,
+            rule.name,
+            tuple(self._matches(rule)),
+            filters,
+            tuple(self._backend(kind, namespace, ref) for ref in rule.backend_refs),
+            tuple(self._backend(kind, namespace, ref) for ref in mirrors),
+        )
+
+    def _matches(self, rule: AnyRule) -> Iterator[Match]:
+        if isinstance(rule, gw.HTTPRule):
+            for index, match in enumerate(rule.matches or (gw.HTTPMatch(),)):
+                yield self._http(index, match)
+        elif isinstance(rule, gw.GRPCRule):
+            for index, match in enumerate(rule.matches or (gw.GRPCMatch(),)):
+                yield self._grpc(index, match)
+        else:
+            yield _L4_MATCH
+
+    def _http(self, index: int, match: gw.HTTPMatch) -> Match:
+        kind, value = match.path.type, match.path.value
+        path = value.rstrip("/") if kind == PREFIX else value
+        headers, query = _tests(match.headers, lower=True), _tests(match.query_params)
+        words = [f"{kind} {value}", match.method]
+        words += [f"header {test}" for test in headers] + [f"query {test}" for test in query]
+        built = Match(
+            index,
+            kind,
+            path,
+            match.method,
+            headers,
+            query,
+            full_match(path) if kind == REGEX else None,
+            " ".join(filter(None, words)),
+            (),
+        )
+        return replace(built, rank=http_rank(built, self._dialect))
+
+    def _grpc(self, index: int, match: gw.GRPCMatch) -> Match:
+        service, method = match.method.service, match.method.method
+        regex = match.method.type == REGEX
+        headers = _tests(match.headers, lower=True)
+        if service and method and not regex:
+            kind, path = EXACT, f"/{service}/{method}"
+        elif (service and not regex) or not (service or method):
+            kind, path = PREFIX, f"/{service}".rstrip("/")
+        else:
+            kind = REGEX
+            path = f"/{_part(service, regex)}/{_part(method, regex)}"
+        words = [f"{match.method.type} {service or '*'}/{method or '*'}"]
+        words += [f"header {test}" for test in headers]
+        accepts = full_match(path) if kind == REGEX else None
+        built = Match(index, kind, path, "", headers, (), accepts, " ".join(words), ())
+        return replace(built, rank=grpc_rank(built, service, method, regex, self._dialect))
+
+    def _backend(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
+        where = ref.namespace or namespace
+        built = BackendRef(ref.kind, where, ref.name, ref.port or 0, ref.weight)
+        if (ref.group, ref.kind) in _FOREIGN:
+            return Backend(built)
+        if (ref.group, ref.kind) != ("", "Service"):
+            return Backend(built, "InvalidKind")
+        if where != namespace and not self._granted(kind, namespace, ref):
+            return Backend(built, "RefNotPermitted")
+        service = self._objects.services.get((where, ref.name))
+        if service is None:
+            return Backend(built, "BackendNotFound" if self._objects.services else "")
+        if ref.port and ref.port not in [port.port for port in service.spec.ports]:
+            return Backend(built, "BackendNotFound")
+        return Backend(built, "", *self._services.count(where, ref.name))
+
+    def _granted(self, kind: str, namespace: str, ref: gw.BackendRef) -> bool:
+        """Whether a ReferenceGrant in the Service's namespace allows the reference."""
+        return any(
+            (source.group, source.kind, source.namespace) == (gw.GROUP, kind, namespace)
+            and (target.group, target.kind) == ("", "Service")
+            and target.name in ("", ref.name)
+            for grant in self._objects.reference_grants.values()
+            if grant.metadata.namespace == ref.namespace
+            for source in grant.spec.from_
+            for target in grant.spec.to
+        )
+
+
+def _tests(matches: Sequence[gw.ValueMatch], lower: bool = False) -> tuple[ValueTest, ...]:
+    """The tests of a match; of several with one name the first counts."""
+    tests: dict[str, ValueTest] = {}
+    for match in matches:
+        name = match.name.lower() if lower else match.name
+        if name not in tests:
+            tests[name] = ValueTest.build(name, match.value, match.type == REGEX)
+    return tuple(tests.values())
+
+
+def _part(text: str, regex: bool) -> str:
+    """One half of a gRPC path as an RE2 expression."""
+    if not text:
+        return "[^/]+"
+    return f"(?:{text})" if regex else "".join(c if c.isalnum() else "\\" + c for c in text)

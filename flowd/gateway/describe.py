@@ -1,0 +1,140 @@
+"""Gateways and routes with what became of them, as plain values for a screen or a message.
+
+The shapes are those of flowd.model.describe.
+"""
+
+from dataclasses import dataclass
+
+from flowd.gateway.attachment import Condition
+from flowd.gateway.filters import filter_text
+from flowd.gateway.hostname import ANY
+from flowd.gateway.rules import Backend, Route
+from flowd.gateway.table import Gateway, RouteTable
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerInfo:
+    name: str
+    port: int
+    protocol: str
+    hostname: str  # "" for any
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayInfo:
+    namespace: str
+    name: str
+    class_name: str
+    listeners: tuple[ListenerInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """A backendRef; `reason` says why it takes no traffic, or is "".
+
+    `counted` is False when no object tells of endpoints; their numbers are 0 then.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    port: int
+    weight: int
+    ready_endpoints: int
+    endpoints: int
+    counted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInfo:
+    name: str
+    matches: tuple[str, ...]
+    filters: tuple[str, ...]
+    backends: tuple[BackendInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParentInfo:
+    """A listener that accepts the route, or a parentRef that none accepts."""
+
+    gateway_namespace: str
+    gateway: str
+    listener: str
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInfo:
+    kind: str
+    namespace: str
+    name: str
+    hostnames: tuple[str, ...]
+    parents: tuple[ParentInfo, ...]
+    rules: tuple[RuleInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesInfo:
+    gateways: tuple[GatewayInfo, ...]
+    routes: tuple[RouteInfo, ...]
+
+
+def describe(table: RouteTable) -> RoutesInfo:
+    """Everything in a table, Gateways and routes in the order of kind, namespace and name."""
+    return RoutesInfo(
+        tuple(_gateway(gateway) for _, gateway in sorted(table.gateways.items())),
+        tuple(_route(table, route) for _, route in sorted(table.routes.items())),
+    )
+
+
+def _gateway(gateway: Gateway) -> GatewayInfo:
+    listeners = (
+        ListenerInfo(
+            entry.name,
+            entry.port,
+            entry.protocol,
+            "" if entry.hostname == ANY else entry.hostname,
+        )
+        for entry in gateway.listeners
+    )
+    return GatewayInfo(gateway.namespace, gateway.name, gateway.class_name, tuple(listeners))
+
+
+def _route(table: RouteTable, route: Route) -> RouteInfo:
+    parents = (
+        ParentInfo(
+            parent.gateway_namespace,
+            parent.gateway,
+            listener,
+            parent.conditions,
+        )
+        for parent in table.parents[route.key]
+        for listener in parent.listeners or (parent.section,)
+    )
+    rules = (
+        RuleInfo(
+            rule.name,
+            tuple(match.text for match in rule.matches if match.text),
+            tuple(filter_text(entry) for entry in rule.filters),
+            tuple(_backend(backend) for backend in rule.backends),
+        )
+        for rule in route.rules
+    )
+    hostnames = tuple(name for name in route.hostnames if name != ANY)
+    return RouteInfo(*route.key, hostnames, tuple(parents), tuple(rules))
+
+
+def _backend(backend: Backend) -> BackendInfo:
+    ref = backend.ref
+    return BackendInfo(
+        ref.kind,
+        ref.namespace,
+        ref.name,
+        ref.port,
+        ref.weight,
+        max(backend.ready, 0),
+        max(backend.total, 0),
+        backend.total >= 0,
+        backend.reason,
+    )

@@ -1,0 +1,95 @@
+"""Where implementations of the Gateway API differ in matching."""
+
+from dataclasses import dataclass
+
+EXACT, PREFIX, REGEX = "Exact", "PathPrefix", "RegularExpression"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One implementation's order of matches and its handling of paths before them.
+
+    Attributes:
+        path_order: path match types, the one that is tried first at the front.
+        method_is_header: a method match counts as a header match, and exact headers beat regex.
+        resolve_dots: `.` and `..` segments are resolved (RFC 3986, section 5.2.4).
+        merge_slashes: runs of `/` count as one.
+        redirect_escaped_slashes: `%2F` and `%5C` are answered by a redirect to the plain form.
+        reject_underscores: a request with `_` in a header name is refused.
+        container_port_offset: added to a listener port below 1024 for the proxy's own port.
+    """
+
+    name: str
+    path_order: tuple[str, str, str]
+    method_is_header: bool = False
+    resolve_dots: bool = True
+    merge_slashes: bool = False
+    redirect_escaped_slashes: bool = False
+    reject_underscores: bool = False
+    container_port_offset: int = 0
+
+
+_REGEX_FIRST = (EXACT, REGEX, PREFIX)
+_REGEX_LAST = (EXACT, PREFIX, REGEX)
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect("spec", _REGEX_LAST, resolve_dots=False),
+        Dialect(
+            "eg",
+            _REGEX_FIRST,
+            method_is_header=True,
+            merge_slashes=True,
+            redirect_escaped_slashes=True,
+            reject_underscores=True,
+            container_port_offset=10000,
+        ),
+        Dialect("cilium", _REGEX_FIRST),
+        Dialect("istio", _REGEX_LAST),
+        Dialect("contour", _REGEX_FIRST, merge_slashes=True),
+        Dialect("kgateway", _REGEX_FIRST),
+    )
+}
+"""By the names that `--dialect` takes; `eg` is Envoy Gateway."""
+
+_ESCAPED_SLASHES = ("%2f", "%5c")
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """Path and query of a request target, without fragment."""
+    path, _, query = path.partition("#")[0].partition("?")
+    return path, query
+
+
+def unescaped(path: str) -> str | None:
+    """The path with escaped slashes in plain form, or None when it has none."""
+    lower = path.lower()
+    if not any(escape in lower for escape in _ESCAPED_SLASHES):
+        return None
+    for escape, plain in (("%2F", "/"), ("%2f", "/"), ("%5C", "\\"), ("%5c", "\\")):
+        path = path.replace(escape, plain)
+    return path.replace("\\", "/")
+
+
+def normalized(path: str, dialect: Dialect) -> str:
+    """The path as the dialect's proxy compares it."""
+    if dialect.resolve_dots and "/." in path:
+        path = _resolve_dots(path)
+    if dialect.merge_slashes:
+        while "//" in path:
+            path = path.replace("//", "/")
+    return path
+
+
+def _resolve_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)

@@ -1,0 +1,119 @@
+"""A Gateway's listener and what is attached to it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flowd.gateway.hostname import ANY, matching, specificity
+from flowd.gateway.rules import Route, RouteKey
+from flowd.gateway.vhost import Candidate, VirtualHost
+from flowd.kubernetes import gatewayapi as gw
+
+HTTP_KINDS = ("HTTPRoute", "GRPCRoute")
+_TLS_PROTOCOLS = ("HTTPS", "TLS")
+
+
+@dataclass(slots=True)
+class Listener:
+    """One listener; `hostname` is `*` when it has none.
+
+    Attributes:
+        vhosts: by hostname, of HTTPRoutes and GRPCRoutes.
+        streams: by SNI hostname, of TLSRoutes; TCPRoutes and UDPRoutes are under `*`.
+        rewriters: matches of rules that change host or path before it is logged.
+        attached: the routes that it accepts.
+    """
+
+    gateway_namespace: str
+    gateway: str
+    name: str
+    port: int
+    protocol: str
+    hostname: str
+    vhosts: dict[str, VirtualHost] = field(default_factory=dict[str, VirtualHost])
+    streams: dict[str, Route] = field(default_factory=dict[str, Route])
+    rewriters: list[Candidate] = field(default_factory=list[Candidate])
+    attached: set[RouteKey] = field(default_factory=set[RouteKey])
+
+    @property
+    def gateway_id(self) -> str:
+        return f"{self.gateway_namespace}/{self.gateway}"
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether SNI chooses among listeners of its port."""
+        return self.protocol in _TLS_PROTOCOLS
+
+    @property
+    def is_http(self) -> bool:
+        return self.protocol in ("HTTP", "HTTPS")
+
+    def attach(self, routes: Iterable[tuple[Route, str]]) -> None:
+        """Take in the accepted routes, each once for every hostname that it has here."""
+        by_host: dict[str, list[Route]] = {}
+        for route, hostname in sorted(routes, key=lambda pair: pair[0].age):
+            self.attached.add(route.key)
+            if route.kind in HTTP_KINDS:
+                by_host.setdefault(hostname, []).append(route)
+            else:
+                self.streams.setdefault(hostname, route)
+        for hostname, competing in by_host.items():
+            vhost = self.vhosts[hostname] = VirtualHost.build(hostname, competing)
+            self.rewriters += [
+                candidate
+                for candidate in vhost.candidates
+                if any(entry.url_rewrite for entry in candidate.rule.filters)
+            ]
+
+    def vhost(self, host: str) -> VirtualHost | None:
+        """The virtual host that a normal host falls into."""
+        for hostname in matching(host):
+            if found := self.vhosts.get(hostname):
+                return found
+        return None
+
+    def find(
+        self, host: str, path: str, query: str, method: str, headers: Mapping[str, str]
+    ) -> Candidate | None:
+        """The match that takes an HTTP request; arguments as VirtualHost.find."""
+        vhost = self.vhost(host)
+        return vhost.find(path, query, method, headers) if vhost else None
+
+    def stream(self, sni: str) -> Candidate | None:
+        """The route that takes a connection: by its server name, or any."""
+        for hostname in matching(sni) if sni else (ANY,):
+            if (route := self.streams.get(hostname)) and route.rules:
+                return Candidate(route, route.rules[0], route.rules[0].matches[0])
+        return None
+
+
+def choose(listeners: Iterable[Listener], sni: str, host: str) -> list[Listener]:
+    """The listeners of one port that a connection or request may belong to.
+
+    The most specific hostname takes it and nothing falls through to a wider one; what several
+    Gateways share stays together. Empty when no hostname covers it.
+
+    Args:
+        sni: server name of a TLS connection, "" for none.
+        host: normal host of an HTTP request, "" for none.
+    """
+    covering: dict[str, list[Listener]] = {}
+    for listener in listeners:
+        name = (sni or host) if listener.is_tls else host
+        if listener.hostname in (matching(name) if name else (ANY,)):
+            covering.setdefault(listener.hostname, []).append(listener)
+    return covering[max(covering, key=specificity)] if covering else []
+
+
+def supported_kinds(listener: gw.Listener) -> tuple[str, ...]:
+    """Route kinds that a listener's protocol can take (gateway-api, apis/v1/gateway_types.go)."""
+    match listener.protocol:
+        case "HTTP" | "HTTPS":
+            return HTTP_KINDS
+        case "TLS":
+            return ("TLSRoute",) if listener.tls.mode == "Passthrough" else ("TLSRoute", "TCPRoute")
+        case "TCP":
+            return ("TCPRoute",)
+        case "UDP":
+            return ("UDPRoute",)
+        case _:
+            return ()

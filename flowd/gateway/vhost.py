@@ -1,0 +1,115 @@
+"""The matches that compete for the requests of one hostname."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from flowd.gateway.dialect import EXACT, PREFIX
+from flowd.gateway.rules import Match, Route, Rule
+
+
+class Candidate(NamedTuple):
+    """A match with the rule and route that it belongs to."""
+
+    route: Route
+    rule: Rule
+    match: Match
+
+
+class Query(dict[str, str]):
+    """Query parameters as they stand, not decoded; of several with one name the first counts."""
+
+    def __init__(self, query: str) -> None:
+        pairs = (part.partition("=") for part in query.split("&")) if query else ()
+        super().__init__()
+        for name, _, value in pairs:
+            self.setdefault(name, value)
+
+
+@dataclass(slots=True)
+class VirtualHost:
+    """Candidates by what their path demands, so that few are tried for a request.
+
+    Envoy commits to one virtual host: a request that nothing here takes has no route.
+    """
+
+    hostname: str
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    _exact: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _prefix: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _other: list[int] = field(default_factory=list[int])
+    _longest: int = 0
+
+    @classmethod
+    def build(cls, hostname: str, routes: Iterable[Route]) -> "VirtualHost":
+        """Order the matches of all rules of the routes by precedence."""
+        every = [
+            Candidate(route, rule, match)
+            for route in routes
+            for rule in route.rules
+            for match in rule.matches
+        ]
+        every.sort(key=_precedence)
+        vhost = cls(hostname, every)
+        for order, candidate in enumerate(every):
+            match = candidate.match
+            if match.path_type == EXACT:
+                vhost._exact[match.path].append(order)
+            elif match.path_type == PREFIX:
+                vhost._prefix[match.path].append(order)
+                vhost._longest = max(vhost._longest, len(match.path))
+            else:
+                vhost._other.append(order)
+        return vhost
+
+    def find(
+        self, path: str, query: str, method: str, headers: Mapping[str, str]
+    ) -> Candidate | None:
+        """The match that takes a request, or None.
+
+        Args:
+            path: normalized, without query.
+            headers: names in lower case.
+        """
+        parameters: Query | None = None
+        for order in self._orders(path):
+            candidate = self.candidates[order]
+            match = candidate.match
+            if parameters is None and match.query:
+                parameters = Query(query)
+            if match.takes_rest(method, headers, parameters or {}):
+                return candidate
+        return None
+
+    def _orders(self, path: str) -> list[int]:
+        """The places of all candidates whose path demand is met, in order of precedence."""
+        orders = list(self._exact.get(path, ()))
+        if self._prefix:
+            for prefix in _prefixes(path, self._longest):
+                orders += self._prefix.get(prefix, ())
+        for order in self._other:
+            if self.candidates[order].match.takes_path(path):
+                orders.append(order)
+        orders.sort()
+        return orders
+
+
+def _prefixes(path: str, longest: int) -> Iterator[str]:
+    """The prefixes of whole path elements up to a length, without a slash at the end.
+
+    `/a/b` gives `/a/b`, `/a` and the empty one.
+    """
+    if not path.startswith("/"):
+        return
+    if len(path) <= longest:
+        yield path
+    at = path.rfind("/", 0, longest + 1)
+    while at >= 0:
+        yield path[:at]
+        at = path.rfind("/", 0, at)
+
+
+def _precedence(candidate: Candidate) -> tuple[object, ...]:
+    rank = tuple(-part for part in candidate.match.rank)
+    return rank, candidate.route.age, candidate.rule.index, candidate.match.index

@@ -1,0 +1,43 @@
+"""The addresses of this machine, as the kernel lists them."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.address import MAPPED, pack
+
+LOOPBACK6 = pack("::1")
+
+
+def host_addresses(proc: Path = Path("/proc")) -> set[bytes]:
+    """Local addresses of this network namespace, 16 bytes each.
+
+    Source: the LOCAL leaves of net/fib_trie (net/ipv4/fib_trie.c), and net/if_inet6
+    (net/ipv6/addrconf.c). A file that is not there (no IPv6) counts as empty.
+    """
+    found = {LOOPBACK6, pack("127.0.0.1")}
+    leaf = ""
+    for line in _lines(proc / "net/fib_trie"):
+        words = line.split()
+        if len(words) == 2 and words[0] in ("|--", "+--"):
+            leaf = words[1]
+        elif words[:3] == ["/32", "host", "LOCAL"]:
+            found.add(pack(leaf))
+    for line in _lines(proc / "net/if_inet6"):
+        found.add(bytes.fromhex(line.split()[0]))
+    return found
+
+
+def is_loopback(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of the addresses (N, 16) are in 127.0.0.0/8 or ::1; shape (N,)."""
+    mapped = (addresses[:, :12] == np.frombuffer(MAPPED, np.uint8)).all(axis=1)
+    six = (addresses == np.frombuffer(LOOPBACK6, np.uint8)).all(axis=1)
+    return (mapped & (addresses[:, 12] == 127)) | six
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

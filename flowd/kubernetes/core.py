@@ -1,0 +1,197 @@
+"""The fields of core Kubernetes objects that flowd needs, as the API spells them."""
+
+from typing import Annotated
+
+import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Labels = dict[str, str]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all partial API structs: camel case names, unknown fields are ignored."""
+
+
+class Owner(Struct, frozen=True, kw_only=True):
+    """metadata.ownerReferences[]."""
+
+    kind: str = ""
+    name: str = ""
+    controller: bool = False
+
+
+class Meta(Struct, frozen=True, kw_only=True):
+    """ObjectMeta. `creation_timestamp` is RFC 3339 text in UTC, so it sorts as text."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    namespace: Annotated[str, msgspec.Meta(max_length=63)] = ""
+    labels: Labels = msgspec.field(default_factory=dict[str, str])
+    creation_timestamp: str = ""
+    owner_references: tuple[Owner, ...] = ()
+
+
+class Object(Struct, frozen=True, kw_only=True):
+    """Anything with metadata."""
+
+    metadata: Meta
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name)."""
+        return self.metadata.namespace, self.metadata.name
+
+    def addresses(self) -> list[str]:
+        """Every textual IP address that the object claims, for checking."""
+        return []
+
+
+class Namespace(Object, frozen=True, kw_only=True):
+    """v1 Namespace."""
+
+
+class NodeAddress(Struct, frozen=True, kw_only=True):
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(Struct, frozen=True, kw_only=True):
+    addresses: tuple[NodeAddress, ...] = ()
+
+
+class Node(Object, frozen=True, kw_only=True):
+    """v1 Node."""
+
+    status: NodeStatus = NodeStatus()
+
+    def addresses(self) -> list[str]:
+        wanted = ("InternalIP", "ExternalIP")
+        return [entry.address for entry in self.status.addresses if entry.type in wanted]
+
+
+class PodSpec(Struct, frozen=True, kw_only=True):
+    node_name: str = ""
+    host_network: bool = False
+    service_account_name: str = ""
+
+
+class PodIP(Struct, frozen=True, kw_only=True):
+    ip: str = ""
+
+
+class PodStatus(Struct, frozen=True, kw_only=True):
+    phase: str = ""
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
+
+
+class Pod(Object, frozen=True, kw_only=True):
+    """v1 Pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    def addresses(self) -> list[str]:
+        every = [self.status.pod_ip, *(entry.ip for entry in self.status.pod_ips)]
+        return list(dict.fromkeys(filter(None, every)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether its address may already belong to another pod."""
+        return self.status.phase in ("Succeeded", "Failed")
+
+
+class ServicePort(Struct, frozen=True, kw_only=True):
+    name: str = ""
+    port: Port
+    target_port: int | str | None = None
+    protocol: str = "TCP"
+
+
+class ServiceSpec(Struct, frozen=True, kw_only=True):
+    type: str = "ClusterIP"
+    selector: Labels = msgspec.field(default_factory=dict[str, str])
+    ports: tuple[ServicePort, ...] = ()
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
+
+
+class Ingress(Struct, frozen=True, kw_only=True):
+    ip: str = ""
+
+
+class LoadBalancer(Struct, frozen=True, kw_only=True):
+    ingress: tuple[Ingress, ...] = ()
+
+
+class ServiceStatus(Struct, frozen=True, kw_only=True):
+    load_balancer: LoadBalancer = LoadBalancer()
+
+
+class Service(Object, frozen=True, kw_only=True):
+    """v1 Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+    def addresses(self) -> list[str]:
+        spec = self.spec
+        balanced = [entry.ip for entry in self.status.load_balancer.ingress]
+        every = [spec.cluster_ip, *spec.cluster_ips, *spec.external_ips, *balanced]
+        return [text for text in dict.fromkeys(every) if text and text != "None"]
+
+
+class Conditions(Struct, frozen=True, kw_only=True):
+    """endpoints[].conditions; an unset `ready` means ready."""
+
+    ready: bool = True
+
+
+class TargetRef(Struct, frozen=True, kw_only=True):
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class SliceEndpoint(Struct, frozen=True, kw_only=True):
+    addresses: tuple[str, ...] = ()
+    conditions: Conditions = Conditions()
+    target_ref: TargetRef = TargetRef()
+    node_name: str = ""
+
+
+class SlicePort(Struct, frozen=True, kw_only=True):
+    name: str = ""
+    port: Port = 0
+    protocol: str = "TCP"
+
+
+class EndpointSlice(Object, frozen=True, kw_only=True):
+    """discovery.k8s.io/v1 EndpointSlice."""
+
+    address_type: str = "IPv4"
+    endpoints: tuple[SliceEndpoint, ...] = ()
+    ports: tuple[SlicePort, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """Name of the Service it belongs to, or ""."""
+        return self.metadata.labels.get("kubernetes.io/service-name", "")
+
+    def addresses(self) -> list[str]:
+        if self.address_type not in ("IPv4", "IPv6"):
+            return []
+        return [address for endpoint in self.endpoints for address in endpoint.addresses]
+
+
+def gateway_of(metadata: Meta) -> str:
+    """`namespace/name` of the Gateway whose data plane carries these labels, or "".
+
+    Envoy Gateway's labels, and those of GEP-1762 which other implementations set.
+    """
+    labels = metadata.labels
+    name = labels.get("gateway.envoyproxy.io/owning-gateway-name")
+    if name:
+        return f"{labels.get('gateway.envoyproxy.io/owning-gateway-namespace', '')}/{name}"
+    name = labels.get("gateway.networking.k8s.io/gateway-name")
+    return f"{metadata.namespace}/{name}" if name else ""

@@ -1,0 +1,80 @@
+"""All objects of one moment."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from flowd.kubernetes import core
+from flowd.kubernetes import gatewayapi as gw
+
+T = TypeVar("T", bound=core.Object)
+ByName: TypeAlias = dict[tuple[str, str], T]
+"""Objects by (namespace, name); the namespace is "" for those of the whole cluster."""
+
+
+@dataclass(slots=True)
+class Objects:
+    """Everything known of a cluster at one moment; treated as immutable once built."""
+
+    namespaces: ByName[core.Namespace] = field(
+        default_factory=dict[tuple[str, str], core.Namespace]
+    )
+    nodes: ByName[core.Node] = field(default_factory=dict[tuple[str, str], core.Node])
+    pods: ByName[core.Pod] = field(default_factory=dict[tuple[str, str], core.Pod])
+    services: ByName[core.Service] = field(default_factory=dict[tuple[str, str], core.Service])
+    slices: ByName[core.EndpointSlice] = field(
+        default_factory=dict[tuple[str, str], core.EndpointSlice]
+    )
+    gateway_classes: ByName[gw.GatewayClass] = field(
+        default_factory=dict[tuple[str, str], gw.GatewayClass]
+    )
+    gateways: ByName[gw.Gateway] = field(default_factory=dict[tuple[str, str], gw.Gateway])
+    http_routes: ByName[gw.HTTPRoute] = field(default_factory=dict[tuple[str, str], gw.HTTPRoute])
+    grpc_routes: ByName[gw.GRPCRoute] = field(default_factory=dict[tuple[str, str], gw.GRPCRoute])
+    tls_routes: ByName[gw.TLSRoute] = field(default_factory=dict[tuple[str, str], gw.TLSRoute])
+    tcp_routes: ByName[gw.TCPRoute] = field(default_factory=dict[tuple[str, str], gw.TCPRoute])
+    udp_routes: ByName[gw.UDPRoute] = field(default_factory=dict[tuple[str, str], gw.UDPRoute])
+    reference_grants: ByName[gw.ReferenceGrant] = field(
+        default_factory=dict[tuple[str, str], gw.ReferenceGrant]
+    )
+
+    def add(self, item: core.Object) -> None:
+        """Keep an object; a later one of the same kind and name replaces an earlier."""
+        getattr(self, KINDS_BY_TYPE[type(item)].attribute)[item.key] = item
+
+    def namespace_labels(self, name: str) -> core.Labels:
+        """Labels of a namespace, with the one that the API server always sets."""
+        known = self.namespaces.get(("", name))
+        labels = known.metadata.labels if known else {}
+        return {"kubernetes.io/metadata.name": name, **labels}
+
+    def __len__(self) -> int:
+        return sum(len(getattr(self, kind.attribute)) for kind in KINDS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one API kind is read and where it is kept."""
+
+    type: type[core.Object]
+    attribute: str
+    namespaced: bool = True
+
+
+KINDS: dict[tuple[str, str], Kind] = {
+    ("", "Namespace"): Kind(core.Namespace, "namespaces", False),
+    ("", "Node"): Kind(core.Node, "nodes", False),
+    ("", "Pod"): Kind(core.Pod, "pods"),
+    ("", "Service"): Kind(core.Service, "services"),
+    ("discovery.k8s.io", "EndpointSlice"): Kind(core.EndpointSlice, "slices"),
+    (gw.GROUP, "GatewayClass"): Kind(gw.GatewayClass, "gateway_classes", False),
+    (gw.GROUP, "Gateway"): Kind(gw.Gateway, "gateways"),
+    (gw.GROUP, "HTTPRoute"): Kind(gw.HTTPRoute, "http_routes"),
+    (gw.GROUP, "GRPCRoute"): Kind(gw.GRPCRoute, "grpc_routes"),
+    (gw.GROUP, "TLSRoute"): Kind(gw.TLSRoute, "tls_routes"),
+    (gw.GROUP, "TCPRoute"): Kind(gw.TCPRoute, "tcp_routes"),
+    (gw.GROUP, "UDPRoute"): Kind(gw.UDPRoute, "udp_routes"),
+    (gw.GROUP, "ReferenceGrant"): Kind(gw.ReferenceGrant, "reference_grants"),
+}
+"""The kinds that are read, by (API group, kind); every other object is passed over."""
+
+KINDS_BY_TYPE = {kind.type: kind for kind in KINDS.values()}

@@ -1,0 +1,30 @@
+"""Everything here loads programs into the running kernel, or is skipped with the reason."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowd.capture.preflight import unsupported_reason
+from tests.kernel.net import Cluster
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mine = [item for item in items if HERE in item.path.parents]
+    reason = unsupported_reason() if mine else None
+    for item in mine:
+        item.add_marker(pytest.mark.kernel)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two pods on a bridge, in a node namespace that the test runs in."""
+    with Cluster() as made:
+        made.add_pod()
+        made.add_pod()
+        with made.inside():
+            yield made

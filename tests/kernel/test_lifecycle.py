@@ -1,0 +1,217 @@
+"""Interfaces and processes come and go; nothing of ours stays, nothing of others is touched."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Generator
+
+import numpy as np
+import pytest
+
+from flowd.model.address import pack, unpack
+from flowd.model.enums import Protocol, Reason
+from flowd.model.status import State
+from flowd_bpf.attach import AttachMode
+from tests.kernel import traffic
+from tests.kernel.net import Cluster, Pod, run
+from tests.kernel.packets import datagram, ipv4
+from tests.kernel.recorder import consistent, ended, eventually, recording
+
+MODES: tuple[AttachMode, ...] = ("tcx", "clsact")
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
+
+
+def our_programs() -> set[int]:
+    """Ids of the flowd programs in the kernel, this test's and those of others on the machine."""
+    listed = json.loads(run("bpftool", "-j", "prog", "show"))
+    return {p["id"] for p in listed if p.get("name", "").startswith("flowd_")}
+
+
+def filters(pod: Pod) -> str:
+    """What tc shows on a pod's veth, from within its node."""
+    return "".join(
+        run("tc", *words, "dev", pod.veth, *side)
+        for words, side in (
+            (("qdisc", "show"), ()),
+            (("filter", "show"), ("ingress",)),
+            (("filter", "show"), ("egress",)),
+        )
+    )
+
+
+@contextlib.contextmanager
+def victim(mode: AttachMode) -> Generator["subprocess.Popen[str]"]:
+    """The capturing process, started in this thread's namespace."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.kernel.victim", mode], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_interfaces_come_and_go(cluster: Cluster) -> None:
+    client, server = cluster.pods
+    async with recording(interfaces=["veth*", f"!{server.veth}"]) as recorder:
+        await recorder.interfaces(1)
+        late = await asyncio.to_thread(cluster.add_pod)
+        await recorder.interfaces(2)
+        before = late.counts()
+        await asyncio.to_thread(traffic.tcp, late, server, 3, 1000)
+        await recorder.until(ended(3))
+        counted = late.counts() - before
+        await asyncio.to_thread(cluster.remove_pod, late)
+        await recorder.interfaces(1)
+        await asyncio.to_thread(traffic.tcp, client, server, 1, 1000)
+        await recorder.until(ended(4))
+        assert recorder.capture.status()[0].state is State.ON
+    rows = recorder.rows()
+    consistent(rows)
+    of_late = rows[(rows["src_addr"] == np.frombuffer(pack(late.address), "u1")).all(axis=1)]
+    assert int(of_late["bytes_fwd"].sum()) == counted.rx_bytes
+    assert {recorder.directory.interfaces[index] for index in of_late["ifindex"]} == {late.veth}
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_sigkill_leaves_nothing_behind(cluster: Cluster, mode: AttachMode) -> None:
+    client, server = cluster.pods
+    before = our_programs()
+    with victim(mode) as process:
+        ours = our_programs() - before
+        assert len(ours) >= 4
+        await asyncio.to_thread(traffic.tcp, client, server, 2)
+        process.kill()
+        process.wait()
+    await asyncio.to_thread(traffic.tcp, client, server, 2)
+    if mode == "clsact":  # filters stay until the next start cleans them away
+        assert "flowd" in filters(client)
+        async with recording(attach=mode) as recorder:
+            pass
+        assert "flowd" not in filters(client)
+    await eventually(lambda: not ours & our_programs())
+    assert "flowd" not in run("bpftool", "net")
+    async with recording(attach=mode) as recorder:
+        await asyncio.to_thread(traffic.tcp, client, server, 2)
+        await recorder.until(ended(2))
+    consistent(recorder.rows())
+
+
+async def test_clsact_counts_and_cleans_up(cluster: Cluster) -> None:
+    client, server = cluster.pods
+    untouched = filters(client)
+    async with recording(attach="clsact") as recorder:
+        assert "flowd_in" in filters(client)
+        before = client.counts()
+        await asyncio.to_thread(traffic.tcp, client, server, 5, 3000)
+        await recorder.until(ended(5))
+        counted = client.counts() - before
+        assert "clsact" in recorder.capture.status()[0].detail
+    rows = recorder.rows(protocol=Protocol.TCP)
+    consistent(rows)
+    assert int(rows["bytes_fwd"].sum()) == counted.rx_bytes
+    assert int(rows["packets_rev"].sum()) == counted.tx_packets
+    assert filters(client) == untouched
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_foreign_filters_are_not_touched(cluster: Cluster, mode: AttachMode) -> None:
+    client, server = cluster.pods
+    run("tc", "qdisc", "add", "dev", client.veth, "clsact")
+    for side in ("ingress", "egress"):
+        foreign = ["bpf", "bytecode", "1,6 0 0 0", "flowid", "1:7"]
+        run("tc", "filter", "add", "dev", client.veth, side, "prio", "1", "handle", "1", *foreign)
+    untouched = filters(client)
+    assert "1:7" in untouched
+    async with recording(attach=mode) as recorder:
+        assert all(line in filters(client) for line in untouched.splitlines())
+        await asyncio.to_thread(traffic.tcp, client, server, 1)
+        await recorder.until(ended(1))
+    assert filters(client) == untouched
+
+
+async def test_endpoints_are_those_of_the_time(cluster: Cluster) -> None:
+    client, server = cluster.pods
+    addresses = pack(client.address), pack(server.address)
+    async with recording() as recorder:
+        recorder.capture.set_endpoints({addresses[0]: 11, addresses[1]: 22})
+        await asyncio.to_thread(traffic.tcp, client, server, 2)
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.sendto(b"old", (server.address, 5353))
+            await recorder.until(lambda rows: 5353 in rows["dst_port"])
+            recorder.capture.set_endpoints({addresses[0]: 33, addresses[1]: 22})
+            asking.sendto(b"still the old connection", (server.address, 5353))
+            await asyncio.to_thread(traffic.tcp, client, server, 1)
+            recorder.capture.set_endpoints({})
+            await asyncio.to_thread(traffic.tcp, client, server, 1)
+            await recorder.until(ended(4))
+    rows = recorder.rows()
+    udp = rows[rows["dst_port"] == 5353]
+    assert len(udp) == 2
+    assert (set(udp["src_endpoint"]), set(udp["dst_endpoint"])) == ({11}, {22})
+    tcp = rows[rows["protocol"] == Protocol.TCP]
+    _, began = np.unique(tcp["conn_id"], return_index=True)
+    each = [
+        {
+            (int(row["src_endpoint"]), int(row["dst_endpoint"]))
+            for row in tcp[tcp["conn_id"] == conn_id]
+        }
+        for conn_id in tcp["conn_id"][np.sort(began)]
+    ]
+    assert each == [{(11, 22)}, {(11, 22)}, {(33, 22)}, {(0, 0)}]
+
+
+async def test_endpoint_learnt_later_is_in_later_records(cluster: Cluster) -> None:
+    client, server = cluster.pods
+    with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        async with recording(active_seconds=0.1) as recorder:
+            asking.sendto(b"who am I", (server.address, 5353))
+            await recorder.until(lambda rows: 5353 in rows["dst_port"])
+            recorder.capture.set_endpoints({pack(client.address): 5})
+            async with asyncio.timeout(30):
+                while len(recorder.rows(port=5353)) < 2:
+                    asking.sendto(b"now?", (server.address, 5353))
+                    await asyncio.sleep(0.05)
+    rows = recorder.rows(port=5353)
+    assert [int(index) for index in rows["src_endpoint"][:2]] == [0, 5]
+    assert rows["reason"][1] == Reason.ACTIVE
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_more_endpoints_than_fit_are_counted() -> None:
+    many = {pack(f"10.9.{n // 256}.{n % 256}"): n + 1 for n in range(100)}
+    async with recording(endpoints=64) as recorder:
+        recorder.capture.set_endpoints(many)
+        full = recorder.lost("endpoints_full")
+        assert 0 < full <= 36
+        recorder.capture.set_endpoints(many)
+        assert recorder.lost("endpoints_full") == full
+        recorder.capture.set_endpoints(dict(list(many.items())[:10]))
+        recorder.capture.set_endpoints(dict(list(many.items())[50:100]))
+        assert recorder.lost("endpoints_full") == full
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_device_without_ethernet_header() -> None:
+    tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
+        run("ip", "link", "set", "tun0", "up")
+        async with recording(interfaces=["tun*"]) as recorder:
+            packet = ipv4(datagram(), Protocol.UDP)
+            os.write(tun, packet)
+            await recorder.until(lambda rows: 53 in rows["dst_port"])
+    finally:
+        os.close(tun)
+    row = recorder.rows(port=53)[0]
+    assert (unpack(bytes(row["src_addr"])), int(row["src_port"])) == ("10.0.0.1", 5000)
+    assert row["bytes_fwd"] == len(packet)

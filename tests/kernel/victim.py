@@ -1,0 +1,24 @@
+"""A process that captures until it is killed: `python -m tests.kernel.victim [tcx|clsact]`."""
+
+import asyncio
+import sys
+from typing import cast
+
+from flowd.capture.kernel import KernelCapture
+from flowd.model.directory import Directory
+from flowd.model.losses import Losses
+from flowd.queue import Queue
+from flowd_bpf.attach import AttachMode
+
+
+async def main(mode: AttachMode) -> None:
+    """Capture, and say so once it has begun."""
+    losses = Losses()
+    capture = KernelCapture(Directory(), losses, attach=mode)
+    await capture.start()
+    print("ready", flush=True)
+    await capture.run(Queue("victim", 1000, losses))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(cast("AttachMode", sys.argv[1])))

@@ -1,0 +1,99 @@
+"""The dtypes are the C structs, byte for byte, and the enumerations share their numbers."""
+
+import re
+import shutil
+import subprocess
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowd.model.enums import Hook, Initiator, Reason
+from flowd_bpf import layout, loader
+
+STRUCTS: dict[str, np.dtype[Any]] = {
+    "connection_key": layout.KEY,
+    "side": layout.SIDE,
+    "connection": layout.CONNECTION,
+    "flow_event": layout.EVENT,
+}
+
+
+def of_numpy(dtype: np.dtype[Any]) -> dict[str, tuple[int, int]]:
+    assert dtype.fields is not None
+    return {name: (int(field[1]), field[0].itemsize) for name, field in dtype.fields.items()}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tuple[int, int]]]:
+    """Offset and size of every field, told by the C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    lines = ['#include "event.h"', '#include "counters.h"', "int printf(const char *, ...);"]
+    lines += ["int main(void) {"]
+    for struct, dtype in STRUCTS.items():
+        for name in of_numpy(dtype):
+            at = f"(int)__builtin_offsetof(struct {struct}, {name})"
+            size = f"(int)sizeof(((struct {struct} *)0)->{name})"
+            lines.append(f'printf("{struct} {name} %d %d\\n", {at}, {size});')
+        lines.append(f'printf("{struct} - %d 0\\n", (int)sizeof(struct {struct}));')
+    folder = tmp_path_factory.mktemp("layout")
+    source, program = folder / "layout.c", folder / "layout"
+    source.write_text("\n".join([*lines, "}"]))
+    headers = [f"-I{loader.folder('headers') / 'include'}", f"-I{loader.folder('src')}"]
+    flags = ["-std=c11", "-nostdinc", "-o", str(program)]
+    subprocess.run([compiler, *flags, *headers, str(source)], check=True)
+    told: dict[str, dict[str, tuple[int, int]]] = {struct: {} for struct in STRUCTS}
+    for line in subprocess.check_output([program], text=True).splitlines():
+        struct, name, at, size = line.split()
+        told[struct][name] = int(at), int(size)
+    return told
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_struct(compiled: dict[str, dict[str, tuple[int, int]]], struct: str) -> None:
+    fields = compiled[struct]
+    size, _ = fields.pop("-")
+    assert STRUCTS[struct].itemsize == size
+    assert of_numpy(STRUCTS[struct]) == fields
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_no_padding_is_left_to_the_compiler(struct: str) -> None:
+    at = 0
+    for offset, size in of_numpy(STRUCTS[struct]).values():
+        assert offset == at
+        at += size
+    assert at == STRUCTS[struct].itemsize
+    assert at % 8 == 0
+
+
+@pytest.mark.parametrize(
+    ("prefix", "enum"), [("REASON", Reason), ("INITIATOR", Initiator), ("HOOK", Hook)]
+)
+def test_enumeration(prefix: str, enum: type[IntEnum]) -> None:
+    text = (loader.folder("src") / "event.h").read_text()
+    found = {name: int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", text)}
+    assert found == {member.name: member.value for member in enum}
+
+
+def test_counters() -> None:
+    text = (loader.folder("src") / "counters.h").read_text()
+    names = re.findall(r"^\tCOUNT_(\w+),", text, re.MULTILINE)
+    assert names == [counter.name for counter in layout.Counter]
+
+
+def test_marks() -> None:
+    text = (loader.folder("src") / "event.h").read_text()
+    marks = {name: 1 << int(bit) for name, bit in re.findall(r"MARK_(\w+) \(1ULL << (\d+)\)", text)}
+    assert marks == {"ANNOUNCED": layout.MARK_ANNOUNCED, "ENDED": layout.MARK_ENDED}
+
+
+def test_headers_need_nothing_else() -> None:
+    here = loader.folder("headers") / "include"
+    for source in (*loader.folder("src").iterdir(), *here.rglob("*.h")):
+        for name in re.findall(r"#include <(.+)>", source.read_text()):
+            assert (Path(here) / name).is_file(), f"{source.name} includes {name}"

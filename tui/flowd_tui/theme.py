@@ -1,0 +1,44 @@
+"""Colours: blue and orange, so that nothing depends on telling red from green."""
+
+from rich.style import Style
+from textual.theme import Theme
+
+THEME = Theme(
+    name="flowd",
+    primary="#5aa9ff",
+    secondary="#8fb8de",
+    warning="#e8c468",
+    error="#ff9e4a",
+    success="#7fc8a9",
+    accent="#5aa9ff",
+    foreground="#d7dde5",
+    background="#10151c",
+    surface="#10151c",
+    panel="#18202b",
+    dark=True,
+)
+
+STYLES = {
+    "": Style(),
+    "dim": Style(color="#7d8a99"),
+    "title": Style(bold=True),
+    "brand": Style(color="#10151c", bgcolor="#5aa9ff", bold=True),
+    "accent": Style(color="#5aa9ff"),
+    "key": Style(color="#8fc7ff", bold=True),
+    "ok": Style(color="#7fc8a9"),
+    "warn": Style(color="#e8c468"),
+    "bad": Style(color="#ff9e4a"),
+    "alarm": Style(color="#10151c", bgcolor="#e8c468", bold=True),
+    "tab": Style(color="#5aa9ff", bold=True),
+    "head": Style(color="#9fb0c3", bgcolor="#1b2532", bold=True),
+    "sorted": Style(color="#8fc7ff", bgcolor="#1b2532", bold=True),
+    "cursor": Style(bgcolor="#24476e"),
+}
+
+PLAIN = {
+    name: Style(bold=name in ("title", "key", "tab", "bad", "head", "sorted"))
+    + Style(reverse=True if name in ("cursor", "alarm", "brand") else None)
+    + Style(underline=True if name in ("head", "sorted") else None)
+    for name in STYLES
+}
+"""Without colours: weight, underlines and reverse video."""
