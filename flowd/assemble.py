@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flowd.capture.kernel import KernelCapture
+    from flowd.kubernetes.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Assembly:
         self.knowledge = Knowledge(
             Manifests([Path(p) for p in settings.manifests], self.losses),
             [self.identities.update, self.attributor.update, self._tell_kernel],
+            self._cluster(),
         )
         self.top = TopExporter(self.directory, self.losses)
         self.hubble = HubbleExporter(self.directory, self.losses, memory=settings.flow_memory << 20)
@@ -157,6 +160,15 @@ class Assembly:
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
         )
+
+    def _cluster(self) -> "Cluster | None":
+        """The API server's objects; the HTTP client is imported only where there is one."""
+        kubeconfig = self.settings.kubeconfig
+        if not kubeconfig and "KUBERNETES_SERVICE_HOST" not in os.environ:
+            return None
+        from flowd.kubernetes.cluster import connect
+
+        return connect(kubeconfig, self.settings.kube_context, self.losses)
 
     def _exporters(self) -> list[Exporter]:
         settings = self.settings

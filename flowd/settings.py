@@ -27,6 +27,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         tuple[str, ...],
         Meta(description="File or folder of Kubernetes YAML to take identities and routes from."),
     ] = ()
+    kubeconfig: Annotated[
+        str,
+        Meta(
+            description="Kubeconfig of an API server to take them from; found by itself in a pod."
+        ),
+    ] = ""
+    kube_context: Annotated[
+        str, Meta(description="Context in the kubeconfig; its current one by default.")
+    ] = ""
     capture: Annotated[
         Literal["auto", "on", "off"],
         Meta(description="Kernel capture: `auto` goes on without it where it cannot be had."),

@@ -70,6 +70,11 @@ class TopExporter:
         self._cpu = time.process_time()
         self._clear()
 
+    @property
+    def watchers(self) -> int:
+        """Open Watch streams."""
+        return len(self._subscribers)
+
     def _clear(self) -> None:
         self._cells: dict[int, _Cell] = {}
         self._flows = self._bytes = self._packets = self._new = 0

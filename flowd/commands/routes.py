@@ -91,7 +91,7 @@ def match(manifests: tuple[str, ...], dialect: str, requests: BinaryIO, output: 
     failures = answer_lines(table, requests, sys.stdout.buffer)
     if failures:
         number, problem = failures[0]
-        count = f"{len(failures)} line" + ("s" if len(failures) > 1 else "")
+        count = "1 line was" if len(failures) == 1 else f"{len(failures)} lines were"
         raise FlowdError(f"{requests.name}: {count} no request, first line {number}: {problem}")
 
 

@@ -1,6 +1,7 @@
 """Hubble's flow filters, and flowd's own, over columns of flows.
 
-`compile_filters` turns lists of flow.FlowFilter into a function from rows to a mask.
+`compile_filters` turns lists of flow.FlowFilter into a function from rows to a mask,
+`message_filter` into one over messages.
 
 Filters by route travel in `GetFlowsRequest.extensions` as a packed `google.protobuf.Struct` whose
 keys are `gateway` (`namespace/name`), `listener` (its name), `route` (`[Kind/]namespace/name`),
@@ -15,6 +16,8 @@ still applies. `RouteFilter(gateway=(...,)).pack()` makes that message.
 
 from flowd.filter.compile import Select, compile_filters
 from flowd.filter.errors import FilterError, UnsupportedFilter
+from flowd.filter.message import message_filter
+from flowd.filter.raw import filter_of, parse_filters
 from flowd.filter.routes import RouteFilter, route_filter
 
 __all__ = [
@@ -23,5 +26,8 @@ __all__ = [
     "Select",
     "UnsupportedFilter",
     "compile_filters",
+    "filter_of",
+    "message_filter",
+    "parse_filters",
     "route_filter",
 ]

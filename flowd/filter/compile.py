@@ -86,15 +86,7 @@ class _Conjunction:
 
 
 def _conjunction(wanted: FlowFilter, directory: Directory) -> _Conjunction:
-    held: dict[str, Any] = {field.name: value for field, value in wanted.ListFields()}
-    if "experimental" in held:
-        raise UnsupportedFilter(
-            "CEL expressions are not supported", "use the native filters of the same flow fields"
-        )
-    http = sorted(name for name in held if name.startswith("http_"))
-    types = {kind.type for kind in wanted.event_type}
-    if http and types and EventType.L7 not in types:
-        raise FilterError(f"{http[0]}: needs event_type l7 (129) among the event types, or none")
+    held = check_fields(wanted)
     columns: list[Test] = []
     texts: list[TextTest] = []
     for name, build in BUILDERS.items():
@@ -105,3 +97,22 @@ def _conjunction(wanted: FlowFilter, directory: Directory) -> _Conjunction:
             else:
                 columns.append(test)
     return _Conjunction(columns, texts)
+
+
+def check_fields(wanted: FlowFilter) -> dict[str, Any]:
+    """The fields of a filter that are set, by name.
+
+    Raises:
+        FilterError: fields that exclude each other.
+        UnsupportedFilter: a CEL expression.
+    """
+    held: dict[str, Any] = {field.name: value for field, value in wanted.ListFields()}
+    if "experimental" in held:
+        raise UnsupportedFilter(
+            "CEL expressions are not supported", "use the native filters of the same flow fields"
+        )
+    http = sorted(name for name in held if name.startswith("http_"))
+    types = {kind.type for kind in wanted.event_type}
+    if http and types and EventType.L7 not in types:
+        raise FilterError(f"{http[0]}: needs event_type l7 (129) among the event types, or none")
+    return held

@@ -45,16 +45,27 @@ class RouteFilter:
         Raises:
             FilterError: a value has the wrong form.
         """
-        parts = (_gateway(self.gateway), _listener(self.listener), _route(self.route))
-        found: list[Test] = [
-            RegistryTest("route", directory.routes, part) for part in parts if part
-        ]
-        backend = _backend(self.backend)
+        routes, backend, attributions = self.predicates()
+        found: list[Test] = [RegistryTest("route", directory.routes, one) for one in routes]
         if backend:
             found.append(RegistryTest("backend", directory.backends, backend))
-        if self.attribution:
-            found.append(SetTest("attribution", map(_attribution, self.attribution)))
+        if attributions:
+            found.append(SetTest("attribution", attributions))
         return found
+
+    def predicates(
+        self,
+    ) -> tuple[
+        list[Callable[[RouteRef], bool]], Callable[[BackendRef], bool] | None, list[Attribution]
+    ]:
+        """Tests of the route, all of which must pass, of the backend, and the attributions.
+
+        Raises:
+            FilterError: a value has the wrong form.
+        """
+        parts = (_gateway(self.gateway), _listener(self.listener), _route(self.route))
+        routes = [part for part in parts if part]
+        return routes, _backend(self.backend), [_attribution(one) for one in self.attribution]
 
 
 def route_filter(extensions: any_pb2.Any) -> RouteFilter:
@@ -133,7 +144,7 @@ def _backend(values: tuple[str, ...]) -> Callable[[BackendRef], bool] | None:
     return matches if values else None
 
 
-def _attribution(value: str) -> int:
+def _attribution(value: str) -> Attribution:
     try:
         return Attribution[value.upper()]
     except KeyError:

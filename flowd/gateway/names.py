@@ -16,27 +16,29 @@ _KIND = r"(?P<kind>httproute|grpcroute|tlsroute|tcproute|udproute)"
 _ROUTE = rf"{_KIND}/(?P<ns>{_LABEL})/(?P<name>{_NAME})"
 
 _EG_ROUTE = re.compile(
-    rf"{_ROUTE}/rule/(?P<rule>\d{{1,4}})/match/(?P<match>-1|\d{{1,4}})(?:/[^/]{{0,255}})?"
+    rf"{_ROUTE}/rule/(?P<rule>[0-9]{{1,4}})/match/(?P<match>-1|[0-9]{{1,4}})(?:/[^/]{{0,255}})?"
 )
 _EG_CLUSTER = re.compile(
-    rf"{_ROUTE}/rule/(?P<rule>-1|\d{{1,4}})(?:/backend/(?P<backend>\d{{1,4}}))?"
+    rf"{_ROUTE}/rule/(?P<rule>-1|[0-9]{{1,4}})(?:/backend/(?P<backend>[0-9]{{1,4}}))?"
 )
 _EG_STREAM = re.compile(_ROUTE)
-_ISTIO_ROUTE = re.compile(rf"(?P<ns>{_LABEL})\.(?P<name>{_NAME})\.(?P<rule>\d{{1,4}})")
+_ISTIO_ROUTE = re.compile(rf"(?P<ns>{_LABEL})\.(?P<name>{_NAME})\.(?P<rule>[0-9]{{1,4}})")
 _KGATEWAY_ROUTE = re.compile(
-    rf".{{0,512}}-route-\d{{1,5}}-(?P<kind>httproute|grpcroute)-(?P<both>{_NAME})"
-    r"-(?P<rule>\d{1,4})-(?P<match>\d{1,4})-matcher-\d{1,4}"
+    rf".{{0,512}}-route-[0-9]{{1,5}}-(?P<kind>httproute|grpcroute)-(?P<both>{_NAME})"
+    r"-(?P<rule>[0-9]{1,4})-(?P<match>[0-9]{1,4})-matcher-[0-9]{1,4}"
 )
 _SERVICES = [
     re.compile(
-        rf"outbound\|(?P<port>\d{{1,5}})\|[^|]{{0,63}}\|(?P<name>{_LABEL})\.(?P<ns>{_LABEL})\.svc\..+"
+        rf"outbound\|(?P<port>[0-9]{{1,5}})\|[^|]{{0,63}}\|(?P<name>{_LABEL})\.(?P<ns>{_LABEL})\.svc\..+"
     ),
-    re.compile(rf"service/(?P<ns>{_LABEL})/(?P<name>{_LABEL})/(?P<port>\d{{1,5}})(?:/[a-z0-9]+)?"),
     re.compile(
-        rf"{_LABEL}/cilium-gateway-{_NAME}/(?P<ns>{_LABEL}):(?P<name>{_LABEL}):(?P<port>\d{{1,5}})"
+        rf"service/(?P<ns>{_LABEL})/(?P<name>{_LABEL})/(?P<port>[0-9]{{1,5}})(?:/[a-z0-9]+)?"
     ),
-    re.compile(rf"kube_(?P<ns>{_LABEL})_(?P<name>{_LABEL})_(?P<port>\d{{1,5}})"),
-    re.compile(rf"(?P<ns>{_LABEL})/(?P<name>{_LABEL})/(?P<port>\d{{1,5}})/[0-9a-f]{{10}}"),
+    re.compile(
+        rf"{_LABEL}/cilium-gateway-{_NAME}/(?P<ns>{_LABEL}):(?P<name>{_LABEL}):(?P<port>[0-9]{{1,5}})"
+    ),
+    re.compile(rf"kube_(?P<ns>{_LABEL})_(?P<name>{_LABEL})_(?P<port>[0-9]{{1,5}})"),
+    re.compile(rf"(?P<ns>{_LABEL})/(?P<name>{_LABEL})/(?P<port>[0-9]{{1,5}})/[0-9a-f]{{10}}"),
 ]
 """Istio, Envoy Gateway with mergeBackends, Cilium, kgateway, Contour."""
 

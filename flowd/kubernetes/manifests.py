@@ -151,7 +151,7 @@ def _kind(value: object) -> Kind | str:
 def _convert(objects: Objects, value: object, kind: Kind) -> str:
     """Keep one object; returns what is wrong with it, or ""."""
     try:
-        item = msgspec.convert(_placed(_pruned(value), kind), kind.type)
+        item = msgspec.convert(_placed(pruned(value), kind), kind.type)
         for address in item.addresses():
             pack(address)
     except (msgspec.ValidationError, ValueError) as error:
@@ -169,12 +169,12 @@ def _placed(value: object, kind: Kind) -> object:
     return {**whole, "metadata": {**metadata, "namespace": namespace}}
 
 
-def _pruned(value: object) -> object:
+def pruned(value: object) -> object:
     """The same without null fields: the API takes a null as a field that is not there."""
     if (mapping := as_mapping(value)) is not None:
-        return {key: _pruned(field) for key, field in mapping.items() if field is not None}
+        return {key: pruned(field) for key, field in mapping.items() if field is not None}
     if (items := as_list(value)) is not None:
-        return [_pruned(item) for item in items]
+        return [pruned(item) for item in items]
     return value
 
 

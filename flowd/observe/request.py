@@ -1,11 +1,9 @@
 """GetFlowsRequest from the flags of `flowd observe`."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -101,23 +99,13 @@ def raw_filters(flag: str, texts: Iterable[str]) -> list[FlowFilter]:
     Raises:
         UsageError: for text that is not JSON or not a FlowFilter.
     """
-    decoder = json.JSONDecoder()
-    filters: list[FlowFilter] = []
-    for text in texts:
-        rest = text.strip()
-        while rest:
-            try:
-                if not rest.startswith("{"):
-                    raise ValueError("not an object")
-                value, end = decoder.raw_decode(rest)
-                filters.append(ParseDict(value, FlowFilter()))
-            except (ValueError, ParseError, RecursionError) as error:
-                raise UsageError(
-                    f"{flag}: {text!r} is not a filter ({error})",
-                    'write {"source_pod":["orders/"],"verdict":["DROPPED"]}',
-                ) from None
-            rest = rest[end:].lstrip(" \t\r\n,")
-    return filters
+    from flowd.filter.errors import FilterError
+    from flowd.filter.raw import parse_filters
+
+    try:
+        return [one for text in texts for one in parse_filters(text)]
+    except FilterError as error:
+        raise UsageError(f"{flag}: {error.message}", error.hint) from None
 
 
 def field_mask(paths: Iterable[str]) -> FieldMask:

@@ -135,3 +135,25 @@ def test_in_a_terminal_it_shows_waits_and_quits(address: str) -> None:
         program.wait()
         reader.join(10)
         os.close(parent)
+
+
+def test_the_picture_is_of_the_real_program(address: str, tmp_path: Path) -> None:
+    picture = tmp_path / "a folder" / "top.svg"
+    words = ["tools/screenshot.py", "--server", address, "--output", str(picture), "--wait", "0"]
+    made = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    svg = picture.read_text()
+    assert svg.startswith("<svg")
+    assert "echo-split" in svg
+    assert "url(https://" not in svg.replace('"', "").replace(" ", "")
+    refused = subprocess.run(
+        [sys.executable, "tools/screenshot.py", "--server", "127.0.0.1:1", "--timeout", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 3
+    assert "cannot reach 127.0.0.1:1" in refused.stderr

@@ -1,5 +1,6 @@
 """flowd.v1.Agent over a real server and the real client."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace as NS
 from typing import Any, cast
@@ -122,8 +123,11 @@ async def test_watch_streams_history_and_news(served: tuple[TopExporter, Client]
 async def test_a_client_that_leaves_is_forgotten(served: tuple[TopExporter, Client]) -> None:
     top, client = served
     top.close_interval()
-    stream = client.watch()
+    stream: Any = client.watch()
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
-    again = client.watch()
-    assert (await anext(again)).history
+    assert top.watchers == 1
+    await stream.aclose()
+    async with asyncio.timeout(10):
+        while top.watchers:  # noqa: ASYNC110 - the exporter tells nobody
+            await asyncio.sleep(0.01)
+    assert (await anext(client.watch())).history

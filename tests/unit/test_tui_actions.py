@@ -1,9 +1,16 @@
 """The table of actions: every key explained, none twice, all of them done by someone."""
 
+import shlex
+
 from textual.binding import Binding
 
+from flowd.commands.observe import command
 from flowd_tui.actions import ACTIONS, BY_ID
 from flowd_tui.app import HELP_ACTIONS, TopApp
+from flowd_tui.views.base import Query
+from flowd_tui.views.flows import FlowsView
+from flowd_tui.views.gateways import GatewaysView
+from tests.fakes.top_screen import filled_store
 
 
 def test_every_action_is_named_and_explained() -> None:
@@ -37,3 +44,16 @@ def test_bindings_can_be_remapped_and_carry_their_help() -> None:
     bindings = [b for b in TopApp.BINDINGS if isinstance(b, Binding)]
     assert {b.id for b in bindings} == set(BY_ID)
     assert all(b.tooltip and b.description for b in bindings)
+
+
+def test_copied_commands_are_commands_of_observe() -> None:
+    store = filled_store()
+    flows, gateways, snapshot = FlowsView(), GatewaysView(), store.snapshot()
+    copied = {flows.observe(row) for row in flows.rows(snapshot, Query())}
+    copied |= {gateways.observe(row) for row in gateways.rows(snapshot, Query())}
+    assert len(copied) > 20
+    known = {option for parameter in command.params for option in parameter.opts}
+    for line in copied:
+        words = shlex.split(line)
+        assert words[:2] == ["flowd", "observe"]
+        assert {word for word in words if word.startswith("--")} <= known

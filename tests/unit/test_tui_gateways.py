@@ -224,13 +224,37 @@ def test_requests_without_a_backend_are_told_apart() -> None:
     assert [child.totals.requests for child in route.children] == [0, 10]
 
 
-def test_a_backend_without_ready_endpoints_is_bad() -> None:
+def test_what_is_broken_below_shows_above() -> None:
     store = Store()
     topology = top_data.topology()
-    topology.routes[0].rules[0].backends[0].ready_endpoints = 0
+    split = next(route for route in topology.routes if route.name == "echo-split")
+    split.rules[0].backends[0].ready_endpoints = 0
+    match = next(route for route in topology.routes if route.name == "echo-match")
+    match.rules[1].backends[0].reason = "BackendNotFound"
     store.set_topology(topology)
-    row = find(VIEW.rows(store.snapshot(), Query(filter="backend=echo-1")), "echo-1:3000")
-    assert (row.node.state, row.node.match) == ("bad", "0/1 ready")
+    rows = VIEW.rows(store.snapshot(), Query())
+    states = {row.node.name: row.node.state for row in rows if row.depth < 2}
+    assert states["demo/echo-split"] == states["demo/echo-match"] == "warn"
+    assert states["demo/echo"] == "ok"
+    assert states["infra/public#http"] == "warn"
+    one, two = find(rows, "echo-1:3000").node, find(rows, "echo-2:3000").node
+    assert (one.state, one.match, two.state) == ("bad", "0/1 ready", "")
+    rules = [row.node.state for row in rows if row.node.path.get("route", "").endswith("match")]
+    assert rules == ["warn", "", "bad"]
+
+
+def test_a_route_that_no_listener_takes_stands_apart() -> None:
+    store = Store()
+    topology = top_data.topology()
+    refused = topology.routes.add(kind="HTTPRoute", namespace="team", name="refused")
+    parent = refused.parents.add(gateway_namespace="infra", gateway="public")
+    parent.conditions.add(type="Accepted", reason="NotAllowedByListeners")
+    store.set_topology(topology)
+    assert names(VIEW.rows(store.snapshot(), Query()))[-3:] == [
+        "infra/public (no listener)",
+        "  team/refused",
+        "    NotAllowedByListeners",
+    ]
 
 
 def test_detail_tells_configuration_status_and_requests(snapshot: Snapshot) -> None:

@@ -209,16 +209,15 @@ class GatewaysView:
 def _name(row: GatewayRow, glyphs: Glyphs) -> Cell:
     node = row.node
     fold = " " if row.open is None else glyphs.unfolded if row.open else glyphs.folded
-    state = {"ok": f"{glyphs.ok} ", "bad": f"{glyphs.bad} "}.get(node.state, "")
-    if node.kind == "gateway":
-        state = f"{glyphs.warn} " if node.state == "bad" else ""
+    signs = {"ok": glyphs.ok, "bad": glyphs.bad, "warn": glyphs.warn}
+    state = f"{signs[node.state]} " if node.state else ""
     tails = (node.type,) if node.type else ()
     if node.weight is not None:
         weight, seen = node.weight, "" if node.seen is None else f"{node.seen:.1f}%"
         tails = (f"w {weight}  seen {seen}", f"w{weight} {seen}") if seen else (f"w {weight}",)
     unknown = node.name.startswith("(")
     style = {"gateway": "title", "rule": "dim"}.get(node.kind, "warn" if unknown else "")
-    if node.state == "bad" and node.kind != "gateway":
+    if node.state == "bad":
         style = "bad"
     return Cell(f"{'  ' * row.depth}{fold} {state}{node.name}", style, tails=tails)
 

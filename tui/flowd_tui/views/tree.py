@@ -23,7 +23,7 @@ class Node:
     Attributes:
         kind: gateway, route, rule or backend; problem for a line of text under a route.
         keys: the traffic that belongs to it, including that of its children.
-        state: ok, bad or "" when nothing is known.
+        state: ok; bad; warn when something below it is not ok; "" when nothing is known.
         unfolded: whether it is so unless someone folds it.
         weight: of a backend among others, with the share of requests that it got, in percent.
         path: gateway, listener, route, rule and backend, as far as this row has them.
@@ -65,6 +65,8 @@ def _gateway(snapshot: Snapshot, place: Place) -> Node:
     name = place.gateway_id or "(gateway not known)"
     if place.listener:
         name += f"#{place.listener}"
+    elif place.gateway:
+        name += " (listener not known)" if place.traffic else " (no listener)"
     return Node(
         key,
         "gateway",
@@ -72,7 +74,7 @@ def _gateway(snapshot: Snapshot, place: Place) -> Node:
         _sum(snapshot, place.traffic),
         tuple(place.traffic),
         children,
-        state="bad" if any(child.state == "bad" for child in children) else "",
+        state="warn" if any(child.state in ("bad", "warn") for child in children) else "",
         match=place.hostname,
         type=place.port,
         unfolded=True,
@@ -110,7 +112,8 @@ def _route(
         for condition in conditions
         if not condition.status
     )
-    state = "bad" if problems else "ok" if conditions else ""
+    broken = any(rule.state for rule in rules)
+    state = "bad" if problems else "warn" if broken else "ok" if conditions else ""
     return Node(
         key,
         "route",
@@ -156,6 +159,7 @@ def _rules(
                 _sum(snapshot, mine),
                 tuple(mine),
                 children,
+                state=_health(children),
                 match=match.strip(),
                 type=children[0].name if len(children) == 1 else rule.name if rule else "",
                 unfolded=len(children) > 1,
@@ -209,6 +213,12 @@ def _backends(
             | ({"rule": str(key[-1])} if key[-1] != -1 else {})
             | ({"backend": full} if found[1] else {}),
         )
+
+
+def _health(backends: Sequence[Node]) -> str:
+    """Of a rule: bad when none of its backends can take traffic, warn when some cannot."""
+    broken = sum(backend.state == "bad" for backend in backends)
+    return "" if not broken else "bad" if broken == len(backends) else "warn"
 
 
 def _broken(backend: agent_pb2.Backend | None) -> bool:

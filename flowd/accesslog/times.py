@@ -1,0 +1,139 @@
+"""Start times as Envoy writes them: ISO 8601, seconds since 1970, or any strftime form."""
+
+import re
+from calendar import timegm
+from datetime import UTC, datetime
+from functools import lru_cache
+
+SECOND = 10**9
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,12}))? ?(Z|UTC|[+-]\d\d:?\d\d)?"
+)
+_SECONDS = re.compile(r"(\d{1,19})(?:\.(\d{1,12}))?")
+_SELF_TELLING = re.compile(
+    r"(?:%Y-%m-%d[T ](?:%H:%M:%S|%T)|%FT%T|%F %T|%s)(?:[.]?%\d?f|\.?%E\d?f)?(?:Z|%z|%Ez)?"
+)
+_UNITS = {10: SECOND, 13: 10**6, 16: 10**3, 19: 1}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_PARTS = {
+    "Y": r"(?P<Y>\d{4})",
+    "y": r"(?P<y>\d\d)",
+    "m": r"(?P<m>\d\d?)",
+    "d": r"(?P<d>\d\d?)",
+    "e": r" ?(?P<d>\d\d?)",
+    "H": r"(?P<H>\d\d)",
+    "M": r"(?P<M>\d\d)",
+    "S": r"(?P<S>\d\d)",
+    "b": r"(?P<b>[A-Za-z]{3})",
+    "h": r"(?P<b>[A-Za-z]{3})",
+    "a": r"[A-Za-z]{3}",
+    "A": r"[A-Za-z]{6,9}",
+    "s": r"(?P<s>\d{1,12})",
+    "f": r"(?P<f>\d{1,9})",
+    "z": r"(?P<z>[+-]\d\d:?\d\d|Z)",
+    "Z": r"[A-Za-z+\-:0-9]{1,9}",
+    "%": "%",
+}
+_ALIASES = {
+    "%T": "%H:%M:%S",
+    "%F": "%Y-%m-%d",
+    "%D": "%m/%d/%y",
+    "%R": "%H:%M",
+    "%E*S": "%S.%f",
+    "%Ez": "%z",
+    "%ET": "T",
+}
+
+
+def has_form(form: str) -> bool:
+    """Whether times of a strftime form can be read without knowing it."""
+    return not form or _SELF_TELLING.fullmatch(form) is not None
+
+
+def nanoseconds(text: str) -> int:
+    """Unix time of an ISO 8601 text or of seconds (milli-, micro-, nanoseconds by their length).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if found := _ISO.fullmatch(text):
+        day, clock, fraction, zone = found.groups()
+        return _moment(day, clock) - _offset(zone) * SECOND + _fraction(fraction)
+    if found := _SECONDS.fullmatch(text):
+        whole, fraction = found.groups()
+        return int(whole) * (SECOND if fraction else _UNITS.get(len(whole), SECOND)) + _fraction(
+            fraction
+        )
+    raise ValueError(f"not a time: {text[:40]!r}")
+
+
+@lru_cache(64)
+def pattern(form: str) -> re.Pattern[str]:
+    """A pattern for times of a strftime form; names of groups are its letters.
+
+    Raises:
+        ValueError: a conversion that is not known, or one that stands twice.
+    """
+    for alias, meaning in _ALIASES.items():
+        form = form.replace(alias, meaning)
+    form = re.sub(r"%E(\d)S", r"%S.%f", form)
+    form = re.sub(r"%E?\d?f", "%f", form)
+    parts: list[str] = []
+    at = 0
+    while at < len(form):
+        if form[at] != "%":
+            parts.append(re.escape(form[at]))
+            at += 1
+            continue
+        letter = form[at + 1 : at + 2]
+        if letter not in _PARTS:
+            raise ValueError(f"START_TIME: conversion %{letter} is not known")
+        parts.append(_PARTS[letter])
+        at += 2
+    try:
+        return re.compile("".join(parts))
+    except re.error as error:
+        raise ValueError(f"START_TIME({form}): {error}") from None
+
+
+def by_form(text: str, form: str) -> int:
+    """Unix time in nanoseconds of a text in a strftime form; UTC where it tells no zone.
+
+    Raises:
+        ValueError: the text does not fit.
+    """
+    found = pattern(form).fullmatch(text)
+    if not found:
+        raise ValueError(f"not a time: {text[:40]!r}")
+    part = found.groupdict()
+    fraction = _fraction(part.get("f"))
+    if seconds := part.get("s"):
+        return int(seconds) * SECOND + fraction
+    month = part.get("b")
+    year = int(part.get("Y") or 2000 + int(part.get("y") or 0))
+    moment = datetime(
+        year,
+        _MONTHS.index(month.lower()) + 1 if month else int(part.get("m") or 1),
+        int(part.get("d") or 1),
+        int(part.get("H") or 0),
+        int(part.get("M") or 0),
+        int(part.get("S") or 0),
+        tzinfo=UTC,
+    )
+    return (timegm(moment.timetuple()) - _offset(part.get("z"))) * SECOND + fraction
+
+
+@lru_cache(4096)
+def _moment(day: str, clock: str) -> int:
+    return timegm(datetime.fromisoformat(f"{day}T{clock}").timetuple()) * SECOND
+
+
+def _offset(zone: str | None) -> int:
+    if not zone or zone in ("Z", "UTC"):
+        return 0
+    seconds = int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
+    return -seconds if zone[0] == "-" else seconds
+
+
+def _fraction(digits: str | None) -> int:
+    return int(digits[:9].ljust(9, "0")) if digits else 0

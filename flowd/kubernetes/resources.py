@@ -1,0 +1,53 @@
+"""What is asked of the API server: the one table that listing, watching and RBAC go by."""
+
+from dataclasses import dataclass
+
+from flowd.kubernetes import gatewayapi as gw
+from flowd.kubernetes.objects import KINDS, Kind
+
+VERBS = ("list", "watch")
+"""Every verb the agent uses on a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind on the wire.
+
+    Attributes:
+        versions: those that can be read, the best first.
+        required: part of every API server; the others are looked for and may come later.
+    """
+
+    group: str
+    kind: str
+    plural: str
+    versions: tuple[str, ...] = ("v1",)
+    required: bool = False
+
+    @property
+    def read_as(self) -> Kind:
+        """How its objects are decoded and where they are kept."""
+        return KINDS[self.group, self.kind]
+
+    def path(self, version: str) -> str:
+        """Path of the collection over all namespaces."""
+        base = f"/apis/{self.group}" if self.group else "/api"
+        return f"{base}/{version}/{self.plural}"
+
+
+RESOURCES = (
+    Resource("", "Pod", "pods", required=True),
+    Resource("", "Service", "services", required=True),
+    Resource("discovery.k8s.io", "EndpointSlice", "endpointslices", required=True),
+    Resource("", "Namespace", "namespaces", required=True),
+    Resource("", "Node", "nodes", required=True),
+    Resource(gw.GROUP, "GatewayClass", "gatewayclasses", ("v1", "v1beta1")),
+    Resource(gw.GROUP, "Gateway", "gateways", ("v1", "v1beta1")),
+    Resource(gw.GROUP, "HTTPRoute", "httproutes", ("v1", "v1beta1")),
+    Resource(gw.GROUP, "GRPCRoute", "grpcroutes", ("v1", "v1alpha2")),
+    Resource(gw.GROUP, "TLSRoute", "tlsroutes", ("v1", "v1alpha3", "v1alpha2")),
+    Resource(gw.GROUP, "TCPRoute", "tcproutes", ("v1", "v1alpha2")),
+    Resource(gw.GROUP, "UDPRoute", "udproutes", ("v1", "v1alpha2")),
+    Resource(gw.GROUP, "ReferenceGrant", "referencegrants", ("v1", "v1beta1", "v1alpha2")),
+)
+"""In the order in which they are asked for: addresses first."""
