@@ -10,7 +10,7 @@ parts are made in `flowd/assemble.py`; tests pass their own.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -66,7 +66,7 @@ class Parts:
     """What the pipeline is made of."""
 
     kernel: ConnectionSource | None
-    envoy: RequestSource | None
+    requests: Mapping[str, RequestSource]  # by the name of their part in the status
     identify: Callable[[ConnectionBatch], ConnectionBatch]
     attribute: Callable[[RequestBatch], RequestBatch]
     join: Joiner
@@ -105,9 +105,9 @@ async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
         if kernel := parts.kernel:
             running = guard("capture", kernel.run(connections), parts.failed)
             sources.append((kernel, tasks.create_task(running)))
-        if envoy := parts.envoy:
-            running = guard("envoy-als", envoy.run(requests), parts.failed)
-            sources.append((envoy, tasks.create_task(running)))
+        for name, source in parts.requests.items():
+            running = guard(name, source.run(requests), parts.failed)
+            sources.append((source, tasks.create_task(running)))
         tasks.create_task(stage(connections, identified, parts.identify, parts.losses))
         tasks.create_task(stage(requests, attributed, parts.attribute, parts.losses))
         joining = tasks.create_task(parts.join.run(identified, attributed, fan_out))

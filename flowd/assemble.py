@@ -17,14 +17,17 @@ from flowd.identity.table import IdentityTable
 from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects import Objects
+from flowd.logsources import LogSources
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
 from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
+from flowd.pipeline.redact import Redactor
 from flowd.settings import Settings
 from flowd_exporters.agent_service import AgentService
+from flowd_exporters.h2grpc.tls import tls_certificates
 from flowd_exporters.hubble.exporter import HubbleExporter
 from flowd_exporters.prometheus import PrometheusExporter
 from flowd_exporters.prometheus_http import MetricsServer
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
     from flowd.capture.kernel import KernelCapture
     from flowd.kubernetes.cluster import Cluster
+    from flowd_exporters.flowlog import FlowLogExporter
+
 
 log = logging.getLogger(__name__)
 
@@ -56,28 +61,47 @@ class Assembly:
             self.directory, node_name=settings.node_name, cluster_name=settings.cluster_name
         )
         self.attributor = Attributor(self.directory, dialect=settings.dialect)
+        self.redactor = Redactor(
+            enabled=settings.redact,
+            query=settings.redact_http_query,
+            allow=settings.redact_http_headers_allow,
+            deny=settings.redact_http_headers_deny,
+        )
         self.kernel_off = ""
         self.kernel = self._kernel()
         self.envoy = AlsServer(settings.als_listen, self.losses) if settings.als_listen else None
+        self.logs = LogSources(settings, self.losses)
         # Without capture no connection will ever come, so requests need not wait for one.
-        self.join = Join(self.identities, self.losses, wait_ns=WAIT_NS if self.kernel else 0)
+        self.join = Join(
+            self.identities,
+            self.losses,
+            wait_ns=WAIT_NS if self.kernel else 0,
+            drops=self.kernel.take_drops if self.kernel else None,
+        )
         self.knowledge = Knowledge(
             Manifests([Path(p) for p in settings.manifests], self.losses),
             [self.identities.update, self.attributor.update, self._tell_kernel],
             self._cluster(),
         )
         self.top = TopExporter(self.directory, self.losses)
-        self.hubble = HubbleExporter(self.directory, self.losses, memory=settings.flow_memory << 20)
+        self.hubble = HubbleExporter(
+            self.directory,
+            self.losses,
+            memory=settings.flow_memory << 20,
+            tls=bool(settings.hubble_tls_cert_file),
+        )
+        self.flow_logs = self._flow_logs()
         self.prometheus = PrometheusExporter(
             self.directory,
             self.losses,
             max_series=settings.max_series,
             live_connections=self.live_connections if self.kernel else None,
+            flow_logs=self.flow_logs.health if self.flow_logs else None,
         )
         self._api, self._metrics = self._make_servers()
         self.parts = Parts(
             kernel=self.kernel,
-            envoy=self.envoy,
+            requests=({"envoy-als": self.envoy} if self.envoy else {}) | self.logs.sources,
             identify=partial(identify, table=self.identities),
             attribute=self._attribute,
             join=self.join,
@@ -97,10 +121,14 @@ class Assembly:
             parts += self.kernel.status()
         else:
             parts.append(PartStatus("capture", State.OFF, self.kernel_off))
-        if self.envoy:
-            parts += self.envoy.status()
+        for source in self.parts.requests.values():
+            parts += source.status()
         parts += self.knowledge.status()
-        parts += [PartStatus(exporter.name, State.ON) for exporter in self.parts.exporters]
+        for exporter in self.parts.exporters:
+            if self.flow_logs and exporter is self.flow_logs:
+                parts += self.flow_logs.status()
+            else:
+                parts.append(PartStatus(exporter.name, State.ON))
         failures = self.parts.failures
         return [failures.get(part.part, part) for part in parts]
 
@@ -112,6 +140,7 @@ class Assembly:
             await self._start_kernel()
             if self.envoy:
                 await self.envoy.start()
+            await self.logs.start()
             for server in self._servers:
                 await server.start()
                 closers.append(server.stop)
@@ -159,6 +188,7 @@ class Assembly:
             self.losses,
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
+            drops=self.settings.drops,
         )
 
     def _cluster(self) -> "Cluster | None":
@@ -184,20 +214,32 @@ class Assembly:
                     ratio=settings.trace_ratio,
                 )
             )
-        if settings.flow_log:
-            from flowd_exporters.flowlog import FlowLogExporter
-
-            exporters.append(
-                FlowLogExporter(
-                    Path(settings.flow_log),
-                    self.directory,
-                    self.losses,
-                    max_size=settings.flow_log_max_size << 20,
-                    max_backups=settings.flow_log_max_backups,
-                    compress=settings.flow_log_compress,
-                )
-            )
+        if self.flow_logs:
+            exporters.append(self.flow_logs)
         return exporters
+
+    def _flow_logs(self) -> "FlowLogExporter | None":
+        settings = self.settings
+        if not settings.flow_log and not settings.flow_log_config:
+            return None
+        from flowd_exporters.flowlog import FlowLogExporter
+        from flowd_exporters.flowlog_config import static_log
+
+        static = static_log(
+            settings.flow_log,
+            settings.flow_log_allowlist,
+            settings.flow_log_denylist,
+            settings.flow_log_field_mask,
+            settings.flow_log_max_size << 20,
+            settings.flow_log_max_backups,
+            settings.flow_log_compress,
+        )
+        return FlowLogExporter(
+            self.directory,
+            self.losses,
+            [static] if settings.flow_log else [],
+            Path(settings.flow_log_config) if settings.flow_log_config else None,
+        )
 
     def _make_servers(self) -> tuple[ApiServer | None, MetricsServer | None]:
         settings = self.settings
@@ -212,7 +254,12 @@ class Assembly:
             live_connections=self.live_connections,
         )
         services = [self.hubble.add_to, service.add_to]
-        api = ApiServer(addresses, services) if addresses else None
+        certificates = tls_certificates(
+            settings.hubble_tls_cert_file,
+            settings.hubble_tls_key_file,
+            settings.hubble_tls_client_ca_files,
+        )
+        api = ApiServer(addresses, services, certificates) if addresses else None
         listen = settings.metrics_listen
         return api, MetricsServer(listen, self.prometheus.registry, self.status) if listen else None
 
@@ -225,6 +272,8 @@ class Assembly:
         fields = {"node": self.settings.node_name}
         if self.envoy:
             fields["als"] = self.envoy.address
+        if self.logs.otlp:
+            fields["otlp_logs"] = self.logs.otlp.address
         if self._api:
             fields["hubble"] = ",".join(self._api.addresses)
         if self._metrics:
@@ -233,6 +282,7 @@ class Assembly:
 
     def _attribute(self, batch: RequestBatch) -> RequestBatch:
         self.attributor.attribute(batch)
+        self.redactor.redact(batch)  # after it, for routes may match on what is redacted
         return batch
 
     def _tell_kernel(self, _objects: Objects) -> None:

@@ -8,7 +8,7 @@ async with Client(server_address()) as client:
 import base64
 import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, TypeVar, cast
@@ -23,13 +23,17 @@ from flowd.errors import ConnectError, ExitCode, FlowdError, TimedOut, UsageErro
 from flowd.wire.flowd import agent_pb2 as agent
 from flowd.wire.health.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from flowd.wire.observer import observer_pb2 as observer
+from flowd.wire.peer import peer_pb2 as peer
 
 DEFAULT_SERVER = "127.0.0.1:4245"
 DEFAULT_PORT = 4245
 HEALTH_SERVICE = "hubble.server.Observer"
+API_LEVEL = (1, 19)
+"""The version of Hubble's API that this client knows."""
 
 _OBSERVER = "/observer.Observer/"
 _AGENT = "/flowd.v1.Agent/"
+_VERSIONS = ("hubble-server-version", "hubble-relay-version")
 _OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.enable_http_proxy", 0)]
 _LOOPBACK = re.compile(r"(127\.|localhost\b|\[::1\])")
 
@@ -50,12 +54,18 @@ class _Stream(AsyncIterable[Received_co], Protocol[Received_co]):
     def cancel(self) -> bool: ...
 
 
+class _Call(Awaitable[Received_co], Protocol[Received_co]):
+    """A call with one answer."""
+
+    async def initial_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
 class _Channel(Protocol):
     """What is used of `grpc.aio.Channel`, with its types."""
 
     def unary_unary(
         self, method: str, out: Callable[[Message], bytes], back: Callable[[bytes], Response]
-    ) -> Callable[..., Awaitable[Response]]: ...
+    ) -> Callable[..., _Call[Response]]: ...
 
     def unary_stream(
         self, method: str, out: Callable[[Message], bytes], back: Callable[[bytes], Response]
@@ -79,6 +89,12 @@ class Tls:
     server_name: str = ""
 
 
+def newer_api(version: str) -> bool:
+    """Whether a server's version of Hubble's API is above the one that this client knows."""
+    match = re.match(r"v?(\d{1,6})\.(\d{1,6})", version)
+    return bool(match) and (int(match[1]), int(match[2])) > API_LEVEL
+
+
 def server_address(flag: str | None = None) -> str:
     """The server to ask: the flag, FLOWD_SERVER, HUBBLE_SERVER, or 127.0.0.1:4245."""
     for value in (flag, os.environ.get("FLOWD_SERVER"), os.environ.get("HUBBLE_SERVER")):
@@ -96,6 +112,9 @@ class Client:
         request_timeout: seconds that a call with one answer may take.
         tls: None for plain text unless `server` begins with `tls://`.
         basic_auth: name and password, sent as HTTP basic authentication; needs TLS.
+
+    Attributes:
+        server_version: version of Hubble's API that the server tells, or "".
 
     Raises:
         UsageError: from the constructor, for an address or files that cannot be used.
@@ -124,6 +143,7 @@ class Client:
             pair = base64.b64encode(":".join(basic_auth).encode()).decode()
             self._metadata.append(("authorization", f"Basic {pair}"))
         self._channel: grpc.aio.Channel | None = None
+        self.server_version = ""
 
     async def __aenter__(self) -> Self:
         options: list[tuple[str, str | int]] = [*_OPTIONS]
@@ -181,6 +201,22 @@ class Client:
         """Flows, lost events and node states, until the server ends the stream."""
         return self._many(_OBSERVER + "GetFlows", request, observer.GetFlowsResponse)
 
+    def get_agent_events(
+        self, request: observer.GetAgentEventsRequest
+    ) -> AsyncIterator[observer.GetAgentEventsResponse]:
+        """What happened to the agent itself; Unimplemented at a relay."""
+        return self._many(_OBSERVER + "GetAgentEvents", request, observer.GetAgentEventsResponse)
+
+    def get_debug_events(
+        self, request: observer.GetDebugEventsRequest
+    ) -> AsyncIterator[observer.GetDebugEventsResponse]:
+        """Debug events of Cilium's datapath; Unimplemented elsewhere."""
+        return self._many(_OBSERVER + "GetDebugEvents", request, observer.GetDebugEventsResponse)
+
+    def peers(self) -> AsyncIterator[peer.ChangeNotification]:
+        """Every node that the server knows, then every change, without end."""
+        return self._many("/peer.Peer/Notify", peer.NotifyRequest(), peer.ChangeNotification)
+
     async def agent_status(self) -> agent.StatusResponse:
         """State of every part of a flowd agent; Unimplemented elsewhere."""
         return await self._one(_AGENT + "Status", agent.StatusRequest(), agent.StatusResponse)
@@ -213,7 +249,10 @@ class Client:
         timeout = timeout or self._request_timeout
         call = self._open().unary_unary(method, _serialize, answer.FromString)
         try:
-            return await call(request, timeout=timeout, metadata=self._metadata)
+            calling = call(request, timeout=timeout, metadata=self._metadata)
+            response = await calling
+            self._note_version(await calling.initial_metadata())
+            return response
         except grpc.aio.AioRpcError as error:
             raise self._failure(error, method, timeout) from None
 
@@ -231,6 +270,11 @@ class Client:
                 raise self._failure(error, method, 0.0) from None
         finally:
             call.cancel()
+
+    def _note_version(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+        for key, value in metadata or ():
+            if key in _VERSIONS and not self.server_version:
+                self.server_version = str(value)
 
     def _open(self) -> _Channel:
         if self._channel is None:
@@ -250,7 +294,8 @@ class Client:
                 )
             case grpc.StatusCode.UNIMPLEMENTED:
                 call = method.removeprefix("/")
-                return Unimplemented(f"{self.server} does not offer {call}")
+                reason = f" ({details})" if details else ""
+                return Unimplemented(f"{self.server} does not offer {call}{reason}")
             case grpc.StatusCode.NOT_FOUND:
                 return _NotFound(details)
             case grpc.StatusCode.UNKNOWN | grpc.StatusCode.INVALID_ARGUMENT:
@@ -265,6 +310,8 @@ class Client:
             return "check --tls-ca-cert-files and --tls-server-name, or drop tls:// and --tls"
         if reason == "connection closed" and self._tls is None:
             return "the server may want TLS: tls://host:port"
+        if "closed" in reason and self._tls and not self._tls.cert_file:
+            return "the server may want --tls-client-cert-file and --tls-client-key-file"
         if self._target.startswith("unix:") or _LOOPBACK.match(self._target):
             return "start an agent with `flowd run`, or name another server with --server"
         return ""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 REST = 4
-"""Rest after building tables, as a multiple of the time it took: at most a fifth of a core."""
+"""Rest after building tables, as a multiple of the time it took."""
+LONGEST_REST = 0.2
+"""Bound on that rest in seconds, so that a new pod is known within half a second."""
 
 
 class Knowledge:
@@ -132,4 +134,4 @@ class Knowledge:
                 log.exception("tables not built, the last ones stay in force")
             took = time.perf_counter() - started
             log.debug("tables built", extra={"objects": len(cluster.store), "seconds": took})
-            await asyncio.sleep(took * REST)
+            await asyncio.sleep(min(took * REST, LONGEST_REST))

@@ -47,12 +47,43 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_connections: Annotated[
         int, Meta(ge=1024, le=4194304, description="Connections tracked at a time in the kernel.")
     ] = 131072
+    drops: Annotated[
+        bool,
+        Meta(
+            description="Dropped packets with the kernel's reason, of all this node's namespaces."
+        ),
+    ] = True
     als_listen: Annotated[
         str,
         Meta(description="Address of the access-log service that Envoy sends to; empty is off."),
     ] = "127.0.0.1:9001"
+    access_log: Annotated[
+        tuple[str, ...],
+        Meta(description="Access-log file of Envoy to follow, JSON or text; a glob names many."),
+    ] = ()
+    access_log_format: Annotated[
+        str,
+        Meta(
+            description="File with the `json_format` or `text_format` of Envoy's configuration;"
+            " the usual formats need none."
+        ),
+    ] = ""
+    otlp_logs_listen: Annotated[
+        str,
+        Meta(
+            description="Address for OTLP logs (gRPC) of Envoy's OpenTelemetry access logger;"
+            " empty is off."
+        ),
+    ] = ""
+    state_dir: Annotated[
+        str,
+        Meta(
+            description="Folder in which positions in access logs are kept across restarts;"
+            " empty keeps none."
+        ),
+    ] = ""
     dialect: Annotated[
-        Literal["spec", "eg"],
+        Literal["spec", "eg", "cilium", "istio", "contour", "kgateway"],
         Meta(description="Gateway implementation whose names and match order apply."),
     ] = "eg"
     hubble_listen: Annotated[
@@ -62,6 +93,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     hubble_socket: Annotated[
         str, Meta(description="Unix socket of the Hubble API; empty is off.")
     ] = ""
+    hubble_tls_cert_file: Annotated[
+        str,
+        Meta(
+            description="PEM certificate of the Hubble API's address, read again when it changes;"
+            " empty is plain text."
+        ),
+    ] = ""
+    hubble_tls_key_file: Annotated[
+        str, Meta(description="PEM key of that certificate, read again when it changes.")
+    ] = ""
+    hubble_tls_client_ca_files: Annotated[
+        tuple[str, ...],
+        Meta(description="PEM authority that clients' certificates must come from (mutual TLS)."),
+    ] = ()
     flow_memory: Annotated[
         int, Meta(ge=1, le=65536, description="Memory for the history of flows, in MiB.")
     ] = 64
@@ -83,11 +128,37 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     flow_log: Annotated[
         str, Meta(description="File that every flow is appended to as a JSON line; empty is off.")
     ] = ""
+    flow_log_allowlist: Annotated[
+        str,
+        Meta(description="Flows to log: FlowFilters as JSON, one after the other; none is all."),
+    ] = ""
+    flow_log_denylist: Annotated[
+        str, Meta(description="Flows not to log, as FlowFilters in JSON.")
+    ] = ""
+    flow_log_field_mask: Annotated[
+        tuple[str, ...], Meta(description="Field of a flow to log, `source.pod_name`; none is all.")
+    ] = ()
     flow_log_max_size: Annotated[
         int, Meta(ge=1, description="Size at which the flow log is rotated, in MiB.")
     ] = 10
     flow_log_max_backups: Annotated[int, Meta(ge=0, description="Rotated flow logs kept.")] = 5
     flow_log_compress: Annotated[bool, Meta(description="Compress rotated flow logs.")] = False
+    flow_log_config: Annotated[
+        str, Meta(description="YAML file of more flow logs, read again when it changes.")
+    ] = ""
+    redact: Annotated[
+        bool,
+        Meta(description="Redact header values; passwords in URLs are always redacted."),
+    ] = False
+    redact_http_query: Annotated[
+        bool, Meta(description="With `redact`, cut queries and fragments off URLs.")
+    ] = False
+    redact_http_headers_allow: Annotated[
+        tuple[str, ...], Meta(description="With `redact`, the only headers whose values are kept.")
+    ] = ()
+    redact_http_headers_deny: Annotated[
+        tuple[str, ...], Meta(description="With `redact`, the only headers whose values are not.")
+    ] = ()
     node_name: Annotated[
         str, Meta(description="Name of this node, as in Kubernetes; the host's name by default.")
     ] = msgspec.field(default_factory=socket.gethostname)

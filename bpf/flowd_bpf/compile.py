@@ -1,22 +1,36 @@
 """The compiler child: C in, file descriptors out.
 
-Run as `python -I compile.py SOCKET BCC SOURCES HEADERS NAME=VALUE...`. It needs the standard
-library and BCC only, and answers on the socket with one JSON message: `{"programs": [...],
-"maps": [...]}` with the descriptors beside it (SCM_RIGHTS), in this order, or `{"failed": stage,
-"name": ..., "detail": ...}`. What clang and the verifier have to say goes to stderr.
+Run as `python -I compile.py SOCKET BCC SOURCES HEADERS UNITS`, where UNITS is a JSON list of
+`{"source": "flow.c", "defines": {...}}`, and for typed raw tracepoints `"attach"` (id of the
+tracepoint's type) and `"function"` (id of the kernel function they call, or 0) too. It needs the
+standard library and BCC only, and answers on the socket with one JSON message a unit: `{"programs":
+[...], "maps": [...]}` with the descriptors beside it (SCM_RIGHTS), in this order, or `{"failed":
+stage, "name": ..., "detail": ...}`. A unit that is refused with its kernel function is tried without,
+and the answer then has `"reduced": true`. What clang and the verifier have to say goes to stderr.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
 import re
 import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
 
-PROGRAMS = ("flowd_in", "flowd_out", "flowd_in_raw", "flowd_out_raw", "flowd_clock")
-MAPS = ("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events")
+PROGRAMS = {
+    "flow.c": ("flowd_in", "flowd_out", "flowd_in_raw", "flowd_out_raw", "flowd_clock"),
+    "drops.c": ("flowd_drop",),
+}
+MAPS = {
+    "flow.c": ("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
+    "drops.c": ("flowd_drops", "flowd_drops_full"),
+}
+KFUNC_CALL = 0x7F0F10D0
+"""What drops.c calls in place of a kernel function; helpers have small numbers."""
+
 FLAGS = ("-nostdinc", "-Wall", "-Werror=implicit-function-declaration")
 
 _INCLUDE = re.compile(r'#include "(.+)"')
@@ -37,22 +51,88 @@ def expand(folder: Path, name: str, done: set[str]) -> str:
     return "\n".join(lines)
 
 
-def build(bcc: Any, sources: Path, defines: list[str]) -> tuple[dict[str, Any], list[int]]:
+class _LoadOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts of libbpf, as far as it is in use."""
+
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_int),
+        ("unused", ctypes.c_uint32 * 4),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("fds", ctypes.c_uint32 * 2),
+        ("pointers", ctypes.c_void_p * 2),
+        ("counts", ctypes.c_uint32 * 2),
+        ("more_pointers", ctypes.c_void_p),
+        ("more_counts", ctypes.c_uint32 * 2),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_char_p),
+    ]
+
+
+def call_function(code: bytes, number: int) -> bytes:
+    """Bytecode with each call of KFUNC_CALL made one of the kernel function of that type id."""
+    placeholder = struct.pack("=BBhi", 0x85, 0x00, 0, KFUNC_CALL)  # call a helper
+    real = struct.pack("=BBhi", 0x85, 0x20, 0, number)  # BPF_PSEUDO_KFUNC_CALL
+    slots = (code[at : at + 8] for at in range(0, len(code), 8))
+    return b"".join(real if slot == placeholder else slot for slot in slots)
+
+
+def without_function(unit: dict[str, Any]) -> dict[str, Any]:
+    """The unit as for a kernel that has not the function, or does not let it be called."""
+    defines = {k: v for k, v in unit["defines"].items() if not k.startswith("KFUNC_")}
+    return {**unit, "defines": defines, "function": 0}
+
+
+def load_tracepoint(bcc: Any, module: Any, name: str, unit: dict[str, Any]) -> int:
+    """Load a typed raw tracepoint, which BCC itself cannot: the descriptor.
+
+    Raises:
+        OSError: the kernel refused it; its words are on stderr.
+    """
+    begin = bcc.lib.bpf_function_start(module.module, name.encode())
+    size = bcc.lib.bpf_function_size(module.module, name.encode())
+    code = call_function(ctypes.string_at(begin, size), unit["function"])
+    load = ctypes.CDLL("libbpf.so.1").bpf_prog_load
+    log = ctypes.create_string_buffer(1 << 16)
+    options = _LoadOptions(ctypes.sizeof(_LoadOptions), attach_btf_id=unit["attach"])
+    options.expected_attach_type = 23  # BPF_TRACE_RAW_TP
+    options.log_level, options.log_size = 1, len(log)
+    options.log_buf = ctypes.addressof(log)
+    tracing = 26  # BPF_PROG_TYPE_TRACING
+    fd: int = load(tracing, name.encode(), b"GPL", code, len(code) // 8, ctypes.byref(options))
+    if fd < 0:
+        sys.stderr.write(log.value.decode(errors="replace"))
+        raise OSError(-fd, os.strerror(-fd))
+    return fd
+
+
+def build(bcc: Any, sources: Path, unit: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     """Compile and load: the answer, and the descriptors that go with it."""
-    flags = [*FLAGS, *(f"-D{define}" for define in defines)]
+    source: str = unit["source"]
+    flags = [*FLAGS, *(f"-D{name}={value}" for name, value in unit["defines"].items())]
     try:
-        text = expand(sources, "flow.c", set())
+        text = expand(sources, source, set())
         module = bcc.BPF(text=text.encode(), cflags=flags)
     except Exception as error:  # noqa: BLE001 (BCC raises nothing narrower)
-        return {"failed": "compile", "name": "flow.c", "detail": str(error)}, []
+        return {"failed": "compile", "name": source, "detail": str(error)}, []
     descriptors: list[int] = []
-    for name in PROGRAMS:
+    for name in PROGRAMS[source]:
         try:
-            descriptors.append(module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd)
+            if "attach" in unit:
+                descriptors.append(load_tracepoint(bcc, module, name, unit))
+            else:
+                descriptors.append(module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd)
         except Exception as error:  # noqa: BLE001
             return {"failed": "load", "name": name, "detail": str(error)}, []
-    descriptors += [module[name.encode()].map_fd for name in MAPS]
-    return {"programs": PROGRAMS, "maps": MAPS}, descriptors
+    descriptors += [module[name.encode()].map_fd for name in MAPS[source]]
+    # What BCC made must outlive this call, or it closes the descriptors before they are sent.
+    _kept.append(module)
+    return {"programs": PROGRAMS[source], "maps": MAPS[source]}, descriptors
+
+
+_kept: list[Any] = []
 
 
 def main(arguments: list[str]) -> None:
@@ -67,10 +147,16 @@ def main(arguments: list[str]) -> None:
     try:
         bcc = places.load_bcc(Path(arguments[1]))
     except places.MissingBcc as error:
-        answer, descriptors = {"failed": "bcc", "name": "bcc", "detail": str(error)}, []
+        answer = {"failed": "bcc", "name": "bcc", "detail": str(error)}
+        socket.send_fds(channel, [json.dumps(answer).encode()], [])
     else:
-        answer, descriptors = build(bcc, Path(arguments[2]), arguments[4:])
-    socket.send_fds(channel, [json.dumps(answer).encode()], descriptors)
+        for unit in json.loads(arguments[4]):
+            answer, descriptors = build(bcc, Path(arguments[2]), unit)
+            if "failed" in answer and unit.get("function"):
+                answer, descriptors = build(bcc, Path(arguments[2]), without_function(unit))
+                answer["reduced"] = True
+            sys.stderr.flush()
+            socket.send_fds(channel, [json.dumps(answer).encode()], descriptors)
     sys.stderr.flush()
     os._exit(0)
 

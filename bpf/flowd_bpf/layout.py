@@ -1,4 +1,4 @@
-"""The structs of bpf/src/event.h and the counters of counters.h, for numpy."""
+"""The structs of bpf/src/event.h and drop.h, and the counters of counters.h, for numpy."""
 
 from enum import IntEnum
 
@@ -72,6 +72,23 @@ EVENT = np.dtype(
         ("pad", "u1", (5,)),
     ]
 )
+
+DROP_KEY = np.dtype(
+    [
+        ("src_addr", "u1", (16,)),
+        ("dst_addr", "u1", (16,)),
+        ("reason", "u4"),
+        ("ifindex", "u4"),
+        ("src_port", ">u2"),
+        ("dst_port", ">u2"),
+        ("protocol", "u1"),
+        ("family", "u1"),
+        ("tuple", "u1"),
+        ("flags", "u1"),
+    ]
+)
+
+DROP_COUNT = np.dtype([("packets", "u8"), ("bytes", "u8"), ("time_ns", "u8")])
 
 MARK_ANNOUNCED = 1 << 32
 MARK_ENDED = 1 << 33

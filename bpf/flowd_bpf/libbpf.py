@@ -55,6 +55,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "bpf_map_update_batch": _CHANGE,
     "bpf_map_delete_batch": (c_int, c_void_p, POINTER(c_uint32), c_void_p),
     "bpf_obj_get_info_by_fd": (c_int, c_void_p, POINTER(c_uint32)),
+    "bpf_raw_tracepoint_open": (c_char_p, c_int),
     "bpf_prog_query": (c_int, c_int, c_uint32, c_void_p, c_void_p, POINTER(c_uint32)),
     "bpf_prog_test_run_opts": (c_int, POINTER(_TestRunOptions)),
 }
@@ -88,6 +89,18 @@ def link_create(program: int, ifindex: int, attach_type: int, flags: int) -> int
     fd = library().bpf_link_create(program, ifindex, attach_type, byref(options))
     if fd < 0:
         raise kernel_error(f"cannot attach to interface {ifindex}", -fd)
+    return fd
+
+
+def raw_tracepoint_open(program: int) -> int:
+    """File descriptor that keeps a typed raw tracepoint attached until it is closed.
+
+    Raises:
+        BpfError: the kernel refused it.
+    """
+    fd = library().bpf_raw_tracepoint_open(None, program)
+    if fd < 0:
+        raise kernel_error("cannot attach to the tracepoint of dropped packets", -fd)
     return fd
 
 

@@ -25,10 +25,17 @@ _VERIFIER_TAIL = re.compile(r"processed \d+ insns|^\s*$|HINT|^\d+: \(|^; ")
 
 @dataclass(slots=True)
 class Loaded:
-    """File descriptors of the programs and maps, by name; closing lets the kernel free them."""
+    """File descriptors of the programs and maps, by name; closing lets the kernel free them.
+
+    Attributes:
+        failed: why a part that was asked for is not there.
+        reduced: the program of drops was refused the kernel function, and does without.
+    """
 
     programs: dict[str, int] = field(default_factory=dict[str, int])
     maps: dict[str, int] = field(default_factory=dict[str, int])
+    failed: dict[str, BpfError] = field(default_factory=dict[str, BpfError])
+    reduced: bool = False
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -49,10 +56,26 @@ def folder(name: str) -> Path:
     return inside if inside.is_dir() else _HERE.parent / name
 
 
-def load(settings: Mapping[str, int] | None = None) -> Loaded:
+@dataclass(frozen=True, slots=True)
+class DropUnit:
+    """What the program of packet drops is made of.
+
+    Attributes:
+        defines: for the compiler.
+        attach: type id of the tracepoint.
+        function: type id of the kernel function bpf_rdonly_cast, or 0 when there is none.
+    """
+
+    defines: Mapping[str, int]
+    attach: int
+    function: int
+
+
+def load(settings: Mapping[str, int] | None = None, drops: DropUnit | None = None) -> Loaded:
     """Compile and load the programs in a short-lived child; `settings` replace those of config.h.
 
-    Blocks for as long as LLVM takes, under a second on most machines.
+    Blocks for as long as LLVM takes, under a second on most machines. A failure of a part that
+    connections do not need is in `Loaded.failed`.
 
     Raises:
         BpfError: BCC is missing, the source does not compile, or the kernel refused a program.
@@ -63,7 +86,18 @@ def load(settings: Mapping[str, int] | None = None) -> Loaded:
         raise BpfError(str(error), INSTALL) from None
     page = os.sysconf("SC_PAGE_SIZE")
     defines = {"PAGE_SIZE": page, "TICKS": ticks_per_second(), **(settings or {})}
-    ours, theirs = socket.socketpair()
+    units: list[dict[str, object]] = [{"source": "flow.c", "defines": defines}]
+    if drops:
+        units.append(
+            {
+                "source": "drops.c",
+                "defines": {"PAGE_SIZE": page, **drops.defines},
+                "attach": drops.attach,
+                "function": drops.function,
+            }
+        )
+    # Packets, so that one answer is one message however fast they come
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log = os.memfd_create("flowd-compile")
     with ours, theirs:
         try:
@@ -76,7 +110,7 @@ def load(settings: Mapping[str, int] | None = None) -> Loaded:
                     str(bcc),
                     str(folder("src")),
                     str(folder("headers")),
-                    *(f"{name}={value}" for name, value in defines.items()),
+                    json.dumps(units),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -85,12 +119,26 @@ def load(settings: Mapping[str, int] | None = None) -> Loaded:
             )
             try:
                 theirs.close()
-                return _receive(ours, log)
+                loaded = _receive(ours, log)
+                if drops:
+                    _add_drops(loaded, ours, log)
+                return loaded
             finally:
                 child.kill()
                 child.wait()
         finally:
             os.close(log)
+
+
+def _add_drops(loaded: Loaded, channel: socket.socket, log: int) -> None:
+    try:
+        more = _receive(channel, log)
+    except BpfError as error:
+        loaded.failed["drops"] = error
+    else:
+        loaded.programs |= more.programs
+        loaded.maps |= more.maps
+        loaded.reduced = more.reduced
 
 
 def _receive(channel: socket.socket, log: int) -> Loaded:
@@ -112,6 +160,7 @@ def _receive(channel: socket.socket, log: int) -> Loaded:
     return Loaded(
         dict(zip(programs, fds, strict=False)),
         dict(zip(maps, fds[len(programs) :], strict=True)),
+        reduced=answer.get("reduced", False),
     )
 
 

@@ -1,13 +1,7 @@
 """`flowd.v1.Agent`: state, routes and live traffic of an agent, beside Hubble's services."""
 
-# grpc's handler factories are generic without bounds, which strict checking calls unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-
-import grpc
-import grpc.aio
 
 from flowd import __version__
 from flowd.model.describe import Description, RouteDescription
@@ -15,6 +9,7 @@ from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.status import PartStatus
 from flowd.wire.flowd import agent_pb2
+from flowd_exporters.h2grpc.service import Services, stream, unary
 from flowd_exporters.top import TopExporter, resident_bytes, wire_losses
 
 SERVICE = "flowd.v1.Agent"
@@ -47,26 +42,14 @@ class AgentService:
         self._live_connections = live_connections
         self._began = time.monotonic_ns()
 
-    def add_to(self, server: grpc.aio.Server) -> None:
+    def add_to(self, services: Services) -> None:
         """Register the service."""
-        handlers = {
-            "Status": grpc.unary_unary_rpc_method_handler(
-                self.status,
-                request_deserializer=agent_pb2.StatusRequest.FromString,
-                response_serializer=agent_pb2.StatusResponse.SerializeToString,
-            ),
-            "Routes": grpc.unary_unary_rpc_method_handler(
-                self.routes,
-                request_deserializer=agent_pb2.RoutesRequest.FromString,
-                response_serializer=agent_pb2.RoutesResponse.SerializeToString,
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                self.watch,
-                request_deserializer=agent_pb2.WatchRequest.FromString,
-                response_serializer=agent_pb2.Snapshot.SerializeToString,
-            ),
+        methods = {
+            "Status": unary(self.status, agent_pb2.StatusRequest),
+            "Routes": unary(self.routes, agent_pb2.RoutesRequest),
+            "Watch": stream(self.watch, agent_pb2.WatchRequest),
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        services.add(SERVICE, methods)
 
     async def status(
         self, request: agent_pb2.StatusRequest, context: object

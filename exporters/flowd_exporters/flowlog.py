@@ -1,89 +1,256 @@
-"""The flow log: Hubble's exporter format, one ExportEvent as JSON a line, in a file that rotates.
+"""Flow logs: Hubble's exporter format, one ExportEvent as JSON a line, in files that rotate.
 
-`hubble observe --input-file` reads it back.
+`hubble observe --input-file` and `flowd observe --input-file` read them back. Lines are handed to
+the kernel with every batch, so that an agent that dies loses none; they are forced to the disk when
+a file is rotated or closed, so that a machine that dies may lose the last half minute.
 """
 
 import asyncio
 import logging
-import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from flowd.errors import UsageError
+from flowd.filter import FilterError, compile_filters
 from flowd.model.batch import FlowBatch
 from flowd.model.directory import Directory
 from flowd.model.flow import FlowRows
 from flowd.model.losses import Losses, Place
+from flowd.model.status import PartStatus, State
 from flowd.queue import Closed, Queue
+from flowd.text import count, printable
+from flowd.wire.json import flow_to_json
+from flowd.wire.observer.observer_pb2 import ExportEvent
+from flowd_exporters.flowlog_config import FlowLogSpec, parse_config, read_config
+from flowd_exporters.hubble.encode import FlowEncoder
 from flowd_exporters.hubble.jsonline import FlowJson
+from flowd_exporters.hubble.mask import apply_mask, parse_mask
 from flowd_exporters.rotate import RotatingFile
 
 log = logging.getLogger(__name__)
 
+RELOAD_SECONDS = 5.0
 _LINES_A_WRITE = 256
+_NAME = "flowlog"
 
 
-class FlowLogExporter:
-    """Appends flows to a file; what cannot be written is counted, and the agent lives on.
+class FlowLog:
+    """One log while it runs; what cannot be written is counted, and tried again with new flows.
 
-    Args:
-        max_size: bytes after which the file is put aside as `<stem>-<UTC time><suffix>[.gz]`.
-        max_backups: how many of those are kept; 0 keeps all.
-        compress: whether they are compressed.
+    Attributes:
+        up: whether the last attempt to open or write went well.
+        last_write: Unix time in seconds of the last line that was written; 0 for none yet.
 
     Raises:
-        UsageError: the file cannot be opened for appending.
+        UsageError: a filter that cannot be used.
     """
 
-    name = "flowlog"
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        directory: Directory,
-        losses: Losses,
-        max_size: int = 10 << 20,
-        max_backups: int = 5,
-        compress: bool = False,
-    ) -> None:
-        self._file = RotatingFile(Path(path), max_size, max_backups, compress)
-        self._json = FlowJson(directory)
+    def __init__(self, spec: FlowLogSpec, directory: Directory, losses: Losses) -> None:
+        self.spec = spec
+        self.up = True
+        self.last_write = 0.0
+        self._lines = 0
+        self._lost = 0
         self._losses = losses
-        losses.add(Place.EXPORT, self.name, 0)
+        self._file = RotatingFile(spec.path, spec.max_size, spec.max_backups, spec.compress)
+        self._json = FlowJson(directory)
+        self._encoder = FlowEncoder(directory)
+        self._mask = parse_mask(spec.fields)
+        try:
+            self._select = compile_filters(spec.include, spec.exclude, directory)
+        except FilterError as error:
+            raise UsageError(f"flow log {spec.name}: {error.message}", error.hint) from None
+
+    def open(self) -> None:
+        """Open the file.
+
+        Raises:
+            UsageError: it cannot be opened for appending.
+        """
         try:
             self._file.open()
         except OSError as error:
+            self.up = False
             reason = (error.strerror or str(error)).lower()
             hint = "the folder must exist and be writable"
-            raise UsageError(f"cannot write the flow log {path}: {reason}", hint) from None
+            raise UsageError(
+                f"cannot write the flow log {self.spec.path}: {reason}", hint
+            ) from None
 
-    async def run(self, batches: Queue[FlowBatch]) -> None:
-        """Write until the queue is closed and empty, then flush to the disk."""
-        try:
-            while True:
-                batch = await batches.get()
-                await self._write(batch.flows)
-        except Closed:
-            pass
-        finally:
-            self._file.close()
-
-    async def _write(self, rows: FlowRows) -> None:
-        events = self._json.events(rows)
+    async def write(self, rows: FlowRows) -> None:
+        """Append the rows that pass the filters."""
+        rows = rows[self._select(rows)]
         left = len(rows)
+        events = self._masked(rows) if self._mask else self._json.events(rows)
         try:
             while left:
                 lines = [f"{event}\n".encode() for event in islice(events, _LINES_A_WRITE)]
                 left -= len(lines)
                 written, error = await asyncio.to_thread(self._file.write, lines)
-                if error:
-                    self._lost(len(lines) - written, error.strerror or str(error))
+                self._account(written, len(lines) - written, error)
         except Exception:
-            log.exception("batch left out", extra={"exporter": self.name, "rows": left})
-            self._losses.add(Place.EXPORT, self.name, left)
+            log.exception("batch left out", extra={"flow_log": self.spec.name, "rows": left})
+            self._account(0, left, None)
 
-    def _lost(self, count: int, reason: str) -> None:
-        log.warning(
-            "flow log cannot be written", extra={"path": str(self._file.path), "reason": reason}
-        )
-        self._losses.add(Place.EXPORT, self.name, count)
+    def close(self) -> None:
+        """Force to the disk and close."""
+        self._file.close()
+
+    def status(self) -> PartStatus:
+        """Where it is and how it goes."""
+        state = State.ON if self.up else State.DEGRADED
+        detail = f"{self.spec.path}, {count(self._lines)} lines, {count(self._lost)} lost"
+        return PartStatus(f"{_NAME}/{printable(self.spec.name)}", state, printable(detail))
+
+    def _masked(self, rows: FlowRows) -> Iterator[str]:
+        for flow in self._encoder.encode(rows):
+            event = ExportEvent(node_name=flow.node_name, time=flow.time)
+            apply_mask(self._mask, flow)
+            event.flow.CopyFrom(flow)
+            yield flow_to_json(event)
+
+    def _account(self, written: int, lost: int, error: OSError | None) -> None:
+        self._lines += written
+        self._lost += lost
+        self.up = not error
+        if written:
+            self.last_write = time.time()
+        if lost:
+            self._losses.add(Place.EXPORT, _NAME, lost)
+        if error:
+            log.warning(
+                "flow log cannot be written",
+                extra={"path": str(self.spec.path), "reason": error.strerror or str(error)},
+            )
+
+
+class FlowLogExporter:
+    """Writes every flow to the logs that want it.
+
+    Args:
+        logs: those that run for as long as the agent.
+        config: a file of more of them, read again when it changes: entries that did not change go
+            on undisturbed, and a file that cannot be used changes nothing.
+
+    Raises:
+        UsageError: a log or the file cannot be used.
+    """
+
+    name = _NAME
+
+    def __init__(
+        self,
+        directory: Directory,
+        losses: Losses,
+        logs: Sequence[FlowLogSpec] = (),
+        config: Path | None = None,
+        reload_seconds: float = RELOAD_SECONDS,
+    ) -> None:
+        self._directory = directory
+        self._losses = losses
+        self._config = config
+        self._reload_seconds = reload_seconds
+        self._text = b""
+        self._problem = ""
+        self._writing = asyncio.Lock()
+        losses.add(Place.EXPORT, self.name, 0)
+        self._static = [FlowLog(spec, directory, losses) for spec in logs]
+        self._dynamic: dict[str, FlowLog] = {}
+        if config:
+            self._text = read_config(config)
+            self._dynamic = self._changed(self._parsed(config, self._text))
+        for one in self._running():
+            one.open()
+
+    async def run(self, batches: Queue[FlowBatch]) -> None:
+        """Write until the queue is closed and empty, then force everything to the disk."""
+        watch = asyncio.create_task(self._watch(), name="flow-log-config")
+        try:
+            while True:
+                batch = await batches.get()
+                async with self._writing:
+                    await asyncio.gather(*(one.write(batch.flows) for one in self._running()))
+        except Closed:
+            pass
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            for one in self._running():
+                one.close()
+
+    def status(self) -> list[PartStatus]:
+        """All logs together, then each."""
+        logs = self._running()
+        state = State.DEGRADED if self._problem else State.ON
+        summary = PartStatus(self.name, state, self._problem or f"{len(logs)} logs")
+        return [summary, *(one.status() for one in logs)]
+
+    def health(self) -> Iterable[tuple[str, bool, float]]:
+        """Name, whether it can be written, and Unix time of its last line, of each log."""
+        return [(one.spec.name, one.up, one.last_write) for one in self._running()]
+
+    def _running(self) -> list[FlowLog]:
+        return [*self._static, *self._dynamic.values()]
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._reload_seconds)
+            async with self._writing:
+                self._expire()
+                if self._config:
+                    self._reload(self._config)
+
+    def _expire(self) -> None:
+        for name, one in list(self._dynamic.items()):
+            if _over(one.spec):
+                log.info("flow log has come to its end", extra={"flow_log": name})
+                self._dynamic.pop(name).close()
+
+    def _reload(self, config: Path) -> None:
+        """Take over the file if it is another one than before."""
+        try:
+            text = read_config(config)
+            if text == self._text:
+                return
+            self._text = text
+            wanted = self._parsed(config, text)
+            logs = self._changed(wanted)
+        except UsageError as error:
+            if error.message != self._problem:
+                log.warning("flow logs unchanged: %s", error.message)
+            self._problem = error.message
+            return
+        self._problem = ""
+        for name, one in self._dynamic.items():
+            if logs.get(name) is not one:
+                one.close()
+        fresh = [one for name, one in logs.items() if self._dynamic.get(name) is not one]
+        self._dynamic = logs
+        for one in fresh:
+            try:
+                one.open()
+            except UsageError as error:
+                log.warning("%s", error.message)
+
+    def _parsed(self, config: Path, text: bytes) -> list[FlowLogSpec]:
+        specs = parse_config(config, text)
+        taken = {one.spec.path for one in self._static}
+        double = [spec.path for spec in specs if spec.path in taken]
+        if double:
+            raise UsageError(f"flow logs {config}: filePath '{double[0]}' is taken")
+        return [spec for spec in specs if not _over(spec)]
+
+    def _changed(self, specs: Iterable[FlowLogSpec]) -> dict[str, FlowLog]:
+        """A log for each; those that did not change are those that run."""
+        logs: dict[str, FlowLog] = {}
+        for spec in specs:
+            known = self._dynamic.get(spec.name)
+            same = known if known and known.spec == spec else None
+            logs[spec.name] = same or FlowLog(spec, self._directory, self._losses)
+        return logs
+
+
+def _over(spec: FlowLogSpec) -> bool:
+    return bool(spec.end) and time.time() >= spec.end

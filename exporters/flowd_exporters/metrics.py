@@ -67,6 +67,7 @@ LABELS = {
         Label("direction", "fine", "request is initiator to responder, response is the way back"),
         Label("family", "fine", "IPv4 or IPv6"),
         Label("flag", "fine", "TCP flag"),
+        Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
         Label("gateway", "fine", "name of the Gateway"),
         Label("gateway_namespace", "fine", "namespace of the Gateway"),
         Label("listener", "fine", "name of the Gateway's listener"),
@@ -135,6 +136,12 @@ TCP_FLAGS = Metric(
     ("flag", "family"),
 )
 LIVE_CONNECTIONS = Metric("flowd_live_connections", "gauge", "Connections that are open now.")
+DROPS = Metric(
+    "flowd_drops_total",
+    "counter",
+    "Packets that the kernel dropped on this node, by its own reason (enum skb_drop_reason).",
+    ("reason", *_TRAFFIC),
+)
 ROUTE_REQUESTS = Metric(
     "flowd_route_requests_total",
     "counter",
@@ -175,6 +182,19 @@ LOST = Metric(
     "Records, flows and spans that did not make it, by place and reason.",
     ("place", "reason"),
 )
+FLOW_LOG_UP = Metric(
+    "flowd_flow_log_up",
+    "gauge",
+    "Whether the last attempt to write a flow log went well; logs that have ended are gone.",
+    ("flow_log",),
+)
+FLOW_LOG_LAST_WRITE = Metric(
+    "flowd_flow_log_last_write_seconds",
+    "gauge",
+    "Unix time of the last line in a flow log; 0 for none yet.",
+    ("flow_log",),
+    "seconds",
+)
 AGENT_INFO = Metric(
     "flowd_agent_info", "gauge", "Always 1; what runs here.", ("version", "node", "cluster")
 )
@@ -189,6 +209,12 @@ HUBBLE_FLAGS = Metric(
     "counter",
     "SYN, SYN-ACK, FIN and RST flags of forwarded flows, as Hubble counts them.",
     ("flag", "family"),
+)
+HUBBLE_DROPS = Metric(
+    "hubble_drop_total",
+    "counter",
+    "Packets that the kernel dropped, by the reason of Hubble's API that is nearest.",
+    ("reason", "protocol"),
 )
 HUBBLE_LOST = Metric(
     "hubble_lost_events_total",
@@ -217,15 +243,19 @@ METRICS = (
     PACKETS,
     TCP_FLAGS,
     LIVE_CONNECTIONS,
+    DROPS,
     ROUTE_REQUESTS,
     ROUTE_CONNECTIONS,
     ROUTE_DURATION,
     ROUTE_UPSTREAM,
     ROUTE_UNATTRIBUTED,
     LOST,
+    FLOW_LOG_UP,
+    FLOW_LOG_LAST_WRITE,
     AGENT_INFO,
     HUBBLE_FLOWS,
     HUBBLE_FLAGS,
+    HUBBLE_DROPS,
     HUBBLE_LOST,
     HUBBLE_HTTP,
     HUBBLE_HTTP_DURATION,

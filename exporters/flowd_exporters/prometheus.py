@@ -21,6 +21,7 @@ from flowd_exporters.base import consume
 from flowd_exporters.histogram import Histogram
 from flowd_exporters.labels import DirectoryLabels, bounded
 from flowd_exporters.metrics import Metric
+from flowd_exporters.prometheus_drops import Drops
 from flowd_exporters.prometheus_hubble import LOST_SOURCES, HubbleNames
 from flowd_exporters.prometheus_routes import Routes
 from flowd_exporters.prometheus_traffic import Traffic
@@ -33,6 +34,7 @@ class PrometheusExporter(Collector):
     Args:
         max_series: most label sets of a metric; what is over goes to `other`, and is counted.
         live_connections: connections that are open now; None when nothing counts them.
+        flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
     Attributes:
         registry: for a MetricsServer; it holds the process's own metrics too.
@@ -47,16 +49,19 @@ class PrometheusExporter(Collector):
         *,
         max_series: int = 10000,
         live_connections: Callable[[], int] | None = None,
+        flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
         self._live_connections = live_connections
+        self._flow_logs = flow_logs
 
         def series(metric: Metric, width: int) -> Series:
             return Series(metric.name, len(metric.labels), width, max_series, losses)
 
         names = DirectoryLabels(directory)
         self._traffic = Traffic(names, series)
+        self._drops = Drops(names, directory, series)
         self._routes = Routes(names, series)
         self._hubble = HubbleNames(series)
         self.registry = CollectorRegistry()
@@ -71,6 +76,8 @@ class PrometheusExporter(Collector):
         """Add up one batch."""
         if len(batch.connections):
             self._traffic.observe(batch.connections)
+        if len(batch.drops):
+            self._drops.observe(batch.drops)
         if len(batch.requests):
             self._routes.observe(batch.requests)
         if len(batch.flows):
@@ -86,6 +93,7 @@ class PrometheusExporter(Collector):
         yield _plain(metrics.TCP_FLAGS, traffic.flags)
         if self._live_connections:
             yield _plain(metrics.LIVE_CONNECTIONS, {(): self._live_connections()})
+        yield _counter(metrics.DROPS, self._drops.series, {0: ()})
         yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
         yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})
         yield _histogram(routes.duration)
@@ -98,9 +106,15 @@ class PrometheusExporter(Collector):
         yield _plain(
             metrics.LOST, {(str(place), bounded(why)): n for (place, why), n in lost.items()}
         )
+        logs = (
+            [(bounded(one), up, at) for one, up, at in self._flow_logs()] if self._flow_logs else []
+        )
+        yield _plain(metrics.FLOW_LOG_UP, {(name,): int(up) for name, up, _ in logs})
+        yield _plain(metrics.FLOW_LOG_LAST_WRITE, {(name,): at for name, _, at in logs})
         yield _plain(metrics.AGENT_INFO, {self._identity(): 1})
         yield _counter(metrics.HUBBLE_FLOWS, hubble.flows, {0: ()})
         yield _plain(metrics.HUBBLE_FLAGS, hubble.flags)
+        yield _counter(metrics.HUBBLE_DROPS, self._drops.hubble, {0: ()})
         sources = dict.fromkeys(((source,) for source in LOST_SOURCES.values()), 0)
         for (place, _), count in lost.items():
             if place in LOST_SOURCES:
@@ -138,7 +152,7 @@ def _family(metric: Metric, make: Callable[[], Iterator[Sample]] | None = None) 
     return family
 
 
-def _plain(metric: Metric, values: Mapping[tuple[str, ...], int]) -> Family:
+def _plain(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
     """A family from values by label set."""
     family = _family(metric)
     for labels, value in values.items():

@@ -30,6 +30,9 @@ ATTRIBUTIONS = {int(evidence): evidence.name.lower() for evidence in Attribution
 EDGES_US = 2.0 ** (np.arange(BUCKETS - 1) / 4)
 
 
+CONNECTION_ROUTES = frozenset({"TLSRoute", "TCPRoute", "UDPRoute"})
+
+
 @dataclass(slots=True)
 class _Cell:
     """Requests of one route, backend and attribution during an interval."""
@@ -103,6 +106,18 @@ class TopExporter:
         self.seen_flows += len(batch.flows)
         self._add_connections(batch.connections)
         self._add_requests(final(batch.requests, EntryKind.HTTP))
+        self._add_requests(self._routed(final(batch.requests, EntryKind.TCP)))
+
+    def _routed(self, rows: RequestBatch) -> RequestBatch:
+        """TCP entries that a TLS, TCP or UDP route took.
+
+        A proxy may log an HTTP connection as such beside its requests, and that one has no route
+        of its own.
+        """
+        routes = self._directory.routes
+        indexes = np.unique(rows["route"])
+        taken = [index for index in indexes if routes[int(index)].kind in CONNECTION_ROUTES]
+        return rows[np.isin(rows["route"], taken)]
 
     def _add_connections(self, rows: ConnectionBatch) -> None:
         self._bytes += int(rows["bytes_fwd"].sum() + rows["bytes_rev"].sum())

@@ -6,7 +6,6 @@ kgateway's guide, and any operator's own name in lower case (`downstream_local_a
 """
 
 import re
-from functools import lru_cache
 
 from flowd.accesslog.fields import Field, field_of
 from flowd.accesslog.operators import Operator
@@ -41,9 +40,57 @@ _NAMED = {
     "upstreamcluster": "UPSTREAM_CLUSTER",
     "sni": "REQUESTED_SERVER_NAME",
 }
-_OPERATORS = [
+OPERATORS = [
     *_NAMED.values(),
-    *["START_TIME", "START_TIME(%s.%6f)", "DURATION", "RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG", "RESPONSE_CODE_DETAILS", "CONNECTION_TERMINATION_DETAILS", "UPSTREAM_TRANSPORT_FAILURE_REASON", "DOWNSTREAM_TRANSPORT_FAILURE_REASON", "BYTES_RECEIVED", "BYTES_SENT", "PROTOCOL", "STREAM_ID", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_DIRECT_REMOTE_PORT", "DOWNSTREAM_REMOTE_ADDRESS", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_REMOTE_PORT", "DOWNSTREAM_LOCAL_ADDRESS", "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_LOCAL_PORT", "UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "UPSTREAM_LOCAL_PORT", "UPSTREAM_REMOTE_ADDRESS", "UPSTREAM_HOST", "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "UPSTREAM_REMOTE_PORT", "UPSTREAM_CLUSTER_RAW", "UPSTREAM_CLUSTER", "ROUTE_NAME", "REQUESTED_SERVER_NAME", "UPSTREAM_REQUEST_ATTEMPT_COUNT", "ACCESS_LOG_TYPE", "REQ(:PATH)", "REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY)", "PATH(WQ:ORIG)", "PATH(WQ:ORIG_OR_PATH)", "COMMON_DURATION(DS_RX_BEG:DS_TX_END:ms)", "COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)", "COMMON_DURATION(DS_RX_BEG:DS_TX_END:ns)", "COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)", "COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)", "COMMON_DURATION(US_TX_BEG:US_RX_BEG:ns)"],
+    *[
+        "START_TIME",
+        "START_TIME(%s.%6f)",
+        "DURATION",
+        "RESPONSE_CODE",
+        "RESPONSE_FLAGS",
+        "RESPONSE_FLAGS_LONG",
+        "RESPONSE_CODE_DETAILS",
+        "CONNECTION_TERMINATION_DETAILS",
+        "UPSTREAM_TRANSPORT_FAILURE_REASON",
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+        "BYTES_RECEIVED",
+        "BYTES_SENT",
+        "PROTOCOL",
+        "STREAM_ID",
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+        "DOWNSTREAM_DIRECT_REMOTE_PORT",
+        "DOWNSTREAM_REMOTE_ADDRESS",
+        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        "DOWNSTREAM_REMOTE_PORT",
+        "DOWNSTREAM_LOCAL_ADDRESS",
+        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+        "DOWNSTREAM_DIRECT_LOCAL_ADDRESS",
+        "DOWNSTREAM_LOCAL_PORT",
+        "UPSTREAM_LOCAL_ADDRESS",
+        "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+        "UPSTREAM_LOCAL_PORT",
+        "UPSTREAM_REMOTE_ADDRESS",
+        "UPSTREAM_HOST",
+        "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        "UPSTREAM_REMOTE_PORT",
+        "UPSTREAM_CLUSTER_RAW",
+        "UPSTREAM_CLUSTER",
+        "ROUTE_NAME",
+        "REQUESTED_SERVER_NAME",
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+        "ACCESS_LOG_TYPE",
+        "REQ(:PATH)",
+        "REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY)",
+        "PATH(WQ:ORIG)",
+        "PATH(WQ:ORIG_OR_PATH)",
+        "COMMON_DURATION(DS_RX_BEG:DS_TX_END:ms)",
+        "COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)",
+        "COMMON_DURATION(DS_RX_BEG:DS_TX_END:ns)",
+        "COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)",
+        "COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)",
+        "COMMON_DURATION(US_TX_BEG:US_RX_BEG:ns)",
+    ],
 ]
 
 
@@ -56,14 +103,13 @@ def _operator(text: str) -> Operator:
     return Operator(name, argument)
 
 
-_FIELDS = {_slug(text): field_of(_operator(text)) for text in _OPERATORS} | {
+_FIELDS = {_slug(text): field_of(_operator(text)) for text in OPERATORS} | {
     key: field_of(_operator(text)) for key, text in _NAMED.items()
 }
 # Response headers and the like share the prefix of request headers in some people's keys
 _NO_HEADERS = frozenset(("req_duration", "req_bytes", "req_size", "req_headers", "req_body"))
 
 
-@lru_cache(4096)
 def known_field(key: str) -> Field | None:
     """The field that a JSON key is taken for, or None for one that is skipped."""
     if len(key) > _LONGEST:

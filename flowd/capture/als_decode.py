@@ -67,14 +67,18 @@ class EntryDecoder:
     """Collects the entries of many messages and gives them as one REQUEST array.
 
     Only ends are taken (AccessLogType NotSet, DownstreamEnd, TcpConnectionEnd); what Envoy logs
-    before that about the same request or connection is counted in `intermediate`.
+    before that about the same request or connection is counted in `intermediate`. For recordings
+    `ends_only` can be switched off.
     """
 
-    def __init__(self, losses: Losses, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, losses: Losses, limits: Limits = DEFAULT_LIMITS, *, ends_only: bool = True
+    ) -> None:
         self.seen = 0
         self.intermediate = 0
         self._losses = losses
         self._limits = limits
+        self._every = not ends_only
         self._rows: list[tuple[Any, ...]] = []
         self._origins: list[tuple[Source, int, int]] = []  # source, received_ns, rows
 
@@ -90,10 +94,12 @@ class EntryDecoder:
         http, tcp, most = message.http.entries, message.tcp.entries, self._limits.entries
         before = len(self._rows)
         for entry in islice(http, most):
-            if (common := entry.common).type in HTTP_ENDS and not common.intermediate:
+            common = entry.common
+            if self._every or (common.type in HTTP_ENDS and not common.intermediate):
                 self._rows.append(http_row(entry, common))
         for entry in islice(tcp, most):
-            if (common := entry.common).type in TCP_ENDS and not common.intermediate:
+            common = entry.common
+            if self._every or (common.type in TCP_ENDS and not common.intermediate):
                 self._rows.append(tcp_row(entry, common))
         rows = len(self._rows) - before
         over = max(0, len(http) - most) + max(0, len(tcp) - most)

@@ -12,10 +12,12 @@ from typing import TypeVar, TypeVarTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
+from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.losses import Losses, Place
 from flowd.model.status import PartStatus, State
 from flowd.queue import Queue
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 SWEEP_SECONDS = 1.0
 SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
+DROP_ROWS = 65536
 GONE = 256  # interfaces whose names are kept for rows that are still on their way
 
 _LOST = {
@@ -60,6 +63,7 @@ class KernelCapture:
         attach: tcx where the kernel has it, or the one asked for.
         head: run before other tcx programs.
         limits: when a connection is over.
+        drops: count dropped packets too, in all network namespaces of this machine.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class KernelCapture:
         attach: AttachMode = "auto",
         head: bool = True,
         limits: Limits | None = None,
+        drops: bool = False,
     ) -> None:
         self._directory = directory
         self._losses = losses
@@ -88,6 +93,8 @@ class KernelCapture:
         self._mode: AttachMode = attach
         self._head = head
         self._limits = limits or Limits()
+        self._drops = KernelDrops(directory, losses, wanted=drops)
+        self._dropped: Queue[DropBatch] = Queue("drops", DROP_ROWS, losses)
         # Attaching waits for the kernel's readers, 12 ms a program, and pyroute2 for its own loop.
         self._aside = ThreadPoolExecutor(1, "attach")
         self._loaded: loader.Loaded | None = None
@@ -109,7 +116,8 @@ class KernelCapture:
             UnsupportedError: this machine or these privileges cannot do it; the hint says more.
         """
         try:
-            self._loaded = await asyncio.to_thread(loader.load, self._settings)
+            unit = await asyncio.to_thread(self._drops.unit)
+            self._loaded = await asyncio.to_thread(loader.load, self._settings, unit)
             maps, programs = self._loaded.maps, self._loaded.programs
             self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
             self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
@@ -133,6 +141,7 @@ class KernelCapture:
         except OSError as error:
             await self._abandon()
             raise UnsupportedError(f"cannot capture in the kernel: {error}") from None
+        self._drops.start(self._loaded)
         self._count()
         self._push_endpoints()
         await self._follow_links()
@@ -180,19 +189,26 @@ class KernelCapture:
             self._push_endpoints()
 
     def status(self) -> list[PartStatus]:
-        """One line on the programs and where they are."""
+        """One line on the programs and where they are, and one on the drops."""
+        return [self._capture_status(), self._drops.status()]
+
+    def take_drops(self) -> DropBatch:
+        """Drops since the last call, read out of the kernel once a second."""
+        return np.concatenate([empty_drops(), *self._dropped.take()])
+
+    def _capture_status(self) -> PartStatus:
         if self._attacher is None:
-            return [PartStatus("capture", State.OFF, "not started")]
+            return PartStatus("capture", State.OFF, "not started")
         interfaces = len(self._attacher)
         detail = (
             f"{interfaces} interface{'s' * (interfaces != 1)} by {self._attacher.name}, "
             f"{self.live_connections():,} connections"
         )
         if self._failed:
-            return [
-                PartStatus("capture", State.DEGRADED, "; ".join([detail, *self._failed.values()]))
-            ]
-        return [PartStatus("capture", State.ON, detail)]
+            return PartStatus(
+                "capture", State.DEGRADED, "; ".join([detail, *self._failed.values()])
+            )
+        return PartStatus("capture", State.ON, detail)
 
     def live_connections(self) -> int:
         """Entries in the kernel's table, as of the last look at the counters."""
@@ -206,6 +222,8 @@ class KernelCapture:
         """
         if self._attacher is not None:
             await self._apart(self._attacher.close)
+            self._dropped.put(self._drops.read(self._unix_epoch()))
+            self._drops.close()
             if self._out is not None:
                 self._emit(self._out)
                 epoch = self._unix_epoch()
@@ -219,6 +237,7 @@ class KernelCapture:
         await self._abandon()
 
     async def _abandon(self) -> None:
+        self._drops.close()
         if self._attacher is not None:
             await self._apart(self._attacher.close)
             self._attacher = None
@@ -235,6 +254,7 @@ class KernelCapture:
     async def _sweep(self, out: Queue[ConnectionBatch]) -> None:
         began = time.thread_time()
         self._count()
+        self._dropped.put(self._drops.read(self._unix_epoch()))
         for keys, values in self._table.expire(self.live_connections()):
             # What the ring still holds of these connections was written before they were taken.
             self._emit(out)

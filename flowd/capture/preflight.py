@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 
+from flowd.capture.kernel_drops import TUPLES
 from flowd_bpf import bcc, libbpf, loader
+from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
 
 OLDEST_KERNEL = (5, 14)
@@ -53,17 +55,11 @@ def unsupported_reason() -> str | None:
 
 def checks() -> list[Check]:
     """Every requirement in turn; compiles and loads the programs, but attaches nothing."""
-    every: tuple[Callable[[], Check], ...] = (
-        _kernel,
-        _privileges,
-        _btf,
-        _lockdown,
-        _bcc,
-        _programs,
-        _ring,
-        _attachment,
-    )
-    return [check() for check in every]
+    return [
+        *(check() for check in (_kernel, _privileges, _btf, _lockdown, _bcc)),
+        *_programs(),
+        *(check() for check in (_ring, _attachment)),
+    ]
 
 
 def _kernel() -> Check:
@@ -107,7 +103,7 @@ def _lockdown() -> Check:
         return Check("lockdown", Grade.OK, "not told by this kernel; nothing here needs it off")
     if "[confidentiality]" in mode:
         return Check(
-            "lockdown", Grade.WARN, "confidentiality: connections work, kernel reads do not"
+            "lockdown", Grade.WARN, "confidentiality: only typed reads work, and they are enough"
         )
     return Check("lockdown", Grade.OK, "off" if "[none]" in mode else "integrity, which is fine")
 
@@ -126,17 +122,40 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
     try:
         return Check(name, Grade.OK, call())
     except BpfError as error:
-        return Check(name, Grade.FAIL, f"{error}: {error.hint}" if error.hint else str(error))
+        return Check(name, Grade.FAIL, _line(error))
 
 
-def _programs() -> Check:
-    def load() -> str:
-        loaded = loader.load()
-        count = len(loaded.programs)
-        loaded.close()
-        return f"{count} compiled and loaded"
+def _programs() -> list[Check]:
+    """Both compiles, in one child: those of connections, and that of drops."""
+    lacking: BpfError | None = None
+    unit, detail = None, ""
+    try:
+        types = drop_types(TUPLES)
+    except BpfError as error:
+        lacking = error
+    else:
+        unit = types.unit
+        detail = f"{len(types.reasons)} reasons, addresses from "
+    try:
+        loaded = loader.load(None, unit)
+    except BpfError as error:
+        return [Check("programs", Grade.FAIL, _line(error))]
+    lacking = loaded.failed.get("drops", lacking)
+    count = len(loaded.programs)
+    reads = unit is not None and bool(unit.function) and not loaded.reduced
+    loaded.close()
+    drops = (
+        Check("drops", Grade.WARN, f"not to be had: {_line(lacking)}")
+        if lacking
+        else Check("drops", Grade.OK, f"{detail}the packets")
+        if reads
+        else Check("drops", Grade.WARN, f"{detail}sockets alone: packets cannot be read here")
+    )
+    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops]
 
-    return _attempt("programs", load)
+
+def _line(error: BpfError) -> str:
+    return f"{error}: {error.hint}" if error.hint else str(error)
 
 
 def _ring() -> Check:

@@ -12,11 +12,12 @@ from flowd.observe.options import (
     RAW,
     ROUTE,
     SELECT,
+    SERVER,
     FilterCommand,
     environment,
     filter_options,
     option,
-    server_options,
+    servers_options,
 )
 from flowd.observe.times import TIME_FORMATS, TIME_HELP
 
@@ -26,17 +27,50 @@ COUNT = click.IntRange(0, 2**64 - 1)
 
 
 @click.command("observe", cls=FilterCommand)
-@click.argument("what", type=click.Choice(["flows"]), required=False, metavar="[flows]")
+@click.argument(
+    "what",
+    type=click.Choice(["flows", "agent-events", "debug-events"]),
+    required=False,
+    metavar="[flows|agent-events|debug-events]",
+)
 @option(SELECT, "-f", "--follow", is_flag=True, help="Go on with new flows until interrupted.")
 @option(SELECT, "--last", type=COUNT, metavar="N", help="The newest N that match (20).")
 @option(SELECT, "--first", type=COUNT, metavar="N", help="The oldest N that match.")
 @option(SELECT, "--all", "all_", is_flag=True, help="All that the server holds.")
 @option(SELECT, "--since", default="", metavar="TIME", help=f"From {TIME_HELP}.")
 @option(SELECT, "--until", default="", metavar="TIME", help="Up to such a time.")
-@option(ROUTE, "--gateway", multiple=True, metavar="NS/NAME", help="Requests of a Gateway.")
-@option(ROUTE, "--listener", multiple=True, metavar="NAME", help="Requests of a listener.")
-@option(ROUTE, "--route", multiple=True, metavar="[KIND/]NS/NAME", help="Requests of a route.")
-@option(ROUTE, "--backend", multiple=True, metavar="NS/NAME[:PORT]", help="By backendRef.")
+@option(
+    ROUTE,
+    "--gateway",
+    multiple=True,
+    shell_complete=completion("gateway"),
+    metavar="NS/NAME",
+    help="Requests of a Gateway.",
+)
+@option(
+    ROUTE,
+    "--listener",
+    multiple=True,
+    shell_complete=completion("listener"),
+    metavar="NAME",
+    help="Requests of a listener.",
+)
+@option(
+    ROUTE,
+    "--route",
+    multiple=True,
+    shell_complete=completion("route"),
+    metavar="[KIND/]NS/NAME",
+    help="Requests of a route.",
+)
+@option(
+    ROUTE,
+    "--backend",
+    multiple=True,
+    shell_complete=completion("backend"),
+    metavar="NS/NAME[:PORT]",
+    help="By backendRef.",
+)
 @option(
     ROUTE,
     "--attribution",
@@ -58,6 +92,14 @@ COUNT = click.IntRange(0, 2**64 - 1)
     type=click.Choice(FORMATS, case_sensitive=False),
     metavar="compact|wide|dict|table|json",
     help="Format.",
+)
+@option(
+    SERVER,
+    "--input-file",
+    default="",
+    metavar="FILE",
+    type=click.Path(allow_dash=True),
+    help="Flows of a file of JSON lines, plain or gzip, in place of a server; `-` is stdin.",
 )
 @option(OUTPUT, "--print-node-name", is_flag=True, help="Print the node of each flow.")
 @option(OUTPUT, "--print-policy-names", is_flag=True, help="Print policies behind verdicts.")
@@ -95,10 +137,10 @@ COUNT = click.IntRange(0, 2**64 - 1)
 )
 @option(OUTPUT, "-s", "--silent-errors", "--silent", "silent", is_flag=True, help="No remarks.")
 @option(OUTPUT, "-D", "--debug", is_flag=True, help="Tell every change of the nodes asked.")
-@server_options
+@servers_options
 @click.pass_context
 def command(ctx: click.Context, **params: Any) -> None:
-    """Print flows: connections, HTTP requests and drops.
+    """Print flows: connections, HTTP requests and drops; or what happened to the agent.
 
     \b
     Examples:
@@ -107,6 +149,8 @@ def command(ctx: click.Context, **params: Any) -> None:
       flowd observe --since 5m --verdict DROPPED -o wide
       flowd observe --to-pod shop/cart --protocol http -o json | jq .flow.l7
       flowd observe -f --not --namespace kube-system
+      flowd observe -f --server node-a:4244 --server node-b:4244
+      flowd observe --input-file events.log.gz --verdict DROPPED
 
     A flag given twice means either value; different flags must all match.
     """

@@ -56,5 +56,13 @@ def _option(info: SettingInfo) -> Callable[[Callable[..., None]], Callable[..., 
 def _metavar(info: SettingInfo) -> str:
     if isinstance(info.default, (int, float)):
         return "NUMBER"
-    words = {"listen": "ADDR", "endpoint": "URL", "name": "NAME", "interface": "GLOB"}
+    words = {
+        "listen": "ADDR",
+        "endpoint": "URL",
+        "name": "NAME",
+        "context": "NAME",
+        "interface": "GLOB",
+    }
+    words |= {"allowlist": "JSON", "denylist": "JSON", "mask": "FIELD", "allow": "NAME"}
+    words |= {"deny": "NAME"}
     return words.get(info.name.rpartition("_")[2], "PATH")

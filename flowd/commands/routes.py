@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
+from flowd.commands.routes_headers import headers
 from flowd.errors import FlowdError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ DIALECTS = ("spec", "eg", "cilium", "istio", "contour", "kgateway")
 @click.group("routes")
 def command() -> None:
     """Match requests against Gateway API routes, list and compare them."""
+
+
+command.add_command(headers)
 
 
 def _manifests(required: bool) -> Callable[[F], F]:
@@ -95,17 +99,75 @@ def match(manifests: tuple[str, ...], dialect: str, requests: BinaryIO, output: 
         raise FlowdError(f"{requests.name}: {count} no request, first line {number}: {problem}")
 
 
+@command.command("explain")
+@_manifests(required=True)
+@_dialect
+@click.option("--gateway", metavar="NS/NAME", help="Gateway that the request came to.")
+@click.option("--listener", metavar="NAME", help="Listener that the request came to.")
+@click.option("--port", type=int, help="Port of the listener.")
+@click.option("--sni", metavar="NAME", help="Server name of a TLS connection.")
+@click.option("--host", metavar="NAME", help="Host header.")
+@click.option("--path", metavar="PATH", help="Path with query.")
+@click.option("--method", metavar="NAME", help="Method; GET when left out.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Repeatable.")
+@click.option("--scheme", type=click.Choice(["http", "https"]), help="Scheme.")
+@click.option("--client-namespace", metavar="NAME", help="Namespace of a client in the mesh.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format.",
+)
+def explain(
+    manifests: tuple[str, ...],
+    dialect: str,
+    headers: tuple[str, ...],
+    output: str,
+    **request: str | int | None,
+) -> None:
+    """Tell which routes were considered for one request, and why each lost.
+
+    \b
+    Example:
+      flowd routes explain --manifests ./k8s --host www.example.com --path /login
+    """
+    import msgspec
+
+    from flowd.gateway.explain import explain as explain_request
+    from flowd.gateway.listing import explanation_rows
+    from flowd.gateway.outcome import Request
+    from flowd.observe.table import columns
+
+    pairs = dict(_header(text) for text in headers)
+    asked = msgspec.convert({**request, "headers": pairs}, Request)
+    found = explain_request(_table(manifests, dialect), asked)
+    if output == "json":
+        click.echo(_json(found))
+    else:
+        outcome, considered = explanation_rows(found)
+        click.echo(columns(outcome) + "\n" + columns(considered), nl=False)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise UsageError(f"--header {text}: no NAME:VALUE", "write it as in `version: 2`")
+    return name.strip(), value.strip()
+
+
 @command.command("list")
 @_manifests(required=False)
 @_dialect
 @_server
 @_output
 def list_routes(manifests: tuple[str, ...], dialect: str, server: str | None, output: str) -> None:
-    """List Gateways, listeners, routes, why they are attached or not, and backends.
+    """List Gateways, listeners, routes, why they are attached or not, backends, what is wrong.
 
     From --manifests; without them from an agent.
     """
-    from flowd.gateway.listing import gateway_rows, route_rows, rule_rows
+    from flowd.gateway.listing import gateway_rows, problem_rows, route_rows, rule_rows
     from flowd.observe.table import columns
 
     if manifests and server:
@@ -114,7 +176,9 @@ def list_routes(manifests: tuple[str, ...], dialect: str, server: str | None, ou
     if output == "json":
         click.echo(_json(known))
         return
-    tables = (gateway_rows(known), route_rows(known), rule_rows(known))
+    tables = [gateway_rows(known), route_rows(known), rule_rows(known)]
+    wrong = problem_rows(known)
+    tables += [wrong] if len(wrong) > 1 else []
     click.echo("\n".join(columns(rows) for rows in tables), nl=False)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flowd.gateway.hostname import ANY, intersection
 from flowd.gateway.listener import Listener, supported_kinds
+from flowd.gateway.listeners import Offer
 from flowd.gateway.rules import Route
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
@@ -22,9 +23,11 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A parentRef of a route that names a Gateway, and how it went.
+    """A parentRef of a route, and how it went.
 
     Attributes:
+        kind: Gateway, ListenerSet, Service or IngressClass; the two names are of the Gateway that
+            a ListenerSet belongs to where it is known, else of what the parentRef names.
         section: the listener that the parentRef names, or "".
         listeners: names of the listeners that accept the route.
     """
@@ -34,42 +37,43 @@ class Parent:
     section: str
     listeners: tuple[str, ...]
     conditions: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A listener, with the part of its object that says whom it takes."""
-
-    listener: Listener
-    spec: gw.Listener
+    kind: str = "Gateway"
 
 
 def attach_parent(
-    route: Route, ref: gw.ParentRef, offers: Sequence[Offer] | None, objects: Objects
+    route: Route,
+    ref: gw.ParentRef,
+    offers: Sequence[Offer] | None,
+    objects: Objects,
+    problem: str = "",
 ) -> tuple[Parent, list[tuple[Listener, str]]]:
     """The outcome for one parentRef, and (listener, hostname) for each pair to match under.
 
     Args:
-        offers: the listeners of the Gateway that the parentRef names; None when there is none.
+        offers: the listeners of the Gateway or ListenerSet that the parentRef names; None when
+            there is none.
+        problem: why there is none.
     """
     namespace = ref.namespace or route.namespace
-    pairs, reason, message = _attach(route, ref, offers, namespace, objects)
+    pairs, reason, message = _attach(route, ref, offers, objects, problem)
     accepted = Condition("Accepted", bool(pairs), reason, message)
-    names = tuple(dict.fromkeys(listener.name for listener, _ in pairs))
+    names = tuple(dict.fromkeys(listener.full_name for listener, _ in pairs))
     conditions = (accepted, resolved_refs(route))
-    return Parent(namespace, ref.name, ref.section_name, names, conditions), pairs
+    owner = offers[0].listener if offers else None
+    where = (owner.gateway_namespace, owner.gateway) if owner else (namespace, ref.name)
+    return Parent(*where, ref.section_name, names, conditions, ref.kind), pairs
 
 
 def _attach(
     route: Route,
     ref: gw.ParentRef,
     offers: Sequence[Offer] | None,
-    namespace: str,
     objects: Objects,
+    problem: str,
 ) -> tuple[list[tuple[Listener, str]], str, str]:
-    gateway = f"{namespace}/{ref.name}"
+    gateway = f"{ref.namespace or route.namespace}/{ref.name}"
     if offers is None:
-        return [], "NoMatchingParent", f"Gateway {gateway} is not there"
+        return [], "NoMatchingParent", problem or f"{ref.kind} {gateway} is not there"
     wanted = [
         offer
         for offer in offers
@@ -77,8 +81,8 @@ def _attach(
     ]
     if not wanted:
         asked = f"listener {ref.section_name}" if ref.section_name else f"port {ref.port}"
-        return [], "NoMatchingParent", f"Gateway {gateway} has no {asked}"
-    allowing = [offer for offer in wanted if _allows(offer.spec, namespace, route, objects)]
+        return [], "NoMatchingParent", f"{ref.kind} {gateway} has no {asked}"
+    allowing = [offer for offer in wanted if _allows(offer, route, objects)]
     if not allowing:
         names = ", ".join(offer.spec.name for offer in wanted)
         return [], "NotAllowedByListeners", f"{route.kind} of {route.namespace} on {names}"
@@ -91,7 +95,7 @@ def _attach(
         names = ", ".join(f"{offer.spec.name} {offer.listener.hostname}" for offer in allowing)
         return [], "NoMatchingListenerHostname", f"{', '.join(route.hostnames)} on {names}"
     if not route.rules:
-        return [], "UnsupportedValue", route.problem or "no rules"
+        return [], route.reason, route.problem or "no rules"
     return pairs, "Accepted", route.problem
 
 
@@ -103,7 +107,8 @@ def _hostnames(route: Route, listener: Listener) -> list[str]:
     return list(dict.fromkeys(name for name in shared if name))
 
 
-def _allows(spec: gw.Listener, namespace: str, route: Route, objects: Objects) -> bool:
+def _allows(offer: Offer, route: Route, objects: Objects) -> bool:
+    spec = offer.spec
     if route.kind not in supported_kinds(spec):
         return False
     kinds = spec.allowed_routes.kinds
@@ -114,7 +119,7 @@ def _allows(spec: gw.Listener, namespace: str, route: Route, objects: Objects) -
         case "All":
             return True
         case "Same":
-            return route.namespace == namespace
+            return route.namespace == offer.namespace
         case "Selector":
             return allowed.selector.matches(objects.namespace_labels(route.namespace))
         case "None":

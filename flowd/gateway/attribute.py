@@ -1,13 +1,14 @@
 """The attribute stage: fills route, backend and attribution of request rows."""
 
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.gateway.entry import Shape, ShapeKey, detail, shapes
+from flowd.gateway.entry import Detail, Shape, ShapeKey, details, shapes
 from flowd.gateway.evidence import Answer, Evidence
 from flowd.gateway.table import RouteTable
 from flowd.kubernetes.objects import Objects
@@ -33,6 +34,9 @@ class _Generation:
     table: RouteTable
     evidence: Evidence
     cache: dict[ShapeKey, Result] = field(default_factory=dict[ShapeKey, Result])
+    detailed: dict[tuple[object, ...], Result] = field(
+        default_factory=dict[tuple[object, ...], Result]
+    )
 
 
 class Attributor:
@@ -41,6 +45,10 @@ class Attributor:
     Args:
         dialect: whose names, ports and order of matches to expect, a key of
             flowd.gateway.dialect.DIALECTS.
+
+    Attributes:
+        conflicts: kinds of requests, counted once each while a table holds, for which the proxy's
+            name of the route and the matching rules disagree; the name was kept.
     """
 
     def __init__(self, directory: Directory, dialect: str = "eg") -> None:
@@ -48,6 +56,7 @@ class Attributor:
         self._dialect = dialect
         self._admitted: set[RouteRef | BackendRef] = set()
         self._strangers = 0
+        self.conflicts = 0
         self._generations: list[_Generation] = []
         self.update(Objects(), 0)
 
@@ -65,7 +74,8 @@ class Attributor:
         Raises:
             UnsupportedError: a route has a regular expression and google-re2 is not installed.
         """
-        table = RouteTable.build(objects, self._dialect)
+        before = self.table if self._generations else None
+        table = RouteTable.build(objects, self._dialect, before)
         start = time.time_ns() if now_ns is None else now_ns
         if self._generations and not (self.table.gateways or self.table.routes):
             self._generations.clear()
@@ -90,18 +100,31 @@ class Attributor:
 
     def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.uint32]:
         cache = generation.cache
-        results: list[Result] = []
-        for row, shape in enumerate(shapes(batch)):
-            result = cache.get(shape)
-            if result is None:
-                answer = generation.evidence.answer(Shape(*shape), detail(batch[row]))
-                result = self._numbers(answer, generation.table)
-                if answer.by_shape:
-                    if len(cache) >= MAX_CACHED:
-                        cache.clear()
-                    cache[shape] = result
-            results.append(result)
+        keys = list(shapes(batch))
+        results = [cache.get(shape) for shape in keys]
+        rows = [row for row, result in enumerate(results) if result is None]
+        for row, entry in zip(rows, details(batch[rows]), strict=True):
+            results[row] = self._result(keys[row], entry, generation)
         return np.array(results, np.uint32)
+
+    def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> Result:
+        """The answer for an entry whose shape alone does not give it."""
+        names = generation.table.header_names
+        key = shape, entry[:-4], entry.details, entry.flags, *_values(entry, names)
+        result = generation.detailed.get(key)
+        if result is not None:
+            return result
+        answer = generation.evidence.answer(Shape(*shape), entry)
+        result = self._numbers(answer, generation.table)
+        self.conflicts += answer.conflict
+        cache = generation.cache if answer.by_shape else generation.detailed
+        if len(cache) >= MAX_CACHED:
+            cache.clear()
+        if answer.by_shape:
+            generation.cache[shape] = result
+        else:
+            generation.detailed[key] = result
+        return result
 
     def _numbers(self, answer: Answer, table: RouteTable) -> Result:
         route, backend, attribution = answer.route, answer.backend, answer.attribution
@@ -121,3 +144,13 @@ class Attributor:
                 return False
         self._admitted.add(ref)
         return True
+
+
+def _values(entry: Detail, names: Collection[str]) -> Iterator[str | None]:
+    """What an entry says in the headers that can change its route."""
+    headers = entry.headers
+    yield headers.get("x-envoy-original-host")
+    for name in names:
+        yield headers.get(name)
+    if "user-agent" in names:
+        yield entry.user_agent

@@ -1,11 +1,13 @@
 """Route objects of every kind as Route: defaults filled in, references checked."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from flowd.gateway.backend import Services
 from flowd.gateway.dialect import EXACT, PREFIX, REGEX, Dialect
+from flowd.gateway.filters import incompatible, refusal
 from flowd.gateway.hostname import ANY
 from flowd.gateway.patterns import BadPattern, ValueTest, full_match
 from flowd.gateway.rules import Backend, Match, Route, Rule, grpc_rank, http_rank
@@ -21,53 +23,62 @@ _FOREIGN = {("gateway.envoyproxy.io", "Backend"), ("multicluster.x-k8s.io", "Ser
 """Backend kinds of implementations that are not read, and so are taken at their word."""
 
 
+AnyRoute: TypeAlias = gw.HTTPRoute | gw.GRPCRoute | gw.TLSRoute | gw.TCPRoute | gw.UDPRoute
+
+
+def route_objects(objects: Objects) -> Iterator[AnyRoute]:
+    """Every route object of the Gateway API."""
+    yield from objects.http_routes.values()
+    yield from objects.grpc_routes.values()
+    yield from objects.tls_routes.values()
+    yield from objects.tcp_routes.values()
+    yield from objects.udp_routes.values()
+
+
 def build_routes(
     objects: Objects, services: Services, dialect: Dialect
 ) -> Iterator[tuple[Route, Sequence[gw.ParentRef]]]:
-    """Every route object as a Route, with the parents that it asks for.
+    """Every route object as a Route, with the parents that it asks for."""
+    builder = Builder(objects, services, dialect)
+    for item in route_objects(objects):
+        yield builder.build(item), item.spec.parent_refs
+
+
+class Builder:
+    """Makes Routes, checking their references against the objects of one moment.
 
     Where the objects hold no Service at all, references to Services cannot be checked and count
     as resolved.
     """
-    builder = _Builder(objects, services, dialect)
-    for http in objects.http_routes.values():
-        spec = http.spec
-        yield (
-            builder.route("HTTPRoute", http.metadata, spec.hostnames, spec.rules),
-            spec.parent_refs,
-        )
-    for grpc in objects.grpc_routes.values():
-        rules = grpc.spec.rules or (gw.GRPCRule(),)
-        yield (
-            builder.route("GRPCRoute", grpc.metadata, grpc.spec.hostnames, rules),
-            grpc.spec.parent_refs,
-        )
-    l4 = (
-        ("TLSRoute", objects.tls_routes.values()),
-        ("TCPRoute", objects.tcp_routes.values()),
-        ("UDPRoute", objects.udp_routes.values()),
-    )
-    for kind, items in l4:
-        for item in items:
-            hostnames = item.spec.hostnames if kind == "TLSRoute" else ()
-            yield (
-                builder.route(kind, item.metadata, hostnames, item.spec.rules),
-                item.spec.parent_refs,
-            )
 
-
-class _Builder:
     def __init__(self, objects: Objects, services: Services, dialect: Dialect) -> None:
         self._objects = objects
         self._services = services
         self._dialect = dialect
+        self._grants: dict[str, list[gw.ReferenceGrant]] = defaultdict(list)
+        for grant in objects.reference_grants.values():
+            self._grants[grant.metadata.namespace].append(grant)
 
-    def route(
+    def build(self, item: AnyRoute) -> Route:
+        """A route object as a Route."""
+        spec, kind = item.spec, type(item).__name__
+        if isinstance(spec, gw.HTTPRouteSpec):
+            return self._route(kind, item.metadata, spec.hostnames, spec.rules)
+        if isinstance(spec, gw.GRPCRouteSpec):
+            return self._route(kind, item.metadata, spec.hostnames, spec.rules or (gw.GRPCRule(),))
+        hostnames = spec.hostnames if kind == "TLSRoute" else ()
+        return self._route(kind, item.metadata, hostnames, spec.rules)
+
+    def _route(
         self, kind: str, metadata: Meta, hostnames: Sequence[str], rules: Sequence[AnyRule]
     ) -> Route:
         built: list[Rule] = []
-        problem = ""
+        problem, reason = "", "UnsupportedValue"
         for index, rule in enumerate(rules):
+            if not isinstance(rule, gw.L4Rule) and incompatible(rule.filters):
+                problem = f"rule {index}: RequestRedirect and URLRewrite exclude each other"
+                reason = "IncompatibleFilters"
+                continue
             try:
                 built.append(self._rule(kind, metadata.namespace, index, rule))
             except BadPattern as error:
@@ -81,18 +92,31 @@ class _Builder:
             names,
             tuple(built),
             problem,
+            reason,
         )
 
     def _rule(self, kind: str, namespace: str, index: int, rule: AnyRule) -> Rule:
         filters = () if isinstance(rule, gw.L4Rule) else rule.filters
+        http = rule if isinstance(rule, gw.HTTPRule) else None
+        backends: list[Backend] = []
+        for ref in rule.backend_refs:
+            own = ref.filters if isinstance(ref, gw.FilteredBackendRef) else ()
+            backend = self.backend(kind, namespace, ref)
+            if own:
+                reason = backend.reason or refusal(own, self._dialect.extensions)
+                backend = replace(backend, filters=own, reason=reason)
+            backends.append(backend)
         mirrors = [entry.request_mirror.backend_ref for entry in filters if entry.request_mirror]
         return Rule(
             index,
             rule.name,
             tuple(self._matches(rule)),
             filters,
-            tuple(self._backend(kind, namespace, ref) for ref in rule.backend_refs),
-            tuple(self._backend(kind, namespace, ref) for ref in mirrors),
+            tuple(backends),
+            tuple(self.backend(kind, namespace, ref) for ref in mirrors),
+            http.timeouts if http else gw.Timeouts(),
+            http.retry if http else None,
+            refusal(filters, self._dialect.extensions) if filters else "",
         )
 
     def _matches(self, rule: AnyRule) -> Iterator[Match]:
@@ -126,7 +150,7 @@ class _Builder:
 
     def _grpc(self, index: int, match: gw.GRPCMatch) -> Match:
         service, method = match.method.service, match.method.method
-        regex = match.method.type == REGEX
+        regex = match.method.type == REGEX and bool(service or method)
         headers = _tests(match.headers, lower=True)
         if service and method and not regex:
             kind, path = EXACT, f"/{service}/{method}"
@@ -141,7 +165,8 @@ class _Builder:
         built = Match(index, kind, path, "", headers, (), accepts, " ".join(words), ())
         return replace(built, rank=grpc_rank(built, service, method, regex, self._dialect))
 
-    def _backend(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
+    def backend(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
+        """A backendRef of a route of a kind in a namespace, checked."""
         where = ref.namespace or namespace
         built = BackendRef(ref.kind, where, ref.name, ref.port or 0, ref.weight)
         if (ref.group, ref.kind) in _FOREIGN:
@@ -163,8 +188,7 @@ class _Builder:
             (source.group, source.kind, source.namespace) == (gw.GROUP, kind, namespace)
             and (target.group, target.kind) == ("", "Service")
             and target.name in ("", ref.name)
-            for grant in self._objects.reference_grants.values()
-            if grant.metadata.namespace == ref.namespace
+            for grant in self._grants.get(ref.namespace, ())
             for source in grant.spec.from_
             for target in grant.spec.to
         )

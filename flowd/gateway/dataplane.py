@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from flowd.gateway.dialect import Dialect
 from flowd.gateway.listener import Listener
-from flowd.kubernetes.core import Meta, Service, gateway_of
+from flowd.kubernetes.core import Object, Service, gateway_of
 from flowd.kubernetes.objects import Objects
 from flowd.model.address import pack
 
@@ -26,14 +26,14 @@ class DataPlane:
                 self._claim(gateway, service.addresses())
                 self._map_ports(gateway, service, objects)
         for part in objects.slices.values():
-            self._label(part.metadata, part.addresses())
+            self._label(part)
         for pod in objects.pods.values():
             if not pod.finished:
-                self._label(pod.metadata, pod.addresses())
+                self._label(pod)
 
-    def _label(self, metadata: Meta, addresses: Iterable[str]) -> None:
-        if gateway := gateway_of(metadata):
-            self._claim(gateway, addresses)
+    def _label(self, item: Object) -> None:
+        if gateway := gateway_of(item.metadata):
+            self._claim(gateway, item.addresses())
 
     def _claim(self, gateway: str, addresses: Iterable[str]) -> None:
         for address in addresses:

@@ -6,10 +6,11 @@ The shapes are those of flowd.model.describe.
 from dataclasses import dataclass
 
 from flowd.gateway.attachment import Condition
-from flowd.gateway.filters import filter_text
+from flowd.gateway.filters import filter_text, policy_texts
 from flowd.gateway.hostname import ANY
+from flowd.gateway.listeners import Gateway
 from flowd.gateway.rules import Backend, Route
-from flowd.gateway.table import Gateway, RouteTable
+from flowd.gateway.table import RouteTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def describe(table: RouteTable) -> RoutesInfo:
 def _gateway(gateway: Gateway) -> GatewayInfo:
     listeners = (
         ListenerInfo(
-            entry.name,
+            entry.full_name,
             entry.port,
             entry.protocol,
             "" if entry.hostname == ANY else entry.hostname,
@@ -105,7 +106,7 @@ def _route(table: RouteTable, route: Route) -> RouteInfo:
     parents = (
         ParentInfo(
             parent.gateway_namespace,
-            parent.gateway,
+            parent.gateway if parent.kind != "Service" else f"{parent.gateway} (Service)",
             listener,
             parent.conditions,
         )
@@ -116,7 +117,10 @@ def _route(table: RouteTable, route: Route) -> RouteInfo:
         RuleInfo(
             rule.name,
             tuple(match.text for match in rule.matches if match.text),
-            tuple(filter_text(entry) for entry in rule.filters),
+            (
+                *(filter_text(entry) for entry in rule.filters),
+                *policy_texts(rule.timeouts, rule.retry),
+            ),
             tuple(_backend(backend) for backend in rule.backends),
         )
         for rule in route.rules

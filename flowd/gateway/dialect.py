@@ -17,6 +17,9 @@ class Dialect:
         redirect_escaped_slashes: `%2F` and `%5C` are answered by a redirect to the plain form.
         reject_underscores: a request with `_` in a header name is refused.
         container_port_offset: added to a listener port below 1024 for the proxy's own port.
+        merges_equal: equal matches of several routes become one, with the backends of all.
+        one_kind_a_host: of an HTTPRoute and a GRPCRoute on one hostname only the older is accepted.
+        extensions: API groups whose filters it knows; rules with others answer 500.
     """
 
     name: str
@@ -27,6 +30,9 @@ class Dialect:
     redirect_escaped_slashes: bool = False
     reject_underscores: bool = False
     container_port_offset: int = 0
+    merges_equal: bool = False
+    one_kind_a_host: bool = False
+    extensions: tuple[str, ...] = ()
 
 
 _REGEX_FIRST = (EXACT, REGEX, PREFIX)
@@ -35,7 +41,7 @@ _REGEX_LAST = (EXACT, PREFIX, REGEX)
 DIALECTS = {
     dialect.name: dialect
     for dialect in (
-        Dialect("spec", _REGEX_LAST, resolve_dots=False),
+        Dialect("spec", _REGEX_LAST, resolve_dots=False, one_kind_a_host=True),
         Dialect(
             "eg",
             _REGEX_FIRST,
@@ -44,11 +50,12 @@ DIALECTS = {
             redirect_escaped_slashes=True,
             reject_underscores=True,
             container_port_offset=10000,
+            extensions=("gateway.envoyproxy.io",),
         ),
-        Dialect("cilium", _REGEX_FIRST),
+        Dialect("cilium", _REGEX_FIRST, merges_equal=True),
         Dialect("istio", _REGEX_LAST),
         Dialect("contour", _REGEX_FIRST, merge_slashes=True),
-        Dialect("kgateway", _REGEX_FIRST),
+        Dialect("kgateway", _REGEX_FIRST, extensions=("gateway.kgateway.dev",)),
     )
 }
 """By the names that `--dialect` takes; `eg` is Envoy Gateway."""

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind
 from flowd.model.request import RequestBatch
 
@@ -74,20 +72,9 @@ def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
     )
 
 
-def detail(row: np.void) -> Detail:
-    """The Detail of one row of a batch."""
-    return Detail(
-        row["scheme"],
-        row["host"],
-        row["path"],
-        row["original_path"],
-        row["method"],
-        row["sni"],
-        row["headers"],
-        row["user_agent"],
-        row["details"],
-        int(row["flags"]),
-    )
+def details(batch: RequestBatch) -> Iterator[Detail]:
+    """The Detail of each row."""
+    return map(Detail, *(batch[name].tolist() for name in Detail._fields))
 
 
 def no_route_reason(kind: int, details: str, flags: int) -> str:

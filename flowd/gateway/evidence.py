@@ -1,6 +1,6 @@
 """Attribution of one entry against one table: name, resolver, cluster, listener, in this order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flowd.gateway.backend import ServicePoint, backend_of, serves
@@ -21,12 +21,18 @@ MAX_SHAPES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The outcome for an entry; `by_shape` when every entry of that shape has the same."""
+    """The outcome for an entry.
+
+    Attributes:
+        by_shape: every entry of that shape has the same.
+        conflict: the name of the route and the matching rules disagree.
+    """
 
     route: RouteRef
     backend: BackendRef
     attribution: Attribution
     by_shape: bool = False
+    conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class _Sides:
     is_http: bool
     gateway: str
     listeners: list[Listener]
-    points: list[ServicePoint]
+    points: Sequence[ServicePoint]
     service: ServicePoint | None
     owner: RouteName | None
     name: RouteName | None
@@ -100,7 +106,7 @@ class Evidence:
             is_http,
             gateway,
             listeners,
-            table.services.at(shape.up_addr, shape.up_port) if told else [],
+            table.services.at(shape.up_addr, shape.up_port) if told else (),
             cluster_service(shape.cluster) if shape.cluster else None,
             owner,
             self._name(shape.route_name) if is_http else owner,
@@ -125,7 +131,22 @@ class Evidence:
             match, by_shape = (found[1].match.index if found else -1), False
         index = rule.index if rule else max(name.rule, 0 if not case.sides.is_http else -1)
         route = _route_ref(case, chosen, name.key, index, match, rule)
-        return Answer(route, _backend(case, rule, name.backend), Attribution.NAME, by_shape)
+        backend = _backend(case, rule, name.backend)
+        return Answer(route, backend, Attribution.NAME, by_shape, self._disagree(case, name))
+
+    def _disagree(self, case: _Case, name: RouteName) -> bool:
+        """Whether no match of the rule that the name tells can have taken the request."""
+        if not case.sides.is_http or name.key not in self._table.routes or name.rule < 0:
+            return False
+        listeners = _choose(case, case.sides.listeners)
+        path, query = split_path(case.detail.original_path or case.detail.path)
+        parameters, method, headers = Query(query), case.detail.method, case.detail.headers
+        return bool(listeners) and not any(
+            (candidate.route.key, candidate.rule.index) == (name.key, name.rule)
+            and candidate.match.takes_rest(method, headers, parameters, lenient=True)
+            for listener in listeners
+            for candidate in _reachable(listener, case.host, path)
+        )
 
     def _by_rules(self, case: _Case) -> Answer | None:
         found = self._resolve(case, case.sides.owner)

@@ -9,6 +9,17 @@ from flowd.gateway.rules import Match
 from flowd.kubernetes import gatewayapi as gw
 
 _SCHEME_PORTS = {"http": 80, "https": 443}
+_TYPES = frozenset(
+    (
+        "CORS",
+        "ExternalAuth",
+        "RequestHeaderModifier",
+        "RequestMirror",
+        "RequestRedirect",
+        "ResponseHeaderModifier",
+        "URLRewrite",
+    )
+)
 
 
 @dataclass(slots=True)
@@ -107,6 +118,58 @@ def can_produce(filters: Sequence[gw.Filter], host: str, path: str) -> bool:
     return False
 
 
+def refusal(filters: Sequence[gw.Filter], extensions: Sequence[str]) -> str:
+    """Why a rule with these filters answers with an error, in words, or "".
+
+    A filter that is not known must not be skipped (gateway-api, HTTPRouteFilter, ExtensionRef).
+
+    Args:
+        extensions: API groups whose filters are known.
+    """
+    for entry in filters:
+        ref = entry.extension_ref
+        if entry.type == "ExtensionRef":
+            if ref is None or ref.group not in extensions:
+                return "unsupported_filter"
+        elif entry.type not in _TYPES:
+            return "unsupported_filter"
+    return ""
+
+
+def incompatible(filters: Sequence[gw.Filter]) -> bool:
+    """Whether filters exclude each other: a redirect and a rewrite in one rule."""
+    kinds = {entry.type for entry in filters}
+    return {"RequestRedirect", "URLRewrite"} <= kinds
+
+
+def preflight(filters: Sequence[gw.Filter], method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a rule's CORS filter answers a request itself (Fetch, section 3.2.2).
+
+    It does for a preflight from an origin that it allows; any other goes on to the backend.
+    """
+    origin = headers.get("origin", "")
+    if method != "OPTIONS" or not origin or "access-control-request-method" not in headers:
+        return False
+    return any(
+        entry.cors is not None
+        and any(_allows(allowed, origin) for allowed in entry.cors.allow_origins)
+        for entry in filters
+    )
+
+
+def _allows(allowed: str, origin: str) -> bool:
+    """Whether an origin fits one of the list, where `*` may stand for the host's first labels."""
+    allowed, origin = allowed.lower(), origin.lower()
+    before, star, after = allowed.partition("*")
+    if not star:
+        return allowed == origin
+    return (
+        len(origin) >= len(before) + len(after)
+        and origin.startswith(before)
+        and origin.endswith(after)
+    )
+
+
 def filter_text(entry: gw.Filter) -> str:
     """A filter as a person reads it: `RequestRedirect 301`."""
     if redirect := entry.request_redirect:
@@ -121,7 +184,14 @@ def filter_text(entry: gw.Filter) -> str:
     elif mirror := entry.request_mirror:
         ref = mirror.backend_ref
         share = f"{mirror.percent}%" if mirror.percent is not None else ""
-        parts = [f"{ref.name}:{ref.port}" if ref.port else ref.name, share]
+        parts = [f"{ref.name}:{ref.port}" if ref.port else ref.name]
+        if mirror.fraction:
+            share = f"{mirror.fraction.numerator}/{mirror.fraction.denominator}"
+        parts.append(share)
+    elif cors := entry.cors:
+        parts = [",".join(cors.allow_origins), ",".join(cors.allow_methods)]
+    elif extension := entry.extension_ref:
+        parts = [f"{extension.kind}.{extension.group}/{extension.name}"]
     else:
         parts = []
     return " ".join(filter(None, [entry.type, *parts]))
@@ -131,3 +201,14 @@ def _path(change: gw.PathModifier | None) -> str:
     if not change:
         return ""
     return f"{change.type} {change.replace_full_path or change.replace_prefix_match}"
+
+
+def policy_texts(timeouts: gw.Timeouts, retry: gw.Retry | None) -> list[str]:
+    """Timeouts and retries of a rule as a person reads them."""
+    times = (("request", timeouts.request), ("backend", timeouts.backend_request))
+    texts = [f"Timeout {name}={value}" for name, value in times if value]
+    if retry:
+        attempts = str(retry.attempts) if retry.attempts is not None else ""
+        codes = ",".join(map(str, retry.codes))
+        texts.append(" ".join(filter(None, ["Retry", attempts, codes, retry.backoff])))
+    return texts

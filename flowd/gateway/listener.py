@@ -1,7 +1,7 @@
 """A Gateway's listener and what is attached to it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flowd.gateway.hostname import ANY, matching, specificity
 from flowd.gateway.rules import Route, RouteKey
@@ -9,6 +9,7 @@ from flowd.gateway.vhost import Candidate, VirtualHost
 from flowd.kubernetes import gatewayapi as gw
 
 HTTP_KINDS = ("HTTPRoute", "GRPCRoute")
+_REQUEST_KINDS = (*HTTP_KINDS, "Ingress")
 _TLS_PROTOCOLS = ("HTTPS", "TLS")
 
 
@@ -17,7 +18,11 @@ class Listener:
     """One listener; `hostname` is `*` when it has none.
 
     Attributes:
-        vhosts: by hostname, of HTTPRoutes and GRPCRoutes.
+        number: its place among all listeners of a table.
+        set_id: `namespace/name` of the ListenerSet it is from, or "".
+        problem: why it serves nothing, in the API's words (`HostnameConflict`), or "".
+        one_label: `*` in a route's hostname stands for one label, as in an Ingress.
+        vhosts: by hostname, of HTTPRoutes, GRPCRoutes and Ingresses.
         streams: by SNI hostname, of TLSRoutes; TCPRoutes and UDPRoutes are under `*`.
         rewriters: matches of rules that change host or path before it is logged.
         attached: the routes that it accepts.
@@ -29,6 +34,10 @@ class Listener:
     port: int
     protocol: str
     hostname: str
+    number: int = 0
+    set_id: str = ""
+    problem: str = ""
+    one_label: bool = False
     vhosts: dict[str, VirtualHost] = field(default_factory=dict[str, VirtualHost])
     streams: dict[str, Route] = field(default_factory=dict[str, Route])
     rewriters: list[Candidate] = field(default_factory=list[Candidate])
@@ -39,6 +48,11 @@ class Listener:
         return f"{self.gateway_namespace}/{self.gateway}"
 
     @property
+    def full_name(self) -> str:
+        """Its name, after that of its ListenerSet if it has one: these may repeat names."""
+        return f"{self.set_id}/{self.name}" if self.set_id else self.name
+
+    @property
     def is_tls(self) -> bool:
         """Whether SNI chooses among listeners of its port."""
         return self.protocol in _TLS_PROTOCOLS
@@ -47,27 +61,56 @@ class Listener:
     def is_http(self) -> bool:
         return self.protocol in ("HTTP", "HTTPS")
 
-    def attach(self, routes: Iterable[tuple[Route, str]]) -> None:
-        """Take in the accepted routes, each once for every hostname that it has here."""
+    def bare(self) -> "Listener":
+        """The same listener with nothing attached."""
+        return Listener(
+            self.gateway_namespace,
+            self.gateway,
+            self.name,
+            self.port,
+            self.protocol,
+            self.hostname,
+            self.number,
+            self.set_id,
+            self.problem,
+        )
+
+    def attach(self, routes: Iterable[tuple[Route, str]], before: "Listener | None" = None) -> None:
+        """Take in the accepted routes, each once for every hostname that it has here.
+
+        Args:
+            before: the listener of an earlier table, whose virtual hosts of the same routes are
+                taken over.
+        """
+        if self.problem:
+            return
         by_host: dict[str, list[Route]] = {}
         for route, hostname in sorted(routes, key=lambda pair: pair[0].age):
             self.attached.add(route.key)
-            if route.kind in HTTP_KINDS:
+            if route.kind in _REQUEST_KINDS:
                 by_host.setdefault(hostname, []).append(route)
             else:
                 self.streams.setdefault(hostname, route)
+        built: dict[tuple[int, ...], VirtualHost] = {}
         for hostname, competing in by_host.items():
-            vhost = self.vhosts[hostname] = VirtualHost.build(hostname, competing)
-            self.rewriters += [
-                candidate
-                for candidate in vhost.candidates
-                if any(entry.url_rewrite for entry in candidate.rule.filters)
-            ]
+            vhost = before.vhosts.get(hostname) if before else None
+            if vhost is None or not vhost.is_of(competing):
+                key = tuple(map(id, competing))
+                if key in built:
+                    self.vhosts[hostname] = replace(built[key], hostname=hostname)
+                    continue
+                vhost = built[key] = VirtualHost.build(hostname, competing)
+            self.vhosts[hostname] = vhost
+            self.rewriters += vhost.rewriters
 
     def vhost(self, host: str) -> VirtualHost | None:
         """The virtual host that a normal host falls into."""
         for hostname in matching(host):
-            if found := self.vhosts.get(hostname):
+            if (found := self.vhosts.get(hostname)) and not (
+                self.one_label
+                and hostname.startswith("*.")
+                and host.count(".") != hostname.count(".")
+            ):
                 return found
         return None
 

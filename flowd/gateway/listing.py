@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from flowd.gateway.explain import Explanation
+from flowd.gateway.hostname import ANY, intersection
+from flowd.gateway.listeners import conflicts
 from flowd.model.describe import (
     BackendDescription,
     ConditionDescription,
@@ -63,6 +66,67 @@ def rule_rows(known: Description) -> Rows:
                 rows.append([*head, *line])
                 head = ["", "", "", ""]
     return _safe(rows)
+
+
+def problem_rows(known: Description) -> Rows:
+    """A row for everything that is wrong: with a listener, a route or a backend."""
+    rows = [["WRONG", "WHAT"]]
+    for gateway in known.gateways:
+        for name, reason in conflicts(gateway.listeners).items():
+            rows.append([f"{gateway.namespace}/{gateway.name}/{name}", f"{reason}: serves nothing"])
+    for route in known.routes:
+        verdicts = [_verdict(parent.conditions, "Accepted") for parent in route.parents]
+        if not any(verdict.startswith("True") for verdict in verdicts):
+            rows.append([_name(route), "attached to nothing: no request can reach it"])
+        reached = _reached(known, route)
+        rows += [
+            [_name(route), f"hostname {name} is not reached through any of its listeners"]
+            for name in route.hostnames
+            if reached is not None and not any(intersection(name, host) for host in reached)
+        ]
+        for index, rule in enumerate(route.rules):
+            for ref in rule.backends:
+                where = f"rule {index} backend {_backend(ref)}"
+                if ref.reason:
+                    rows.append([_name(route), f"{where}: {ref.reason}"])
+                elif ref.counted and not ref.ready_endpoints and ref.weight:
+                    rows.append([_name(route), f"{where}: no ready endpoints"])
+            if rule.backends and not any(ref.weight for ref in rule.backends):
+                rows.append([_name(route), f"rule {index}: every weight is 0"])
+    return _safe(rows)
+
+
+def _reached(known: Description, route: RouteDescription) -> list[str] | None:
+    """Hostnames of the listeners that accept a route; None where it is not accepted by any."""
+    accepted = {
+        (parent.gateway_namespace, parent.gateway, parent.listener)
+        for parent in route.parents
+        if _verdict(parent.conditions, "Accepted").startswith("True")
+    }
+    hosts = [
+        entry.hostname or ANY
+        for gateway in known.gateways
+        for entry in gateway.listeners
+        if (gateway.namespace, gateway.name, entry.name) in accepted
+    ]
+    return hosts or None
+
+
+def explanation_rows(found: Explanation) -> tuple[Rows, Rows]:
+    """What happens to a request, then a row a match or route that was considered for it."""
+    outcome = found.outcome
+    status = "" if outcome.status is None else str(outcome.status)
+    where = (
+        f"{outcome.gateway}/{outcome.listener}" if outcome.gateway else str(outcome.parent or "")
+    )
+    head = [["ACTION", "STATUS", "LISTENER", "REASON"]]
+    head.append([outcome.action, status or "-", where or "-", outcome.reason or "-"])
+    rows = [["ROUTE", "RULE", "MATCH", "VERDICT"]]
+    for entry in found.considered:
+        place = f"{entry.rule}.{entry.match}" if entry.rule >= 0 else "-"
+        name = f"{entry.kind}/{entry.namespace}/{entry.name}"
+        rows.append([name, place, entry.text or "-", entry.verdict])
+    return _safe(head), _safe(rows)
 
 
 @dataclass(frozen=True, slots=True)

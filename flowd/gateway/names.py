@@ -70,14 +70,17 @@ class RouteName:
 def route_names(text: str) -> list[RouteName]:
     """The routes that an Envoy route name may stand for, in the formats that hold one.
 
-    More than one only for kgateway, which joins name and namespace with a hyphen.
+    More than one for kgateway, which joins name and namespace with a hyphen, and for Istio, whose
+    name leaves the kind open.
     """
     if found := _EG_ROUTE.fullmatch(text):
         # A rule without matches has one that the API implies: number -1 here, 0 elsewhere.
         return [RouteName(_key(found), int(found["rule"]), max(int(found["match"]), 0))]
     if found := _ISTIO_ROUTE.fullmatch(text):
-        key = "HTTPRoute", found["ns"], found["name"]
-        return [RouteName(key, int(found["rule"]), certain=False)]
+        return [
+            RouteName((kind, found["ns"], found["name"]), int(found["rule"]), certain=False)
+            for kind in ("HTTPRoute", "GRPCRoute")
+        ]
     if found := _KGATEWAY_ROUTE.fullmatch(text):
         parts = found["both"].split("-")
         pairs = (("-".join(parts[:at]), "-".join(parts[at:])) for at in range(1, len(parts)))

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from flowd.gateway.dialect import normalized, split_path, unescaped
-from flowd.gateway.filters import location, redirect_of, rewrite
+from flowd.gateway.filters import filter_text, location, preflight, redirect_of, rewrite
 from flowd.gateway.hostname import ANY, normal, specificity
 from flowd.gateway.listener import Listener, choose
 from flowd.gateway.rules import Backend, Rule
@@ -23,6 +23,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         gateway: `namespace/name`.
         port: of the listener, or of the proxy's container.
         sni: server name of a TLS connection; the host when scheme is https and sni is not given.
+        client_namespace: of the client, for routes whose parent is a Service.
     """
 
     gateway: str | None = None
@@ -34,6 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     method: str | None = None
     headers: dict[str, str] | None = None
     scheme: str | None = None
+    client_namespace: str | None = None
 
     @property
     def is_tls(self) -> bool:
@@ -62,6 +64,17 @@ class Target(msgspec.Struct, frozen=True):
     name: str
     port: int
     weight: int
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    filters: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Timeouts and retries of a rule; durations as in the object."""
+
+    request_timeout: str = ""
+    backend_timeout: str = ""
+    retry_attempts: int | None = None
+    retry_codes: tuple[int, ...] = ()
 
 
 class Rewrite(msgspec.Struct, frozen=True):
@@ -76,6 +89,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     Attributes:
         status: HTTP status that the Gateway itself answers with, None when a backend answers.
         backends: every backendRef of the rule with its weight, usable or not.
+        parent: `Service/namespace/name:port` when the route is one of a Service.
+        merged: routes with an equal match that take part of the requests, where a dialect merges.
         redirect: Location header.
         reason: why no route or no backend takes it, else "".
     """
@@ -89,11 +104,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     redirect: str | msgspec.UnsetType = msgspec.UNSET
     rewritten: Rewrite | msgspec.UnsetType = msgspec.UNSET
     mirrors: list[Target] | msgspec.UnsetType = msgspec.UNSET
+    parent: str | msgspec.UnsetType = msgspec.UNSET
+    merged: list[MatchedRoute] | msgspec.UnsetType = msgspec.UNSET
+    policy: Policy | msgspec.UnsetType = msgspec.UNSET
     reason: str = ""
 
 
 def match_request(table: RouteTable, request: Request) -> Outcome:
     """Find out what the Gateway does with a request."""
+    if mesh := _mesh(table, request):
+        return mesh
     listeners = _listeners(table, request)
     if not listeners:
         missing = "no_gateway" if request.gateway not in (None, *table.gateways) else "no_listener"
@@ -113,14 +133,43 @@ def match_request(table: RouteTable, request: Request) -> Outcome:
     return refused or _reject(request, chosen, "route_not_found", 404)
 
 
+def _mesh(table: RouteTable, request: Request) -> Outcome | None:
+    """The answer of a Service's routes, where a client in the cluster means that Service."""
+    if request.gateway is not None or request.listener is not None or request.host is None:
+        return None
+    host, client = request.host, request.client_namespace or ""
+    port = request.port
+    if port is None and (tail := host.rpartition(":")[2]).isdigit() and host != normal(host):
+        port = int(tail[:6])
+    target = table.mesh.target(normal(host), port, client)
+    if target is None:
+        return None
+    path, query = split_path(request.path or "/")
+    path = normalized(path, table.dialect)
+    headers = {name.lower(): value for name, value in (request.headers or {}).items()}
+    method = request.method or "GET"
+    parent = f"Service/{target.namespace}/{target.name}:{target.port}"
+    found = table.mesh.find(target, client, path, query, method, headers)
+    listener = Listener("", "", "", target.port, "HTTP", ANY)
+    if found:
+        outcome = _matched(table, request, listener, found, path, query, headers)
+    elif found := table.mesh.stream(target, client):
+        outcome = _connection(listener, found)
+    elif table.mesh.routes(target, client):
+        outcome = _reject(request, [], "route_not_found", 404)
+    else:
+        return None
+    return msgspec.structs.replace(outcome, gateway="", parent=parent)
+
+
 def _listeners(table: RouteTable, request: Request) -> list[Listener]:
-    """The listeners that the request names, or that its kind leaves."""
+    """The listeners that the request names, or that its kind leaves; none with a conflict."""
     found = [
         listener
         for gateway_id, gateway in table.gateways.items()
         if request.gateway in (None, gateway_id)
         for listener in gateway.listeners
-        if request.listener in (None, listener.name)
+        if request.listener in (None, listener.name) and not listener.problem
     ]
     if request.port is not None:
         return [entry for entry in found if entry.port == request.port] or [
@@ -162,31 +211,43 @@ def _http(table: RouteTable, request: Request, listener: Listener) -> Outcome:
     found = listener.find(normal(host), path, query, request.method or "GET", headers)
     if not found:
         return _reject(request, [listener], "route_not_found", 404)
-    target = path + (f"?{query}" if query else "")
-    return _matched(request, listener, found, host, target, headers)
+    return _matched(table, request, listener, found, path, query, headers)
 
 
 def _matched(
+    table: RouteTable,
     request: Request,
     listener: Listener,
     found: Candidate,
-    host: str,
-    target: str,
+    path: str,
+    query: str,
     headers: dict[str, str],
 ) -> Outcome:
     rule = found.rule
+    host = request.host or ""
+    target = path + (f"?{query}" if query else "")
+    if rule.refusal:
+        return _outcome(listener, found, "respond", 500, reason=rule.refusal)
+    if preflight(rule.filters, request.method or "GET", headers):
+        return _outcome(listener, found, "respond", 200, reason="cors_preflight")
     if redirect := redirect_of(rule.filters):
         scheme = request.scheme or ("https" if listener.is_tls else "http")
         to = location(redirect, found.match, scheme, host, target, listener.port)
         return _outcome(listener, found, "redirect", redirect.status_code, redirect=to)
-    status, reason = _refusal(rule)
+    vhost = listener.vhost(normal(host)) if table.dialect.merges_equal else None
+    others = vhost.equals(found) if vhost else []
+    backends = [*rule.backends, *(entry for other in others for entry in other.rule.backends)]
+    status, reason = _refusal(backends)
     if status:
-        return _outcome(listener, found, "respond", status, reason=reason)
-    after = rewrite(rule.filters, found.match, host, target, headers)
+        return _outcome(listener, found, "respond", status, others=others, reason=reason)
+    weighted = [backend for backend in backends if backend.ref.weight]
+    own = weighted[0].filters if len(weighted) == 1 else ()
+    after = rewrite((*rule.filters, *own), found.match, host, target, headers)
     return _outcome(
         listener,
         found,
         "forward",
+        others=others,
         rewritten=Rewrite(after.host, after.path, after.headers)
         if after.changed
         else msgspec.UNSET,
@@ -194,9 +255,9 @@ def _matched(
     )
 
 
-def _refusal(rule: Rule) -> tuple[int, str]:
-    """Status and reason when no backend of the rule can answer (HTTPRouteRule.backendRefs)."""
-    weighted = [backend for backend in rule.backends if backend.ref.weight]
+def _refusal(backends: Sequence[Backend]) -> tuple[int, str]:
+    """Status and reason when none of the backends can answer (HTTPRouteRule.backendRefs)."""
+    weighted = [backend for backend in backends if backend.ref.weight]
     if not weighted:
         return 500, "no_backends"
     usable = [backend for backend in weighted if not backend.reason]
@@ -210,9 +271,15 @@ def _refusal(rule: Rule) -> tuple[int, str]:
 def _stream(_table: RouteTable, request: Request, listener: Listener) -> Outcome:
     found = listener.stream(request.server_name if listener.is_tls else "")
     if found:
-        return _outcome(listener, found, "forward")
+        return _connection(listener, found)
     reason = "filter_chain_not_found" if listener.is_tls else "route_not_found"
     return _reject(request, [listener], reason, None)
+
+
+def _connection(listener: Listener, found: Candidate) -> Outcome:
+    """A connection goes to a backend, or is refused when there is none that can take it."""
+    status, reason = _refusal(found.rule.backends)
+    return _outcome(listener, found, "reject" if status else "forward", reason=reason)
 
 
 def _outcome(
@@ -221,29 +288,55 @@ def _outcome(
     action: Action,
     status: int | None = None,
     *,
+    others: Sequence[Candidate] = (),
     redirect: str | msgspec.UnsetType = msgspec.UNSET,
     rewritten: Rewrite | msgspec.UnsetType = msgspec.UNSET,
     mirrors: list[Target] | msgspec.UnsetType = msgspec.UNSET,
     reason: str = "",
 ) -> Outcome:
-    route, rule, match = found
+    rule = found.rule
+    backends = [*rule.backends, *(entry for other in others for entry in other.rule.backends)]
     return Outcome(
         gateway=listener.gateway_id,
         listener=listener.name,
-        route=MatchedRoute(*route.key, rule.index, match.index, rule.name),
+        route=_route(found),
         action=action,
         status=status,
-        backends=_targets(rule.backends),
+        backends=_targets(backends),
         redirect=redirect,
         rewritten=rewritten,
         mirrors=mirrors,
+        merged=[_route(other) for other in others] if others else msgspec.UNSET,
+        policy=_policy(rule),
         reason=reason,
     )
 
 
+def _route(found: Candidate) -> MatchedRoute:
+    route, rule, match = found
+    return MatchedRoute(*route.key, rule.index, match.index, rule.name)
+
+
+def _policy(rule: Rule) -> Policy | msgspec.UnsetType:
+    times, retry = rule.timeouts, rule.retry
+    if not (retry or times.request or times.backend_request):
+        return msgspec.UNSET
+    attempts, codes = (retry.attempts, retry.codes) if retry else (None, ())
+    return Policy(times.request, times.backend_request, attempts, codes)
+
+
 def _targets(backends: Sequence[Backend]) -> list[Target]:
-    refs = (backend.ref for backend in backends)
-    return [Target(ref.namespace, ref.name, ref.port, ref.weight) for ref in refs]
+    return [
+        Target(
+            backend.ref.namespace,
+            backend.ref.name,
+            backend.ref.port,
+            backend.ref.weight,
+            backend.reason or msgspec.UNSET,
+            [filter_text(entry) for entry in backend.filters] or msgspec.UNSET,
+        )
+        for backend in backends
+    ]
 
 
 def _reject(

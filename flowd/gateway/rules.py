@@ -1,12 +1,12 @@
 """Routes as they are matched: rules, matches in order of precedence, backends, filters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flowd.gateway.dialect import EXACT, PREFIX, REGEX, Dialect
 from flowd.gateway.patterns import Predicate, ValueTest
-from flowd.kubernetes.gatewayapi import Filter
+from flowd.kubernetes.gatewayapi import Filter, Retry, Timeouts
 from flowd.model.route import BackendRef
 
 RouteKey: TypeAlias = tuple[str, str, str]
@@ -78,17 +78,23 @@ class Backend:
     Attributes:
         reason: why it takes no traffic, in the API's words (`BackendNotFound`), or "".
         ready, total: endpoints of the Service; -1 when no EndpointSlice tells.
+        filters: those of this backendRef alone.
     """
 
     ref: BackendRef
     reason: str = ""
     ready: int = -1
     total: int = -1
+    filters: tuple[Filter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of a route, whatever its kind."""
+    """A rule of a route, whatever its kind.
+
+    Attributes:
+        refusal: why its requests get an error instead of a backend, or "".
+    """
 
     index: int
     name: str
@@ -96,11 +102,19 @@ class Rule:
     filters: tuple[Filter, ...]
     backends: tuple[Backend, ...]
     mirrors: tuple[Backend, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retry: Retry | None = None
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route object of any kind; `problem` says why a rule of it was left out, or is ""."""
+    """A route object of any kind.
+
+    Attributes:
+        problem: why a rule of it was left out, or "".
+        reason: the same as a reason of the Accepted condition when no rule is left.
+    """
 
     kind: str
     namespace: str
@@ -109,6 +123,7 @@ class Route:
     hostnames: tuple[str, ...]
     rules: tuple[Rule, ...]
     problem: str = ""
+    reason: str = "UnsupportedValue"
 
     @property
     def key(self) -> RouteKey:
@@ -126,7 +141,7 @@ class Route:
 def http_rank(match: Match, dialect: Dialect) -> Rank:
     """Precedence of an HTTPRoute match (gateway-api, apis/v1/httproute_types.go, HTTPRouteRule)."""
     order = -dialect.path_order.index(match.path_type)
-    return (order, len(match.path), *_rest_rank(match, dialect))
+    return (order, len(match.path), 0, *_rest_rank(match, dialect))
 
 
 def grpc_rank(match: Match, service: str, method: str, regex: bool, dialect: Dialect) -> Rank:
@@ -137,7 +152,7 @@ def grpc_rank(match: Match, service: str, method: str, regex: bool, dialect: Dia
     """
     path_type = REGEX if regex else EXACT if service and method else PREFIX
     order = -dialect.path_order.index(path_type)
-    return (order, len(service) + len(method), *_rest_rank(match, dialect))
+    return (order, len(service), len(method), *_rest_rank(match, dialect))
 
 
 def _rest_rank(match: Match, dialect: Dialect) -> Rank:

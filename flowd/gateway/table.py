@@ -1,28 +1,42 @@
 """Everything that the Gateway API objects of one moment say about requests."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from flowd.gateway.attachment import Offer, Parent, attach_parent
+from flowd.gateway.attach import Attached, attach_route, part_kinds, without_listener
+from flowd.gateway.attachment import Parent
 from flowd.gateway.backend import ServicePoint, Services, serves
-from flowd.gateway.build import build_routes
+from flowd.gateway.build import AnyRoute, Builder, route_objects
 from flowd.gateway.dataplane import DataPlane
 from flowd.gateway.dialect import DIALECTS, Dialect
-from flowd.gateway.hostname import ANY
+from flowd.gateway.ingress import OWNER, Ingresses
 from flowd.gateway.listener import Listener
+from flowd.gateway.listeners import Gateway, Offers, read_gateways
+from flowd.gateway.mesh import Mesh
 from flowd.gateway.rules import Route, RouteKey, Rule
+from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
 from flowd.model.route import RouteRef
 
+_GATEWAY_KINDS = ("gateways", "listener_sets", "x_listener_sets", "namespaces")
+"""What attachment to a Gateway depends on, apart from the route."""
 
-@dataclass(slots=True)
-class Gateway:
-    """A Gateway and its listeners in the order of the object."""
 
-    namespace: str
-    name: str
-    class_name: str
-    listeners: list[Listener]
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A route object as it was read, to be taken over as long as nothing it depends on changes.
+
+    Attributes:
+        backends: namespaces and names of what it refers to.
+        headers: lower-case names of the headers that its matches look at.
+    """
+
+    source: object
+    route: Route
+    refs: Sequence[gw.ParentRef]
+    backends: frozenset[tuple[str, str]]
+    headers: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -30,84 +44,134 @@ class RouteTable:
     """Gateways, listeners, routes and backends, ready to match requests; not changed once built.
 
     Attributes:
-        gateways: by `namespace/name`.
+        gateways: by `namespace/name`; an IngressClass is `IngressClass/name`.
+        mesh: routes of Services.
         routes: by (kind, namespace, name), accepted or not.
-        parents: what became of each parentRef that names a Gateway, in the order of the object.
+        parents: what became of each parentRef, in the order of the object.
         header_names: lower-case names of the request headers that some match looks at.
     """
 
     dialect: Dialect
     services: Services
     dataplane: DataPlane
+    mesh: Mesh
     gateways: dict[str, Gateway] = field(default_factory=dict[str, Gateway])
     routes: dict[RouteKey, Route] = field(default_factory=dict[RouteKey, Route])
     parents: dict[RouteKey, list[Parent]] = field(default_factory=dict[RouteKey, list[Parent]])
     header_names: frozenset[str] = frozenset()
+    _objects: Objects = field(default_factory=Objects)
+    _built: dict[RouteKey, _Built] = field(default_factory=dict[RouteKey, _Built])
+    _attached: dict[RouteKey, Attached] = field(default_factory=dict[RouteKey, Attached])
+    _offers: Offers = field(default_factory=Offers)
 
     @classmethod
-    def build(cls, objects: Objects, dialect: str = "spec") -> "RouteTable":
+    def build(
+        cls, objects: Objects, dialect: str = "spec", before: "RouteTable | None" = None
+    ) -> "RouteTable":
         """Read the objects.
 
         Args:
             dialect: one of DIALECTS.
+            before: a table of earlier objects; what did not change is taken over.
 
         Raises:
             UnsupportedError: a route has a regular expression and google-re2 is not installed.
         """
-        services = Services(objects)
-        table = cls(DIALECTS[dialect], services, DataPlane(objects, DIALECTS[dialect]))
-        offers = table._add_gateways(objects)
-        table._add_routes(objects, offers)
+        words = DIALECTS[dialect]
+        if before and before.dialect is not words:
+            before = None
+        services = Services(objects, before.services if before else None)
+        plane = before.dataplane if before and not services.moved else DataPlane(objects, words)
+        table = cls(words, services, plane, Mesh(objects), _objects=objects)
+        table._add_gateways(objects, before)
+        table._add_routes(objects, before)
         return table
 
-    def _add_gateways(self, objects: Objects) -> dict[str, list[Offer]]:
-        offers: dict[str, list[Offer]] = {}
-        for (namespace, name), gateway in sorted(objects.gateways.items()):
-            gateway_id = f"{namespace}/{name}"
-            offers[gateway_id] = [
-                Offer(
-                    Listener(
-                        namespace,
-                        name,
-                        spec.name,
-                        spec.port,
-                        spec.protocol,
-                        spec.hostname.lower() or ANY,
-                    ),
-                    spec,
-                )
-                for spec in gateway.spec.listeners
-            ]
-            listeners = [offer.listener for offer in offers[gateway_id]]
-            class_name = gateway.spec.gateway_class_name
-            self.gateways[gateway_id] = Gateway(namespace, name, class_name, listeners)
-        return offers
+    def _add_gateways(self, objects: Objects, before: "RouteTable | None") -> None:
+        known = before._objects if before else None
+        if not before or any(
+            getattr(objects, name) is not getattr(known, name) for name in _GATEWAY_KINDS
+        ):
+            self.gateways, self._offers = read_gateways(objects)
+            return
+        self._offers = before._offers
+        for gateway_id, gateway in before.gateways.items():
+            if gateway.namespace != OWNER:
+                listeners = [entry.bare() for entry in gateway.listeners]
+                self.gateways[gateway_id] = replace(gateway, listeners=listeners)
 
-    def _add_routes(self, objects: Objects, offers: dict[str, list[Offer]]) -> None:
+    def _add_routes(self, objects: Objects, before: "RouteTable | None") -> None:
         accepted: dict[int, list[tuple[Route, str]]] = defaultdict(list)
         headers: set[str] = set()
-        for route, refs in build_routes(objects, self.services, self.dialect):
-            self.routes[route.key] = route
-            parents = self.parents[route.key] = []
-            headers.update(
-                test.name
-                for rule in route.rules
-                for match in rule.matches
-                for test in match.headers
-            )
-            for ref in refs:
-                if ref.kind != "Gateway":
-                    continue
-                gateway_id = f"{ref.namespace or route.namespace}/{ref.name}"
-                parent, pairs = attach_parent(route, ref, offers.get(gateway_id), objects)
-                parents.append(parent)
-                for listener, hostname in pairs:
-                    if (route, hostname) not in accepted[id(listener)]:
-                        accepted[id(listener)].append((route, hostname))
+        builder = Builder(objects, self.services, self.dialect)
+        grants = bool(before) and objects.reference_grants is before._objects.reference_grants
+        kept = before._built if before and grants else {}
+        anything = bool(objects.services) == bool(before and before._objects.services)
+        attached = before._attached if before and before._offers is self._offers else {}
+        for item in route_objects(objects):
+            built = kept.get((type(item).__name__, *item.key)) if anything else None
+            if (
+                built is None
+                or built.source is not item
+                or not built.backends.isdisjoint(self.services.changed)
+            ):
+                built = _read(builder, item)
+            route = built.route
+            key = route.key
+            self._built[key] = built
+            self.routes[key] = route
+            headers |= built.headers
+            found = attached.get(key)
+            if found is None or found.route is not route or found.uses_mesh:
+                found = attach_route(route, built.refs, self._offers, self.mesh, objects)
+            self._attached[key] = found
+            self.parents[key] = found.parents
+            for number, hostname in found.pairs:
+                accepted[number].append((route, hostname))
+        if objects.ingresses:
+            self._add_ingresses(objects, builder, accepted)
+        if self.dialect.one_kind_a_host:
+            self._part_kinds(accepted)
+        old = {
+            entry.number: entry
+            for gateway in (before.gateways.values() if before else ())
+            for entry in gateway.listeners
+        }
         for gateway in self.gateways.values():
             for listener in gateway.listeners:
-                listener.attach(accepted[id(listener)])
+                listener.attach(accepted[listener.number], old.get(listener.number))
         self.header_names = frozenset(headers)
+
+    def _add_ingresses(
+        self,
+        objects: Objects,
+        builder: Builder,
+        accepted: dict[int, list[tuple[Route, str]]],
+    ) -> None:
+        used = [entry.number for owner in self.gateways.values() for entry in owner.listeners]
+        ingresses = Ingresses(objects, builder, max(used, default=-1) + 1)
+        self.gateways.update(ingresses.gateways)
+        self.routes.update((route.key, route) for route in ingresses.routes)
+        self.parents.update(ingresses.parents)
+        for number, route, hostname in ingresses.pairs:
+            accepted[number].append((route, hostname))
+
+    def _part_kinds(self, accepted: dict[int, list[tuple[Route, str]]]) -> None:
+        """Leave out HTTPRoutes and GRPCRoutes whose hostname an older one of the other kind has."""
+        for gateway in self.gateways.values():
+            for listener in gateway.listeners:
+                pairs = accepted[listener.number]
+                kept, lost = part_kinds(pairs)
+                if not lost:
+                    continue
+                accepted[listener.number] = kept
+                for route in lost:
+                    self.parents[route.key] = [
+                        without_listener(
+                            parent, gateway.namespace, gateway.name, listener.full_name
+                        )
+                        for parent in self.parents[route.key]
+                    ]
 
     def listeners_at(self, gateway_id: str, container_port: int) -> list[Listener]:
         """The listeners of a Gateway, or of all when it is "", behind a port of the proxy."""
@@ -141,7 +205,7 @@ class RouteTable:
         ]
 
     def users(
-        self, points: list[ServicePoint], listeners: list[Listener]
+        self, points: Sequence[ServicePoint], listeners: list[Listener]
     ) -> list[tuple[RouteKey, list[Rule]]]:
         """The routes with a backend among these Services, and their rules that have it.
 
@@ -165,5 +229,18 @@ class RouteTable:
         route = self.routes.get((ref.kind, ref.namespace, ref.name))
         if not route:
             return False
-        matches = {rule.index: len(rule.matches) for rule in route.rules}
-        return ref.rule == -1 or ref.match < matches.get(ref.rule, -1)
+        matches = {rule.index: rule.matches[-1].index for rule in route.rules}
+        return ref.rule == -1 or ref.match <= matches.get(ref.rule, -2)
+
+
+def _read(builder: Builder, item: AnyRoute) -> _Built:
+    route = builder.build(item)
+    backends = frozenset(
+        (backend.ref.namespace, backend.ref.name)
+        for rule in route.rules
+        for backend in (*rule.backends, *rule.mirrors)
+    )
+    headers = frozenset(
+        test.name for rule in route.rules for match in rule.matches for test in match.headers
+    )
+    return _Built(item, route, item.spec.parent_refs, backends, headers)

@@ -1,7 +1,8 @@
 """The matches that compete for the requests of one hostname."""
 
+import operator
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,11 +40,14 @@ class VirtualHost:
     _exact: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _prefix: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _other: list[int] = field(default_factory=list[int])
+    rewriters: list[Candidate] = field(default_factory=list[Candidate])
     _longest: int = 0
+    _routes: list[Route] = field(default_factory=list[Route])
 
     @classmethod
     def build(cls, hostname: str, routes: Iterable[Route]) -> "VirtualHost":
         """Order the matches of all rules of the routes by precedence."""
+        routes = list(routes)
         every = [
             Candidate(route, rule, match)
             for route in routes
@@ -51,7 +55,12 @@ class VirtualHost:
             for match in rule.matches
         ]
         every.sort(key=_precedence)
-        vhost = cls(hostname, every)
+        vhost = cls(hostname, every, _routes=routes)
+        vhost.rewriters = [
+            candidate
+            for candidate in every
+            if any(entry.url_rewrite for entry in candidate.rule.filters)
+        ]
         for order, candidate in enumerate(every):
             match = candidate.match
             if match.path_type == EXACT:
@@ -62,6 +71,19 @@ class VirtualHost:
             else:
                 vhost._other.append(order)
         return vhost
+
+    def is_of(self, routes: Sequence[Route]) -> bool:
+        """Whether it was built of these very routes."""
+        return len(routes) == len(self._routes) and all(map(operator.is_, routes, self._routes))
+
+    def equals(self, found: Candidate) -> list[Candidate]:
+        """The matches of other routes that ask for just the same as a candidate."""
+        wanted = _demand(found.match)
+        return [
+            other
+            for other in self.candidates
+            if other.route is not found.route and _demand(other.match) == wanted
+        ]
 
     def find(
         self, path: str, query: str, method: str, headers: Mapping[str, str]
@@ -108,6 +130,11 @@ def _prefixes(path: str, longest: int) -> Iterator[str]:
     while at >= 0:
         yield path[:at]
         at = path.rfind("/", 0, at)
+
+
+def _demand(match: Match) -> tuple[object, ...]:
+    tests = frozenset(match.headers), frozenset(match.query)
+    return match.path_type, match.path, match.method, *tests
 
 
 def _precedence(candidate: Candidate) -> tuple[object, ...]:

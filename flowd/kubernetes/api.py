@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import socket
 import ssl
@@ -54,7 +55,6 @@ class _Session:
     client: httpx2.AsyncClient
     url: str
     streams: int = 0
-    retired: bool = False
 
 
 class Api:
@@ -67,6 +67,7 @@ class Api:
     def __init__(self, connect: Callable[[], Connection], limits: Limits) -> None:
         self._connect = connect
         self._limits = limits
+        self._retired: set[_Session] = set()
         self._session = self._open()
 
     @property
@@ -111,8 +112,9 @@ class Api:
             raise self._failure(session, error) from None
         finally:
             session.streams -= 1
-            if session.retired and not session.streams:
+            if session in self._retired and not session.streams:
                 await session.client.aclose()
+                self._retired.discard(session)
 
     async def _send(
         self, session: _Session, path: str, params: Mapping[str, str], read: float
@@ -133,8 +135,9 @@ class Api:
         return ApiError(_reason(error))
 
     async def close(self) -> None:
-        """Close every idle connection."""
-        await self._session.client.aclose()
+        """Close every connection; nothing may be under way."""
+        for session in (self._session, *self._retired):
+            await session.client.aclose()
 
     async def _refusal(self, session: _Session, response: httpx2.Response) -> ApiError:
         if response.status_code == UNAUTHORIZED:
@@ -176,11 +179,12 @@ class Api:
         if session is not self._session:
             return
         try:
-            self._session = self._open()
+            fresh = self._open()
         except UsageError as error:
             log.warning("kubernetes: %s", error.message)
             return
-        session.retired = True
+        self._session = fresh
+        self._retired.add(session)
 
 
 async def pause(error: ApiError, failures: int, limits: Limits) -> None:
@@ -216,8 +220,15 @@ def _reason(error: BaseException) -> str:
         return "no answer to the connection"
     if isinstance(error, httpx2.TimeoutException):
         return "connected, but no answer"
-    system = [cause for cause in _causes(error) if isinstance(cause, OSError)]
-    told = [str(cause.strerror) for cause in system if cause.strerror]
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return "the connection was cut"
+    if isinstance(error, ConfigError):
+        return printable(str(error), 200)
+    told = [
+        os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+        for cause in _causes(error)
+        if isinstance(cause, OSError) and cause.errno
+    ]
     if told:
         return printable(told[-1], 200).lower()
     return printable(str(error).partition("\n")[0] or type(error).__name__, 200)

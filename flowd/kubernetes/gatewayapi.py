@@ -7,6 +7,8 @@ import msgspec
 from flowd.kubernetes.core import Labels, Object, Port, Struct
 
 GROUP = "gateway.networking.k8s.io"
+X_GROUP = "gateway.networking.x-k8s.io"
+"""Of kinds that are still experimental."""
 
 Hostname = Annotated[str, msgspec.Meta(max_length=253)]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -80,9 +82,21 @@ class Listener(Struct, frozen=True, kw_only=True):
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
 
+class ListenerNamespaces(Struct, frozen=True, kw_only=True):
+    """Where ListenerSets of a Gateway may be; unlike routes, nowhere by default."""
+
+    from_: Literal["All", "Selector", "Same", "None"] = msgspec.field(default="None", name="from")
+    selector: Selector = Selector()
+
+
+class AllowedListeners(Struct, frozen=True, kw_only=True):
+    namespaces: ListenerNamespaces = ListenerNamespaces()
+
+
 class GatewaySpec(Struct, frozen=True, kw_only=True):
     gateway_class_name: str = ""
     listeners: tuple[Listener, ...] = ()
+    allowed_listeners: AllowedListeners = AllowedListeners()
 
 
 class Gateway(Object, frozen=True, kw_only=True):
@@ -96,6 +110,19 @@ class ParentRef(Struct, frozen=True, kw_only=True):
     name: str
     section_name: str = ""
     port: Port | None = None
+
+
+class ListenerSetSpec(Struct, frozen=True, kw_only=True):
+    parent_ref: ParentRef
+    listeners: tuple[Listener, ...] = ()
+
+
+class ListenerSet(Object, frozen=True, kw_only=True):
+    spec: ListenerSetSpec
+
+
+class XListenerSet(ListenerSet, frozen=True, kw_only=True):
+    """The same under its name before v1.6."""
 
 
 class BackendRef(Struct, frozen=True, kw_only=True):
@@ -168,6 +195,20 @@ class Mirror(Struct, frozen=True, kw_only=True):
     fraction: Fraction | None = None
 
 
+class Cors(Struct, frozen=True, kw_only=True):
+    allow_origins: tuple[str, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    allow_credentials: bool = False
+    max_age: int = 5
+
+
+class ExtensionRef(Struct, frozen=True, kw_only=True):
+    group: str = ""
+    kind: str = ""
+    name: str = ""
+
+
 class Filter(Struct, frozen=True, kw_only=True):
     """filters[] of an HTTPRoute or GRPCRoute rule; types without fields here only have a name."""
 
@@ -177,13 +218,36 @@ class Filter(Struct, frozen=True, kw_only=True):
     request_redirect: Redirect | None = None
     url_rewrite: Rewrite | None = msgspec.field(default=None, name="urlRewrite")
     request_mirror: Mirror | None = None
+    cors: Cors | None = None
+    extension_ref: ExtensionRef | None = None
+
+
+class FilteredBackendRef(BackendRef, frozen=True, kw_only=True):
+    """A backendRef of an HTTPRoute or GRPCRoute, which may have filters of its own."""
+
+    filters: tuple[Filter, ...] = ()
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """Durations of GEP-2257 as they stand: `10s`."""
+
+    request: str = ""
+    backend_request: str = ""
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    codes: tuple[int, ...] = ()
+    attempts: int | None = None
+    backoff: str = ""
 
 
 class HTTPRule(Struct, frozen=True, kw_only=True):
     name: str = ""
     matches: tuple[HTTPMatch, ...] = ()
     filters: tuple[Filter, ...] = ()
-    backend_refs: tuple[BackendRef, ...] = ()
+    backend_refs: tuple[FilteredBackendRef, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    retry: Retry | None = None
 
 
 class GRPCMethodMatch(Struct, frozen=True, kw_only=True):
@@ -201,7 +265,7 @@ class GRPCRule(Struct, frozen=True, kw_only=True):
     name: str = ""
     matches: tuple[GRPCMatch, ...] = ()
     filters: tuple[Filter, ...] = ()
-    backend_refs: tuple[BackendRef, ...] = ()
+    backend_refs: tuple[FilteredBackendRef, ...] = ()
 
 
 class L4Rule(Struct, frozen=True, kw_only=True):

@@ -53,7 +53,7 @@ class Access:
         except PermissionError as error:
             raise UsageError(
                 f"{what}: {error.filename}: permission denied",
-                "the agent gives up the right to read others' files: let its own user read it",
+                "let the user that runs the agent read it",
             ) from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)

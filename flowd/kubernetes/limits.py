@@ -36,4 +36,4 @@ class Limits:
     discover: float = 60.0
     start: float = 5.0
     settle: float = 5.0
-    gather: float = 0.15
+    gather: float = 0.1

@@ -59,28 +59,33 @@ def manifest_files(paths: Sequence[Path]) -> list[Path]:
     """The files named, and those below the folders named, in order; hidden ones are left out.
 
     Raises:
-        UsageError: a path that is not there, or too many files.
+        UsageError: a path that is not there or may not be read, or too many files.
     """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found = (
-                entry
-                for entry in path.rglob("*")
-                if entry.suffix.lower() in SUFFIXES
-                and not any(part.startswith(".") for part in entry.relative_to(path).parts)
-                and entry.is_file()
-            )
-            files += sorted(found)
-        elif path.exists():
-            files.append(path)
-        else:
-            raise UsageError(f"manifests: {path}: no such file or folder", "check --manifests")
+        try:
+            files += _below(path)
+        except OSError as error:
+            raise UsageError(f"manifests: {path}: {error.strerror}", "check --manifests") from error
         if len(files) > MAX_FILES:
             raise UsageError(
                 f"manifests: {path}: more than {MAX_FILES} files", "name a smaller folder"
             )
     return files
+
+
+def _below(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UsageError(f"manifests: {path}: no such file or folder", "check --manifests")
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        entry
+        for entry in path.rglob("*")
+        if entry.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in entry.relative_to(path).parts)
+        and entry.is_file()
+    )
 
 
 def load_manifests(paths: Sequence[Path], losses: Losses) -> Objects:

@@ -5,6 +5,7 @@ from typing import TypeAlias, TypeVar
 
 from flowd.kubernetes import core
 from flowd.kubernetes import gatewayapi as gw
+from flowd.kubernetes import ingress as ing
 
 T = TypeVar("T", bound=core.Object)
 ByName: TypeAlias = dict[tuple[str, str], T]
@@ -35,6 +36,16 @@ class Objects:
     udp_routes: ByName[gw.UDPRoute] = field(default_factory=dict[tuple[str, str], gw.UDPRoute])
     reference_grants: ByName[gw.ReferenceGrant] = field(
         default_factory=dict[tuple[str, str], gw.ReferenceGrant]
+    )
+    listener_sets: ByName[gw.ListenerSet] = field(
+        default_factory=dict[tuple[str, str], gw.ListenerSet]
+    )
+    x_listener_sets: ByName[gw.XListenerSet] = field(
+        default_factory=dict[tuple[str, str], gw.XListenerSet]
+    )
+    ingresses: ByName[ing.Ingress] = field(default_factory=dict[tuple[str, str], ing.Ingress])
+    ingress_classes: ByName[ing.IngressClass] = field(
+        default_factory=dict[tuple[str, str], ing.IngressClass]
     )
 
     def add(self, item: core.Object) -> None:
@@ -74,6 +85,10 @@ KINDS: dict[tuple[str, str], Kind] = {
     (gw.GROUP, "TCPRoute"): Kind(gw.TCPRoute, "tcp_routes"),
     (gw.GROUP, "UDPRoute"): Kind(gw.UDPRoute, "udp_routes"),
     (gw.GROUP, "ReferenceGrant"): Kind(gw.ReferenceGrant, "reference_grants"),
+    (gw.GROUP, "ListenerSet"): Kind(gw.ListenerSet, "listener_sets"),
+    (gw.X_GROUP, "XListenerSet"): Kind(gw.XListenerSet, "x_listener_sets"),
+    (ing.GROUP, "Ingress"): Kind(ing.Ingress, "ingresses"),
+    (ing.GROUP, "IngressClass"): Kind(ing.IngressClass, "ingress_classes", False),
 }
 """The kinds that are read, by (API group, kind); every other object is passed over."""
 

@@ -102,11 +102,13 @@ class Reflector:
         self._seen = ""
         self._listed = False
         self._newest = False
+        self._open = False
         self._failures = 0
 
     async def run(self) -> None:
         """List and watch for ever."""
         while True:
+            self._open = False
             try:
                 if not self._listed:
                     async with self._lists:
@@ -117,7 +119,8 @@ class Reflector:
                 self._failures += 1
                 if error.status in STALE:
                     self._listed = False
-                if error.status != GONE:
+                # A watch that was open and ends tells nothing yet; not being let in again does.
+                if error.status != GONE and not (self._open and self._listed):
                     self.health.failed(error.message)
                 if error.status == NOT_FOUND:
                     self._missing()
@@ -185,6 +188,7 @@ class Reflector:
         lines = Lines(limits.object_bytes)
         try:
             async with self._api.stream(self._path, params, limits.idle) as chunks:
+                self._open = True
                 self.health.well()
                 self._noted()
                 async for chunk in chunks:

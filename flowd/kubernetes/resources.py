@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowd.kubernetes import gatewayapi as gw
+from flowd.kubernetes import ingress as ing
 from flowd.kubernetes.objects import KINDS, Kind
 
 VERBS = ("list", "watch")
@@ -49,5 +50,9 @@ RESOURCES = (
     Resource(gw.GROUP, "TCPRoute", "tcproutes", ("v1", "v1alpha2")),
     Resource(gw.GROUP, "UDPRoute", "udproutes", ("v1", "v1alpha2")),
     Resource(gw.GROUP, "ReferenceGrant", "referencegrants", ("v1", "v1beta1", "v1alpha2")),
+    Resource(gw.GROUP, "ListenerSet", "listenersets"),
+    Resource(gw.X_GROUP, "XListenerSet", "xlistenersets", ("v1alpha1",)),
+    Resource(ing.GROUP, "Ingress", "ingresses", required=True),
+    Resource(ing.GROUP, "IngressClass", "ingressclasses", required=True),
 )
 """In the order in which they are asked for: addresses first."""

@@ -48,4 +48,5 @@ class Directory:
     endpoints: Registry[Endpoint] = field(default_factory=lambda: Registry(UNKNOWN_ENDPOINT))
     routes: Registry[RouteRef] = field(default_factory=lambda: Registry(NO_ROUTE))
     backends: Registry[BackendRef] = field(default_factory=lambda: Registry(NO_BACKEND))
+    drop_reasons: Registry[str] = field(default_factory=lambda: Registry(""))  # the kernel's words
     interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name

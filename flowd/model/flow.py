@@ -32,13 +32,14 @@ FLOW = np.dtype(
         ("route", "u4"),  # index into Directory.routes
         ("backend", "u4"),  # index into Directory.backends
         ("ifindex", "u4"),
+        ("drop_reason", "u2"),  # index into Directory.drop_reasons; rows with EventType.DROP
         ("src_port", "u2"),
         ("dst_port", "u2"),
         ("status", "u2"),  # HTTP status of RESPONSE rows
         ("type", "u1"),  # FlowType
         ("l7_type", "u1"),  # L7Type; 0 for L3/L4 rows
         ("event_type", "u1"),  # EventType
-        ("sub_type", "u1"),
+        ("sub_type", "u1"),  # ObservationPoint as Hubble numbers it; for drops flow.DropReason
         ("verdict", "u1"),  # Verdict
         ("direction", "u1"),  # Direction
         ("observation", "u1"),  # ObservationPoint

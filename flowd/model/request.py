@@ -23,7 +23,7 @@ REQUEST = np.dtype(
         ("http_version", "u1"),  # HttpVersion
         ("status", "u2"),  # HTTP status; 0 for none
         ("attempts", "u2"),  # upstream attempts; 0 when not told
-        ("client_addr", "u1", (16,)),  # direct downstream peer; all zero when not told
+        ("client_addr", "u1", (16,)),  # direct downstream peer, or a forwarded one with port 0
         ("local_addr", "u1", (16,)),  # the proxy's side of the downstream connection
         ("up_local_addr", "u1", (16,)),  # the proxy's side of the upstream connection
         ("up_remote_addr", "u1", (16,)),

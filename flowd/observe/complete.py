@@ -20,11 +20,13 @@ _CHOICES = {flag.name: flag.choices for flag in FLAGS}
 
 
 def completion(name: str) -> Complete:
-    """Completion of the filter flag of this name."""
+    """Completion of a filter flag, or of a flag by route, of this name."""
     if name == "namespace":
         return lambda ctx, param, text: _matching(_ask(ctx, _namespaces), text)
     if name == "pod":
         return lambda ctx, param, text: _matching(_ask(ctx, _pods), text)
+    if name in _ROUTED:
+        return lambda ctx, param, text: _matching(_ask(ctx, _ROUTED[name]), text)
     return fixed(_CHOICES.get(name, ()))
 
 
@@ -41,8 +43,11 @@ def _ask(ctx: click.Context, question: Callable[[Any], Any]) -> list[str]:
     """Names from the server, or none when it takes too long or cannot be asked."""
     from flowd.client import Client, server_address
 
+    given = ctx.params.get("server") or ""
+    server = given if isinstance(given, str) else given[0]
+
     async def ask() -> list[str]:
-        async with Client(server_address(ctx.params.get("server")), timeout=PATIENCE) as client:
+        async with Client(server_address(server), timeout=PATIENCE) as client:
             return sorted(await question(client))
 
     with suppress(Exception):
@@ -64,3 +69,33 @@ async def _pods(client: Any) -> set[str]:
             if side.pod_name:
                 pods.add(f"{side.namespace}/{side.pod_name}")
     return pods
+
+
+async def _routes(client: Any) -> set[str]:
+    return {f"{one.namespace}/{one.name}" for one in (await client.routes()).routes}
+
+
+async def _gateways(client: Any) -> set[str]:
+    return {f"{one.namespace}/{one.name}" for one in (await client.routes()).gateways}
+
+
+async def _listeners(client: Any) -> set[str]:
+    gateways = (await client.routes()).gateways
+    return {listener.name for gateway in gateways for listener in gateway.listeners}
+
+
+async def _backends(client: Any) -> set[str]:
+    return {
+        f"{backend.namespace}/{backend.name}"
+        for route in (await client.routes()).routes
+        for rule in route.rules
+        for backend in rule.backends
+    }
+
+
+_ROUTED: dict[str, Callable[[Any], Any]] = {
+    "route": _routes,
+    "gateway": _gateways,
+    "listener": _listeners,
+    "backend": _backends,
+}

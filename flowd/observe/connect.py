@@ -1,8 +1,12 @@
-"""A client from the server flags."""
+"""Clients from the server flags."""
 
 from typing import Any
 
-from flowd.client import Client, Tls, server_address
+import click
+
+from flowd.client import Client, Tls, newer_api, server_address
+from flowd.errors import UsageError
+from flowd.text import printable
 
 
 def make_client(params: dict[str, Any]) -> Client:
@@ -11,10 +15,41 @@ def make_client(params: dict[str, Any]) -> Client:
     Raises:
         UsageError: for an address, a file or a combination that cannot be used.
     """
+    return _client(params, server_address(params["server"]))
+
+
+def make_clients(params: dict[str, Any]) -> list[Client]:
+    """One client for each `--server`, or one for the server of the environment.
+
+    Raises:
+        UsageError: as `make_client`.
+    """
+    return [_client(params, server) for server in params["server"] or [server_address()]]
+
+
+def ignore(client: Client) -> None:
+    """Say nothing of a server."""
+
+
+def warn_if_newer(client: Client) -> None:
+    """Tell on stderr that a server may send what this client does not know."""
+    if newer_api(client.server_version):
+        click.echo(
+            f"flowd: warning: {client.server} speaks Hubble {printable(client.server_version)}, "
+            "newer than this client: what is new there is not shown",
+            err=True,
+        )
+
+
+def _client(params: dict[str, Any], server: str) -> Client:
+    if params["tls_allow_insecure"]:
+        raise UsageError(
+            "--tls-allow-insecure: gRPC for Python always checks certificates",
+            "trust the server's with --tls-ca-cert-files, name it with --tls-server-name",
+        )
     files: tuple[str, ...] = params["tls_ca_cert_files"]
     cert, key = params["tls_client_cert_file"], params["tls_client_key_file"]
     name = params["tls_server_name"]
-    server = server_address(params["server"])
     tls = None
     if params["tls"] or server.startswith("tls://"):
         paths = tuple(path for value in files for path in value.split(",") if path)

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 
 from flowd.observe.fields import state_name
+from flowd.observe.printers import json_line
 from flowd.observe.style import clean
 from flowd.observe.table import columns
 from flowd.observe.times import format_duration
+from flowd.observe.types import enum_name
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import Namespace, Node
+from flowd.wire.peer.peer_pb2 import ChangeNotification, ChangeNotificationType
 
 _MISSING = "N/A"
 
@@ -33,6 +36,16 @@ def namespaces_text(namespaces: Iterable[Namespace], form: str) -> str:
     rows = [["NAMESPACE", "CLUSTER"]]
     rows += [[clean(each.namespace), clean(each.cluster)] for each in ordered]
     return columns(rows if form == "wide" else [row[:1] for row in rows])
+
+
+def peer_text(change: ChangeNotification, form: str) -> str:
+    """A change of a node on one line; `form` is compact or json."""
+    if form == "json":
+        return json_line(change)
+    kind = enum_name(ChangeNotificationType, change.type)
+    name = change.tls.server_name
+    tls = f" (TLS.ServerName: {clean(name)})" if name else ""
+    return f"{kind:<12} {clean(change.address)} {clean(change.name)}{tls}\n"
 
 
 def _node(node: Node) -> list[str]:

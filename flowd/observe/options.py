@@ -186,6 +186,8 @@ _SERVER = (
     ("--request-timeout", {"type": Duration(), "default": "12s", "show_default": True,
      "envvar": environment("REQUEST_TIMEOUT"), "help": "How long a single answer may take."}),
     ("--tls", {"is_flag": True, "envvar": environment("TLS"), "help": "Speak TLS."}),
+    ("--tls-allow-insecure", {"is_flag": True, "envvar": environment("TLS_ALLOW_INSECURE"),
+     "help": "Refused: gRPC for Python always checks certificates."}),
     ("--tls-ca-cert-files", {"multiple": True, "metavar": "FILE",
      "envvar": environment("TLS_CA_CERT_FILES"), "help": "Authorities to trust (PEM)."}),
     ("--tls-client-cert-file", {"default": "", "metavar": "FILE",
@@ -205,4 +207,12 @@ def server_options(function: F) -> F:
     """The flags that `make_client` reads."""
     for name, attrs in reversed(_SERVER):
         function = option(SERVER, name, **attrs)(function)
+    return function
+
+
+def servers_options(function: F) -> F:
+    """The flags that `make_clients` reads: as `server_options`, with any number of servers."""
+    for name, attrs in reversed(_SERVER):
+        more = {"multiple": True} if name == "--server" else {}
+        function = option(SERVER, name, **attrs, **more)(function)
     return function

@@ -3,6 +3,8 @@
 import re
 from typing import Protocol
 
+from google.protobuf.message import Message
+
 from flowd.observe.compact import Compact, Wide
 from flowd.observe.records import Dict, Table
 from flowd.observe.style import Style
@@ -38,13 +40,18 @@ class Json:
     """One GetFlowsResponse a line, as proto3 JSON in declaration order."""
 
     def flow(self, response: GetFlowsResponse) -> str:
-        return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", flow_to_json(response)) + "\n"
+        return json_line(response)
 
     lost = flow
     node_status = flow
 
     def end(self) -> str:
         return ""
+
+
+def json_line(message: Message) -> str:
+    """A message as one line of JSON in which no control or invisible character stands."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", flow_to_json(message)) + "\n"
 
 
 def printer(form: str, style: Style) -> Printer:

@@ -36,7 +36,7 @@ POLICIES = ("egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingr
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which flows, by count and time."""
+    """Which flows, by count and time; `default` is the count where nothing is asked for."""
 
     all: bool = False
     first: int | None = None
@@ -44,6 +44,7 @@ class Selection:
     follow: bool = False
     since: str = ""
     until: str = ""
+    default: int = DEFAULT_LAST
 
     def apply(self, request: GetFlowsRequest, now_ns: int) -> None:
         """Put it on a request.
@@ -65,7 +66,7 @@ class Selection:
         elif self.last is not None:
             request.number = self.last
         elif not (self.follow or self.since or self.until):
-            request.number = DEFAULT_LAST
+            request.number = self.default
         if self.since:
             request.since.CopyFrom(_time("--since", self.since, now_ns))
         if self.until and not self.follow:
@@ -99,6 +100,9 @@ def raw_filters(flag: str, texts: Iterable[str]) -> list[FlowFilter]:
     Raises:
         UsageError: for text that is not JSON or not a FlowFilter.
     """
+    texts = list(texts)
+    if not texts:
+        return []
     from flowd.filter.errors import FilterError
     from flowd.filter.raw import parse_filters
 

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from flowd.errors import FlowdError, UsageError
 from flowd.observe.filters import Given
 from flowd.observe.options import environment
 from flowd.observe.request import (
+    DEFAULT_LAST,
     POLICIES,
     PRINTED,
     Selection,
@@ -22,10 +24,12 @@ from flowd.observe.request import (
     raw_filters_yaml,
 )
 from flowd.observe.style import Paint, Style
+from flowd.text import printable
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest
 
 ROUTE_FLAGS = ("gateway", "listener", "route", "backend", "attribution")
 
+_SELECTORS = ("first", "last", "follow", "since", "until")
 _SAME = {"tab": "table", "jsonpb": "json"}
 
 
@@ -40,6 +44,10 @@ def run(params: dict[str, Any], given: Iterable[Given]) -> None:
         UsageError: for values and combinations that cannot be used.
         ConnectError, TimedOut, FlowdError: for what the server says or does not say.
     """
+    what: str = params["what"] or "flows"
+    if what != "flows":
+        _events(what, params, given)
+        return
     request = _request(params, given)
     form: str = params["output"]
     form = _SAME.get(form, form)
@@ -51,13 +59,34 @@ def run(params: dict[str, Any], given: Iterable[Given]) -> None:
         click.echo(raw_filters_yaml(request), nl=False)
         return
     _mask(request, form, params)
-    _print(request, form, params)
+    if params["input_file"]:
+        _print_file(request, form, params)
+    else:
+        _print(request, form, params)
+
+
+def _events(what: str, params: dict[str, Any], given: Iterable[Given]) -> None:
+    from flowd.observe.run_events import run_events
+
+    if any(given) or any(params[name] for name in (*ROUTE_FLAGS, "allowlist", "denylist")):
+        raise UsageError(f"{what} cannot be filtered", "--last, --since, --until and -f apply")
+    if params["input_file"]:
+        raise UsageError("--input-file holds flows", f"leave {what} out")
+    selection = Selection(
+        all=params["all_"], **{name: params[name] for name in _SELECTORS if name != "first"}
+    )
+    form: str = params["output"]
+    form = _SAME.get(form, form)
+    run_events(what, selection, form, params, _style(params))
 
 
 def _request(params: dict[str, Any], given: Iterable[Given]) -> GetFlowsRequest:
     request = GetFlowsRequest()
-    names = ("first", "last", "follow", "since", "until")
-    selection = Selection(all=params["all_"], **{name: params[name] for name in names})
+    selection = Selection(
+        all=params["all_"],
+        default=0 if params["input_file"] else DEFAULT_LAST,
+        **{name: params[name] for name in _SELECTORS},
+    )
     selection.apply(request, time.time_ns())
     allow, deny = (params[name] or _from_environment(name) for name in ("allowlist", "denylist"))
     apply_filters(request, given, allow, deny)
@@ -80,17 +109,24 @@ def _mask(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
 
 
 def _print(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
-    from flowd.observe.connect import make_client
+    from flowd.observe.connect import ignore, make_clients, warn_if_newer
+    from flowd.observe.merge import Merge
     from flowd.observe.printers import printer
     from flowd.observe.stream import Counts, print_all, quiet_pipe
 
     counts = Counts()
     output = printer(form, _style(params))
-    client = make_client(params)
+    clients = make_clients(params)
     follow, silent = params["follow"], params["silent"]
+    greet = ignore if silent else warn_if_newer
 
     async def stream() -> None:
-        async with client:
+        if len(clients) > 1:
+            merge = Merge(clients, request, partial(_remark, silent=silent), greet)
+            await print_all(merge.responses(), output, counts, silent=silent)
+            return
+        async with clients[0] as client:
+            greet(client)
             await print_all(client.get_flows(request), output, counts, silent=silent)
 
     with quiet_pipe():
@@ -109,6 +145,26 @@ def _print(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
             click.echo(
                 "hint: no flow matches; -f waits for new ones, --all looks further", err=True
             )
+
+
+def _print_file(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
+    from flowd.observe.inputfile import flows_of_file
+    from flowd.observe.printers import printer
+    from flowd.observe.stream import Counts, print_one, quiet_pipe, write
+
+    silent = params["silent"]
+    output = printer(form, _style(params))
+    warn = partial(_remark, silent=silent)
+    counts = Counts()
+    with quiet_pipe():
+        for response in flows_of_file(params["input_file"], request, warn):
+            print_one(response, output, counts, silent=silent)
+        write(output.end())
+
+
+def _remark(text: str, silent: bool) -> None:
+    if not silent:
+        click.echo(f"flowd: {printable(text)}", err=True)
 
 
 def _style(params: dict[str, Any]) -> Style:

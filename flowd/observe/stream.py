@@ -29,22 +29,30 @@ async def print_all(
 ) -> None:
     """Print flows and lost events on stdout, states of nodes on stderr, until the stream ends."""
     async for response in responses:
-        match response.WhichOneof("response_types"):
-            case "flow":
-                counts.flows += 1
-                _write(printer.flow(response))
-            case "lost_events":
-                counts.lost += response.lost_events.num_events_lost
-                _write(printer.lost(response))
-            case "node_status":
-                if not silent:
-                    click.echo(printer.node_status(response), nl=False, err=True)
-            case _:
-                pass
-    _write(printer.end())
+        print_one(response, printer, counts, silent=silent)
+    write(printer.end())
 
 
-def _write(text: str) -> None:
+def print_one(
+    response: GetFlowsResponse, printer: Printer, counts: Counts, *, silent: bool
+) -> None:
+    """Print one response and count it."""
+    match response.WhichOneof("response_types"):
+        case "flow":
+            counts.flows += 1
+            write(printer.flow(response))
+        case "lost_events":
+            counts.lost += response.lost_events.num_events_lost
+            write(printer.lost(response))
+        case "node_status":
+            if not silent:
+                click.echo(printer.node_status(response), nl=False, err=True)
+        case _:
+            pass
+
+
+def write(text: str) -> None:
+    """Text to stdout as it is."""
     if text:
         click.echo(text, nl=False, color=True)
 

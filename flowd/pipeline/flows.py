@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from flowd.model.address import MAPPED
 from flowd.model.connection import ConnectionBatch
+from flowd.model.drop import DropBatch
 from flowd.model.enums import (
     Direction,
     EntryKind,
@@ -33,6 +34,11 @@ _SAME = [
     *("icmp_type", "icmp_code", "reason"),
 ]
 """Columns that a flow takes from its connection record as they are."""
+_DROPPED = [
+    *("time_ns", "packets", "bytes", "src_addr", "dst_addr", "src_endpoint", "dst_endpoint"),
+    *("src_port", "dst_port", "ifindex", "direction", "family", "protocol", "flags"),
+]
+"""Columns that a flow takes from its drop as they are."""
 
 
 class FlowBuilder:
@@ -43,15 +49,24 @@ class FlowBuilder:
         self._seq = 0
         self._time_ns = 0
 
-    def build(self, connections: ConnectionBatch, requests: RequestBatch, now_ns: int) -> FlowRows:
-        """A row a record, two an HTTP request (REQUEST and RESPONSE), none a TCP entry.
+    def build(
+        self,
+        connections: ConnectionBatch,
+        requests: RequestBatch,
+        now_ns: int,
+        drops: DropBatch | None = None,
+    ) -> FlowRows:
+        """A row a record or drop, two an HTTP request (REQUEST and RESPONSE), none a TCP entry.
 
         Rows are in order of time. One that comes later than rows with a later time (an access log
         tells of a request a second after it) gets the next free nanosecond instead of its own; one
         from the future (another machine's clock) gets `now_ns`, or all after it would follow it.
         """
         http = requests[requests["kind"] == EntryKind.HTTP]
-        rows = np.concatenate([self._connections(connections), self._requests(http)])
+        parts = [self._connections(connections), self._requests(http)]
+        if drops is not None and len(drops):
+            parts.append(_drops(drops))
+        rows = np.concatenate(parts)
         rows["time_ns"] = np.minimum(rows["time_ns"], np.uint64(now_ns))
         rows = rows[np.argsort(rows["time_ns"], kind="stable")]
         identities = self._addresses.identity_of
@@ -138,6 +153,20 @@ class FlowBuilder:
         answered = asked[np.arange(len(asked))]
         asked["headers"] = [fields or None for fields in http["headers"]]
         return np.concatenate([asked, _response(answered, http)])
+
+
+def _drops(drops: DropBatch) -> FlowRows:
+    """One DROP row a reason, interface and tuple, from sender to receiver of the packets."""
+    rows = empty_flows(len(drops))
+    for name in _DROPPED:
+        rows[name] = drops[name]
+    rows["drop_reason"] = drops["reason"]
+    rows["sub_type"] = drops["hubble_reason"]
+    rows["type"] = FlowType.L3_L4
+    rows["verdict"] = Verdict.DROPPED
+    rows["event_type"] = EventType.DROP
+    rows["is_reply"] = -1
+    return rows
 
 
 def _response(rows: FlowRows, http: RequestBatch) -> FlowRows:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.connection import ConnectionBatch
+from flowd.model.drop import DropBatch
 from flowd.model.enums import Direction, Hook
 
 
@@ -35,6 +36,19 @@ def resolve_missing(
     filled = endpoints.copy()
     filled[missing] = table.resolve(addresses[missing])
     return filled
+
+
+def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
+    """A copy of the rows with endpoints resolved and `direction` set: out of a local sender first."""
+    rows = batch.copy()
+    for side in ("src", "dst"):
+        rows[f"{side}_endpoint"] = resolve_missing(
+            batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
+        )
+    src, dst = (table.is_local[rows[f"{side}_endpoint"]] for side in ("src", "dst"))
+    inward = np.where(dst, Direction.INGRESS, Direction.UNKNOWN)
+    rows["direction"] = np.where(src, Direction.EGRESS, inward)
+    return rows
 
 
 def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:

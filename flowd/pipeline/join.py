@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from flowd.model.batch import FlowBatch
 from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.enums import HttpVersion, Protocol
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.pipeline.conntable import ConnectionTable, Pairs, pair_hash, sockets
 from flowd.pipeline.flows import FlowBuilder
-from flowd.pipeline.identify import Addresses, resolve_missing
+from flowd.pipeline.identify import Addresses, identify_drops, resolve_missing
 from flowd.pipeline.sortedindex import U64, Slots
 from flowd.queue import Closed, Queue
 
@@ -29,6 +30,7 @@ WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
 GATHER_SECONDS = 0.02
 TICK_SECONDS = 0.1
+DROPS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Join:
 
     Args:
         table: the connections, shared with whoever shows their number.
+        drops: gives the drops since it was last called; asked every turn, and once a second.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Join:
         table: ConnectionTable | None = None,
         wait_ns: int = WAIT_NS,
         waiting_rows: int = WAITING_ROWS,
+        drops: Callable[[], DropBatch] | None = None,
     ) -> None:
         self.table = ConnectionTable() if table is None else table
         self._addresses = addresses
@@ -86,6 +90,7 @@ class Join:
         self._flows = FlowBuilder(addresses)
         self._wait_ns = wait_ns
         self._waiting_rows = waiting_rows
+        self._drops = drops
         self._waiting: deque[_Waiting] = deque()
 
     @property
@@ -103,7 +108,8 @@ class Join:
         records, entries = _Intake(connections), _Intake(requests)
         try:
             while tasks := [intake.task for intake in (records, entries) if not intake.ended]:
-                tick = TICK_SECONDS if self._waiting else None
+                idle = DROPS_SECONDS if self._drops else None
+                tick = TICK_SECONDS if self._waiting else idle
                 await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
                 self._put(records.take(), entries.take(), time.time_ns(), out)
                 await asyncio.sleep(GATHER_SECONDS)
@@ -119,6 +125,8 @@ class Join:
             connections: identified records, in order of time.
             requests: attributed entries. Neither array is written to.
         """
+        dropped = self._drops() if self._drops else empty_drops()
+        drops = identify_drops(dropped, self._addresses) if len(dropped) else dropped
         # By index, as .copy() of rows with objects takes eight times as long
         records, entries = connections.copy(), requests[np.arange(len(requests))]
         fresh = self.table.update(records)
@@ -134,7 +142,8 @@ class Join:
         self._fill_endpoints(joined)
         records["route"] = self.table.routes(records["conn_id"])
         self.table.expire(now_ns)
-        return FlowBatch(records, joined, self._flows.build(records, joined, now_ns))
+        flows = self._flows.build(records, joined, now_ns, drops)
+        return FlowBatch(records, joined, flows, drops)
 
     def _wake(self, fresh: U64, now_ns: int) -> list[RequestBatch]:
         """Requests that wait no longer: their connection is new, or their time is over."""

@@ -76,6 +76,14 @@ def test_not_root() -> None:
     assert "root" in one_line(must.stderr) or "CAP_BPF" in one_line(must.stderr)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_manifests_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir(mode=0o700)
+    ended = as_nobody("run", *OFF, "--manifests", str(tmp_path / "private" / "k8s"))
+    assert ended.returncode == 2
+    assert "ermission denied" in one_line(ended.stderr)
+
+
 def test_a_manifest_that_refers_to_nothing_leaves_the_agent_alive(tmp_path: Path) -> None:
     (tmp_path / "route.yaml").write_text(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n"

@@ -47,7 +47,8 @@ def test_sigterm_flushes_every_exporter(cluster: Cluster, tmp_path: Path) -> Non
         assert agent.stop(signal.SIGTERM) == 0
     assert "Traceback" not in agent.text()
     flows = [json.loads(line)["flow"] for line in log.read_text().splitlines()]
-    ports = {f["l4"]["TCP"]["source_port"] for f in flows if not f["is_reply"] and "TCP" in f["l4"]}
+    seen = [f for f in flows if f["verdict"] == "FORWARDED" and "TCP" in f["l4"]]
+    ports = {f["l4"]["TCP"]["source_port"] for f in seen if not f["is_reply"]}
     assert len(ports) == CONNECTIONS
 
 

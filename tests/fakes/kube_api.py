@@ -22,6 +22,9 @@ PODS, SERVICES, NAMESPACES, NODES = (
     f"/api/v1/{plural}" for plural in ("pods", "services", "namespaces", "nodes")
 )
 SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
+INGRESSES, CLASSES = (
+    f"/apis/networking.k8s.io/v1/{plural}" for plural in ("ingresses", "ingressclasses")
+)
 HTTP_ROUTES = f"{GATEWAY}/v1/httproutes"
 REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 410: "Gone", 429: "Too Many Requests"}
 
@@ -67,13 +70,15 @@ class FakeKubeApi:
         self.cache_ignores_limit = True
         self.requests: list[Request] = []
         self.objects: dict[str, dict[tuple[str, str], Json]] = {
-            path: {} for path in (PODS, SERVICES, NAMESPACES, NODES, SLICES)
+            path: {} for path in (PODS, SERVICES, NAMESPACES, NODES, SLICES, INGRESSES, CLASSES)
         }
         self.history: list[tuple[int, str, str, Json]] = []
         self.faults: dict[tuple[str, bool], list[Fault]] = defaultdict(list)
         self.hanging = 0
         self._watches: dict[str, set[asyncio.Queue[bytes | None]]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
 
     # What happens in the cluster
 
@@ -138,24 +143,38 @@ class FakeKubeApi:
         self, port: int = 0, tls: ssl.SSLContext | None = None
     ) -> AsyncGenerator["FakeKubeApi"]:
         """Serve on 127.0.0.1 until the block ends."""
-        server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=tls)
-        port = server.sockets[0].getsockname()[1]
+        # Sockets in a handshake would not be closed with a server that is given `ssl`.
+        self._tls = tls
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+        port = self._server.sockets[0].getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         try:
             yield self
         finally:
-            server.close()
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._watches.clear()
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Refuse connections and end those that are open."""
+        if self._server:
+            self._server.close()
+            self._server = None
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # one that was accepted just now is turned away
+        self._watches.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
+        if not self._server:
+            writer.transport.abort()
+            return
         self._tasks.add(task)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(OSError, asyncio.IncompleteReadError):
+                if self._tls:
+                    await writer.start_tls(self._tls)
                 while await self._request(reader, writer):
                     pass
         except asyncio.CancelledError:

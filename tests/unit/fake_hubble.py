@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from flowd.wire.flowd import agent_pb2 as agent
 from flowd.wire.health.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from flowd.wire.observer import observer_pb2 as observer
+from flowd.wire.peer import peer_pb2 as peer
 
 BAD_PATTERN = "("
 
@@ -20,8 +21,10 @@ _grpc: Any = grpc  # its stubs are only half typed
 class FakeHubble:
     """Serves `flows` to everyone, then waits if the client follows; remembers the requests.
 
-    With `breaks` set, streams end as when the connection is lost. An `http_path` filter of BAD_PATTERN is refused as servers refuse a bad regular expression.
-    `with_agent` adds flowd's own service; `health` is the state of the Observer.
+    With `breaks` set, streams end as when the connection is lost. An `http_path` filter of
+    BAD_PATTERN is refused as servers refuse a bad regular expression. Debug events are not
+    implemented unless there are some. `with_agent` adds flowd's own service; `health` is the state
+    of the Observer, `version` what the server tells of its API.
     """
 
     def __init__(self, *, with_agent: bool = True, health: str = "SERVING") -> None:
@@ -31,6 +34,11 @@ class FakeHubble:
         self.namespaces: list[observer.Namespace] = []
         self.agent = agent.StatusResponse()
         self.snapshots: list[agent.Snapshot] = []
+        self.routes = agent.RoutesResponse()
+        self.agent_events: list[observer.GetAgentEventsResponse] = []
+        self.debug_events: list[observer.GetDebugEventsResponse] = []
+        self.peers: list[peer.ChangeNotification] = []
+        self.version = ""
         self.requests: list[Any] = []
         self.metadata: dict[str, Any] = {}
         self.breaks = False
@@ -59,6 +67,8 @@ class FakeHubble:
         yield _service(
             "observer.Observer",
             GetFlows=_stream(self._get_flows, observer.GetFlowsRequest),
+            GetAgentEvents=_stream(self._get_agent_events, observer.GetAgentEventsRequest),
+            GetDebugEvents=_stream(self._get_debug_events, observer.GetDebugEventsRequest),
             ServerStatus=_unary(lambda: self.status, observer.ServerStatusRequest),
             GetNodes=_unary(
                 lambda: observer.GetNodesResponse(nodes=self.nodes), observer.GetNodesRequest
@@ -68,6 +78,7 @@ class FakeHubble:
                 observer.GetNamespacesRequest,
             ),
         )
+        yield _service("peer.Peer", Notify=_stream(self._notify, peer.NotifyRequest))
         check = _grpc.unary_unary_rpc_method_handler(
             self._check, HealthCheckRequest.FromString, _serialize
         )
@@ -76,15 +87,36 @@ class FakeHubble:
             yield _service(
                 "flowd.v1.Agent",
                 Status=_unary(lambda: self.agent, agent.StatusRequest),
-                Routes=_unary(agent.RoutesResponse, agent.RoutesRequest),
+                Routes=_unary(lambda: self.routes, agent.RoutesRequest),
                 Watch=_stream(self._watch, agent.WatchRequest),
             )
+
+    def _notify(
+        self, request: peer.NotifyRequest, context: Any
+    ) -> Iterator[peer.ChangeNotification]:
+        yield from self.peers
+
+    def _get_agent_events(
+        self, request: observer.GetAgentEventsRequest, context: Any
+    ) -> Iterator[observer.GetAgentEventsResponse]:
+        self.requests.append(request)
+        yield from self.agent_events
+
+    def _get_debug_events(
+        self, request: observer.GetDebugEventsRequest, context: Any
+    ) -> Iterator[observer.GetDebugEventsResponse]:
+        self.requests.append(request)
+        if not self.debug_events:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no debug events here")
+        yield from self.debug_events
 
     def _watch(self, request: agent.WatchRequest, context: Any) -> Iterator[agent.Snapshot]:
         yield from self.snapshots
 
     def _check(self, request: HealthCheckRequest, context: Any) -> HealthCheckResponse:
         self.metadata = dict(context.invocation_metadata())
+        if self.version:
+            context.send_initial_metadata([("hubble-server-version", self.version)])
         if request.service != "hubble.server.Observer":
             context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return HealthCheckResponse(status=self._health)

@@ -87,7 +87,7 @@ class Broken:
 def parts(exporters: Sequence[Sink | Broken], rows: int = 100, fail: bool = False) -> Parts:
     return Parts(
         kernel=Source([empty_connections(3), empty_connections(4)], empty_connections(5), fail),
-        envoy=Source([empty_requests(2)], empty_requests(1)),
+        requests={"envoy-als": Source([empty_requests(2)], empty_requests(1))},
         identify=lambda batch: batch,
         attribute=lambda batch: batch,
         join=Join(),

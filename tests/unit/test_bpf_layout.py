@@ -18,6 +18,8 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "side": layout.SIDE,
     "connection": layout.CONNECTION,
     "flow_event": layout.EVENT,
+    "drop_key": layout.DROP_KEY,
+    "drop_count": layout.DROP_COUNT,
 }
 
 
@@ -32,7 +34,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler")
-    lines = ['#include "event.h"', '#include "counters.h"', "int printf(const char *, ...);"]
+    lines = ['#include "drop.h"', '#include "counters.h"', "int printf(const char *, ...);"]
     lines += ["int main(void) {"]
     for struct, dtype in STRUCTS.items():
         for name in of_numpy(dtype):

@@ -1,6 +1,7 @@
 """What the compiler child is given, and what is made of its failures."""
 
 import errno
+import struct
 import sys
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def test_includes_become_one_text_with_their_lines() -> None:
     number, name = lines[marker].split()[1:]
     source = (loader.folder("src") / name.strip('"')).read_text().splitlines()
     assert source[int(number) + at - marker - 2] == lines[at]
+
+
+def test_calls_of_the_placeholder_become_calls_of_the_function() -> None:
+    helper = struct.pack("=BBhi", 0x85, 0, 0, 5)
+    placeholder = struct.pack("=BBhi", 0x85, 0, 0, compile.KFUNC_CALL)
+    constant = struct.pack("=BBhi", 0xB7, 0, 0, compile.KFUNC_CALL)
+    code = compile.call_function(helper + placeholder + constant, 65486)
+    assert code == helper + struct.pack("=BBhi", 0x85, 0x20, 0, 65486) + constant
+
+
+def test_unit_without_the_function_keeps_its_other_defines() -> None:
+    unit = {"source": "drops.c", "defines": {"KFUNC_CAST": 1, "OFF": 2}, "function": 7, "attach": 8}
+    reduced = compile.without_function(unit)
+    assert reduced == {"source": "drops.c", "defines": {"OFF": 2}, "function": 0, "attach": 8}
 
 
 def test_bcc_is_found_by_file(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from click.shell_completion import ShellComplete
 import flowd
 from flowd.cli import flowd as root
 from flowd.observe import complete
+from flowd.wire.flowd import agent_pb2 as agent
 from flowd.wire.observer.observer_pb2 import Namespace
 from tests.unit import observe_samples as samples
 from tests.unit.cli_runner import Result, run_flowd
@@ -76,6 +77,7 @@ def test_other_shells_are_refused(run: Run) -> None:
         (("observe", "-o", "w"), ["wide"]),
         (("observe", "--from-p"), ["--from-pod", "--from-port"]),
         (("list", "n"), ["namespaces", "nodes"]),
+        (("watch", "p"), ["peers"]),
     ],
 )
 def test_values_are_completed(words: tuple[str, ...], expected: list[str]) -> None:
@@ -89,6 +91,22 @@ def test_names_are_asked_from_the_server(
     assert offered("observe", "-n", "sh") == ["shipping", "shop"]
     assert offered("observe", "--to-namespace", "sho") == ["shop"]
     assert offered("observe", "--pod", "pay") == ["pay/ledger-0"]
+
+
+def test_routes_are_asked_from_the_agent(
+    hubble: FakeHubble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+    listeners = [agent.Listener(name="http"), agent.Listener(name="https")]
+    rule = agent.Rule(backends=[agent.Backend(namespace="shop", name="cart")])
+    hubble.routes = agent.RoutesResponse(
+        gateways=[agent.Gateway(namespace="infra", name="edge", listeners=listeners)],
+        routes=[agent.Route(kind="HTTPRoute", namespace="shop", name="web", rules=[rule])],
+    )
+    assert offered("observe", "--route", "sh") == ["shop/web"]
+    assert offered("observe", "--gateway", "") == ["infra/edge"]
+    assert offered("observe", "--listener", "htt") == ["http", "https"]
+    assert offered("observe", "--backend", "shop/c") == ["shop/cart"]
 
 
 def test_without_a_server_nothing_is_offered(hubble: FakeHubble) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from flowd.config import setting_table
+from flowd.kubernetes.resources import RESOURCES, VERBS
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 OBJECTS: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "flowd.yaml").read_text()))
@@ -79,21 +80,23 @@ def test_container_can_do_no_more_than_it_must(container: dict[str, Any]):
     assert not any("hostPath" in v for v in one("DaemonSet")["spec"]["template"]["spec"]["volumes"])
 
 
-def test_role_reads_and_nothing_else():
-    granted = {
-        (group, resource): rule["verbs"]
+def test_role_grants_what_the_code_asks_for_and_no_more():
+    granted = [
+        (group, resource, verb)
         for rule in one("ClusterRole")["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
-    }
-    gateway = "gateway.networking.k8s.io"
-    assert set(granted) == {
-        *(("", name) for name in ("pods", "services", "nodes", "namespaces")),
-        ("discovery.k8s.io", "endpointslices"),
-        *((gateway, name) for name in ("gatewayclasses", "gateways", "httproutes")),
-        *((gateway, name) for name in ("grpcroutes", "tlsroutes", "referencegrants")),
-    }
-    assert all(verbs == ["get", "list", "watch"] for verbs in granted.values())
+        for verb in rule["verbs"]
+    ]
+    asked = {(each.group, each.plural, verb) for each in RESOURCES for verb in VERBS}
+    assert len(granted) == len(set(granted))
+    assert set(granted) == asked
+    rules = one("ClusterRole")["rules"]
+    assert all(rule.keys() == {"apiGroups", "resources", "verbs"} for rule in rules)
+
+
+def test_pod_has_the_token_that_it_asks_with(pod: dict[str, Any]):
+    assert pod["spec"]["automountServiceAccountToken"] is True
 
 
 def test_binding_joins_role_and_account(pod: dict[str, Any]):
@@ -127,6 +130,7 @@ def test_manifests_setting_points_at_the_mounted_config_map(
     volume = next(v for v in pod["spec"]["volumes"] if v["name"] == "manifests")
     assert given["FLOWD_MANIFESTS"] == mount["mountPath"]
     assert one("ConfigMap", volume["configMap"]["name"])
+    assert volume["configMap"]["optional"] is True
 
 
 def test_namespaces_agree():

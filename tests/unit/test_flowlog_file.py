@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from flowd.queue import Queue
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import ExportEvent
 from flowd_exporters.flowlog import FlowLogExporter
+from flowd_exporters.flowlog_config import FlowLogSpec
 from flowd_exporters.hubble.encode import FlowEncoder
+from flowd_exporters.rotate import RotatingFile
 from tests.unit.flow_samples import batch, cluster, random_rows, sample_rows
 from tests.unit.hubble_server import eventually
 
@@ -34,7 +37,10 @@ def write(
 ) -> int:
     """Write batches one after the other; returns how many flows were lost."""
     losses = Losses()
-    exporter = FlowLogExporter(path, cluster(), losses, max_size, max_backups, compress)
+    spec = FlowLogSpec(
+        "static", path, max_size=max_size, max_backups=max_backups, compress=compress
+    )
+    exporter = FlowLogExporter(cluster(), losses, [spec])
     queue = Queue[FlowBatch]("flowlog", 10**6, losses)
 
     async def run() -> None:
@@ -128,6 +134,24 @@ def test_a_full_disk_is_counted_and_survived() -> None:
     assert write(Path("/dev/full"), random_rows(300, 1)) == 300
 
 
+def test_writing_resumes_when_there_is_room_again_and_no_half_line_stays(tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    lines = [f'{{"n":{number:04d}}}\n'.encode() for number in range(100)]
+    file = RotatingFile(path, 1 << 20, 0, False)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (155, limits[1]))
+    try:
+        assert file.write(lines[:10]) == (10, None)
+        written, error = file.write(lines[10:])
+        assert (written, error is not None) == (0, True)
+        assert path.read_bytes() == b"".join(lines[:10])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.write(lines[10:]) == (90, None)
+    file.close()
+    assert path.read_bytes() == b"".join(lines)
+
+
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "events.log"
     moved = tmp_path / "moved"
@@ -152,4 +176,4 @@ def test_a_folder_that_vanishes_costs_flows_and_not_the_agent(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["none/events.log", "."])
 def test_a_path_that_cannot_be_written_is_told_at_the_start(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="flow log"):
-        FlowLogExporter(tmp_path / name, cluster(), Losses())
+        FlowLogExporter(cluster(), Losses(), [FlowLogSpec("static", tmp_path / name)])

@@ -43,11 +43,13 @@ def test_why_a_route_is_lost() -> None:
         (False, "NoMatchingParent"),
         (False, "NoMatchingParent"),
         (False, "NoMatchingListenerHostname"),
+        (True, "Accepted"),
     ]
     assert [parent.conditions[0].message for parent in found] == [
         "Gateway store/front has no listener nowhere",
         "Gateway store/absent is not there",
         "lost.example.org on secure *.store.test",
+        "",
     ]
     assert verdicts(found[0])[1] == (False, "BackendNotFound"), "the Service has no port 81"
 
@@ -104,7 +106,7 @@ def test_reference_grants(tmp_path: Path, fields: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "namespace", "parent", "reason"),
     [
-        ("GRPCRoute", "store", "sectionName: web", "Accepted"),
+        ("GRPCRoute", "store", "sectionName: web", "HostnameConflict"),
         ("HTTPRoute", "store", "sectionName: raw", "NotAllowedByListeners"),
         ("TCPRoute", "store", "sectionName: web", "NotAllowedByListeners"),
         ("UDPRoute", "store", "sectionName: db", "NotAllowedByListeners"),

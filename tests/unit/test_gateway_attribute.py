@@ -312,3 +312,34 @@ def test_an_empty_batch() -> None:
     batch = empty_requests(0)
     attributed(batch, "eg")
     assert len(batch) == 0
+
+
+@pytest.mark.parametrize(("path", "conflicts"), [("", 0), ("/certainly/elsewhere", 1)])
+def test_a_name_that_the_rules_contradict_is_kept_and_counted(path: str, conflicts: int) -> None:
+    batch, truths = recorded("eg")
+    at = next(
+        index for index, truth in enumerate(truths) if truth.route and "/api" in truth.path[:4]
+    )
+    batch, kept = batch[at : at + 1].copy(), [truths[at]]
+    if path:
+        batch["path"] = path
+    attributor = Attributor(directory := Directory(), "eg")
+    attributor.update(bundle("eg"))
+    attributor.attribute(batch)
+    assert wrong(batch, kept, directory) == []
+    assert attributor.conflicts == conflicts
+
+
+@pytest.mark.parametrize("dialect", ["eg", "istio"])
+def test_what_was_answered_once_is_answered_the_same_again(dialect: str) -> None:
+    batch, truths = recorded(dialect)
+    batch["route_name"] = batch["cluster"] = ""
+    again = batch.copy()
+    directory = Directory()
+    attributor = Attributor(directory, dialect)
+    attributor.update(bundle(dialect))
+    attributor.attribute(batch)
+    attributor.attribute(again)
+    assert np.array_equal(batch["route"], again["route"])
+    assert np.array_equal(batch["backend"], again["backend"])
+    assert len(truths) == len(again)

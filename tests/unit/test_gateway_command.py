@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import grpc.aio
 import pytest
 
 from flowd.gateway.attribute import Attributor
@@ -22,6 +21,7 @@ from flowd.model.flow import empty_flows
 from flowd.model.losses import Losses
 from flowd.queue import Queue
 from flowd_exporters.agent_service import AgentService
+from flowd_exporters.server import ApiServer
 from flowd_exporters.top import TopExporter
 from tests.unit.cli_runner import Result, run_flowd
 from tests.unit.envoy_entries import bundle, recorded
@@ -132,7 +132,7 @@ def test_an_object_of_a_wrong_shape_is_told_and_the_rest_is_used(
 def test_list_shows_gateways_routes_and_rules(flowd: Flowd) -> None:
     code, out, err = flowd("list", *MANIFESTS)
     assert (code, err) == (0, "")
-    gateways, routes, rules = (cells(part) for part in out.split("\n\n"))
+    gateways, routes, rules, wrong = (cells(part) for part in out.split("\n\n"))
     assert gateways[1] == ["store/front", "edge", "web", "80", "HTTP", "*", "2"]
     told = set(map(tuple, routes))
     assert (
@@ -146,6 +146,8 @@ def test_list_shows_gateways_routes_and_rules(flowd: Flowd) -> None:
     assert any(row[-3:] == ["store/auth:80", "1", "1/2"] for row in rules)
     assert any("header version=2" in cell for row in rules for cell in row)
     assert any(row[-1] == "RefNotPermitted" for row in rules)
+    told_wrong = "attached to nothing: no request can reach it"
+    assert ["HTTPRoute/stranger/intruder", told_wrong] in wrong
 
 
 def test_list_as_json(flowd: Flowd) -> None:
@@ -210,18 +212,16 @@ async def agent() -> AsyncIterator[str]:
         status=list,
         routes=lambda: describe(attributor.table),
     )
-    server = grpc.aio.server()  # pyright: ignore[reportUnknownMemberType]
-    service.add_to(server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    server = ApiServer(["127.0.0.1:0"], [service.add_to])
     await server.start()
     queue: Queue[FlowBatch] = Queue("top", 1, losses)
     running = asyncio.create_task(top.run(queue))
     try:
-        yield f"127.0.0.1:{port}"
+        yield server.addresses[0]
     finally:
         queue.close()
         await running
-        await server.stop(None)
+        await server.stop()
 
 
 async def ask(*args: str) -> Any:

@@ -24,8 +24,6 @@ HTTP = ("HTTPRoute", "shop", "web")
             "grpcroute/shop/cart.v2/rule/0/match/0/*_shop_example",
             RouteName(("GRPCRoute", "shop", "cart.v2"), 0, 0),
         ),
-        ("shop.web.3", RouteName(HTTP, 3, certain=False)),
-        ("shop.a.b.3", RouteName(("HTTPRoute", "shop", "a.b"), 3, certain=False)),
     ],
 )
 def test_route_names(text: str, wanted: RouteName) -> None:
@@ -37,6 +35,13 @@ def test_a_joined_name_stands_for_every_way_to_split_it() -> None:
     assert route_names(text) == [
         RouteName(("HTTPRoute", "one-shop", "web"), 0, 1, certain=False),
         RouteName(("HTTPRoute", "shop", "web-one"), 0, 1, certain=False),
+    ]
+
+
+@pytest.mark.parametrize("name", ["web", "a.b"])
+def test_istios_name_leaves_the_kind_open(name: str) -> None:
+    assert route_names(f"shop.{name}.3") == [
+        RouteName((kind, "shop", name), 3, certain=False) for kind in ("HTTPRoute", "GRPCRoute")
     ]
 
 

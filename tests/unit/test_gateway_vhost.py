@@ -1,5 +1,6 @@
 """The compiled matcher against an obvious one: try every match in order of precedence."""
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -131,6 +132,92 @@ def test_compiled_and_obvious_agree(
         text = "&".join(f"{key}={value}" for key, value in query.items())
         found = vhost.find(path, text, method, headers)
         assert found == obvious(routes, dialect, path, query, method, headers)
+
+
+NAMES = st.sampled_from(["", "S", "p.S", "p.T"])
+GRPC_METHODS = st.builds(
+    gw.GRPCMethodMatch,
+    service=NAMES,
+    method=st.sampled_from(["", "M", "N", "Longer"]),
+    type=st.sampled_from(["Exact", "RegularExpression"]),
+)
+GRPC_RULES = st.builds(
+    gw.GRPCRule,
+    matches=st.lists(
+        st.builds(
+            gw.GRPCMatch, method=GRPC_METHODS, headers=st.lists(TESTS, max_size=2).map(tuple)
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+
+
+def asked(service: str, method: str, match: gw.GRPCMatch, headers: Mapping[str, str]) -> bool:
+    """Whether a match takes a call, as the specification words it."""
+    wanted = match.method
+    for mine, theirs in ((wanted.service, service), (wanted.method, method)):
+        fits = re.fullmatch(mine, theirs) if wanted.type == "RegularExpression" else mine == theirs
+        if mine and not fits:
+            return False
+    tests: dict[str, gw.ValueMatch] = {}
+    for test in match.headers:
+        tests.setdefault(test.name.lower(), test)
+    for name, test in tests.items():
+        value = headers.get(name)
+        if value is None:
+            return False
+        if test.type == "Exact" and value != test.value:
+            return False
+        if test.type != "Exact" and not re.fullmatch(test.value, value):
+            return False
+    return True
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(GRPC_RULES, min_size=1, max_size=4),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["S", "p.S", "p.T", "x"]),
+            st.sampled_from(["M", "N", "Longer", "x"]),
+            PAIRS,
+        ),
+        min_size=1,
+    ),
+)
+def test_calls_go_to_the_most_characters_in_service_then_method_then_headers(
+    rules: list[gw.GRPCRule], calls: list[tuple[str, str, dict[str, str]]]
+) -> None:
+    item = gw.GRPCRoute(
+        metadata=Meta(name="r", namespace="n"), spec=gw.GRPCRouteSpec(rules=tuple(rules))
+    )
+    objects = Objects()
+    objects.add(item)
+    found = [route for route, _ in build_routes(objects, Services(objects), DIALECTS["spec"])]
+    vhost = VirtualHost.build("*", found)
+    every = [
+        (at, number, match)
+        for at, rule in enumerate(rules)
+        for number, match in enumerate(rule.matches or (gw.GRPCMatch(),))
+    ]
+    for service, method, given_headers in calls:
+        headers = {key.lower(): value for key, value in given_headers.items()}
+        takers = [entry for entry in every if asked(service, method, entry[2], headers)]
+        best = min(
+            takers,
+            key=lambda entry: (
+                entry[2].method.type == "RegularExpression"
+                and bool(entry[2].method.service or entry[2].method.method),
+                -len(entry[2].method.service),
+                -len(entry[2].method.method),
+                -len({test.name.lower() for test in entry[2].headers}),
+                entry[0],
+                entry[1],
+            ),
+            default=None,
+        )
+        taken = vhost.find(f"/{service}/{method}", "", "POST", headers)
+        assert (taken and (taken.rule.index, taken.match.index)) == (best and best[:2])
 
 
 def route_of(*rules: gw.HTTPRule) -> gw.HTTPRoute:

@@ -244,8 +244,7 @@ async def test_a_client_that_never_reads_holds_up_nobody() -> None:
         stuck = [served.stream(GET_FLOWS, FOLLOW, ALL) for _ in range(5)]
         for call in stuck:
             await call.initial_metadata()
-        call = served.stream(GET_FLOWS, FOLLOW)
-        await following(served)
+        call = served.stream(GET_FLOWS, FOLLOW, (7, second(5000)))
         await served.put(ports(5000, 50))
         assert shown(await read(call, 50)) == list(range(5000, 5050))
         for one_stuck in stuck:

@@ -49,9 +49,12 @@ def slow_count(batches: list[FlowBatch]) -> dict[tuple[int, int, int], dict[str,
     cells: dict[tuple[int, int, int], dict[str, Any]] = defaultdict(
         lambda: {"n": 0, "retries": 0, "status": Counter(), "flags": Counter(), "us": Counter()}
     )
+    routes = cluster().routes
     for batch in batches:
         for row in batch.requests:
-            if row["kind"] != EntryKind.HTTP or row["log_type"] not in (0, 3, 6, 13):
+            kind = routes[int(row["route"])].kind
+            counts = row["kind"] == EntryKind.HTTP or kind in ("TLSRoute", "TCPRoute")
+            if not counts or row["log_type"] not in (0, 3, 6, 13):
                 continue
             cell = cells[int(row["route"]), int(row["backend"]), int(row["attribution"])]
             cell["n"] += 1

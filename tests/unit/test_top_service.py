@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace as NS
 from typing import Any, cast
 
-import grpc.aio
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from flowd.client import Client
 from flowd.model.losses import Losses, Place
 from flowd.model.status import PartStatus, State
 from flowd_exporters.agent_service import AgentService
+from flowd_exporters.server import ApiServer
 from flowd_exporters.top import TopExporter
 from tests.exporter_batches import cluster, random_batch
 
@@ -56,15 +56,13 @@ async def served() -> AsyncIterator[tuple[TopExporter, Client]]:
         routes=lambda: cast("Any", ROUTES),
         live_connections=lambda: 42,
     )
-    server = grpc.aio.server()  # pyright: ignore[reportUnknownMemberType]
-    service.add_to(server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    server = ApiServer(["127.0.0.1:0"], [service.add_to])
     await server.start()
     try:
-        async with Client(f"127.0.0.1:{port}") as client:
+        async with Client(server.addresses[0]) as client:
             yield top, client
     finally:
-        await server.stop(None)
+        await server.stop()
 
 
 async def test_status(served: tuple[TopExporter, Client]) -> None:

@@ -44,7 +44,7 @@ from flowd_exporters.hubble.extensions import Extensions
 from flowd_exporters.hubble.row import Row, unpack_rows
 
 _REPLY = {0: BoolValue(value=False), 1: BoolValue(value=True)}
-_IP_VERSION = {4: IPv4, 6: IPv6}
+IP_VERSION = {4: IPv4, 6: IPv6}
 _FIRST_DROP_REASON = 130
 _MILLI = 1_000_000
 
@@ -89,13 +89,17 @@ class FlowEncoder:
             trace_observation_point=row.observation,
             is_reply=_REPLY.get(row.is_reply),
             interface=self.interface(row.ifindex),
-            trace_context=(
-                TraceContext(parent=TraceParent(trace_id=utf8(row.trace_id)))
-                if row.trace_id
-                else None
-            ),
+            trace_context=_trace_context(row),
             Summary=summary(row),
             extensions=self.extensions.of(row),
+        )
+
+    def http_part(self, row: Row) -> Flow:
+        """Only what a request carries: `l7`, `trace_context` and Summary."""
+        return Flow(
+            l7=_layer7(row) if row.l7_type else None,
+            trace_context=_trace_context(row),
+            Summary=summary(row) if row.l7_type else "",
         )
 
     def endpoint(self, index: int, identity: int) -> Endpoint:
@@ -194,9 +198,9 @@ def http_version(row: Row) -> str:
 
 
 def _ip(row: Row) -> IP | None:
-    if row.family not in _IP_VERSION:
+    if row.family not in IP_VERSION:
         return None
-    return IP(source=row.src_addr, destination=row.dst_addr, ipVersion=_IP_VERSION[row.family])
+    return IP(source=row.src_addr, destination=row.dst_addr, ipVersion=IP_VERSION[row.family])
 
 
 def _layer4(row: Row) -> Layer4 | None:
@@ -229,6 +233,12 @@ def http_headers(row: Row) -> dict[str, str]:
     if row.request_id and "x-request-id" not in headers:
         headers = headers | {"x-request-id": row.request_id}
     return headers
+
+
+def _trace_context(row: Row) -> TraceContext | None:
+    if not row.trace_id:
+        return None
+    return TraceContext(parent=TraceParent(trace_id=utf8(row.trace_id)))
 
 
 def _layer7(row: Row) -> Layer7:

@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import time
 
-import grpc.aio
-
 from flowd.model.batch import FlowBatch
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses, Place
 from flowd.queue import Queue
 from flowd.wire.flow.flow_pb2 import OBSERVER_EVENTS_QUEUE, PERF_EVENT_RING_BUFFER
 from flowd_exporters.base import consume
+from flowd_exporters.h2grpc.service import Services
 from flowd_exporters.hubble.observer import Observer
-from flowd_exporters.hubble.peer import Peer
+from flowd_exporters.hubble.peer import Peer, tls_server_name
 from flowd_exporters.hubble.rate import FlowRate, Namespaces
 from flowd_exporters.hubble.ring import FlowRing
 
@@ -27,27 +26,41 @@ class HubbleExporter:
     Args:
         memory: bytes that the ring of flows may use.
         address: `host:port` where other nodes reach the server; may be set later, when it listens.
+        tls: whether they must use TLS.
     """
 
     name = "hubble"
 
     def __init__(
-        self, directory: Directory, losses: Losses, *, memory: int = 64 << 20, address: str = ""
+        self,
+        directory: Directory,
+        losses: Losses,
+        *,
+        memory: int = 64 << 20,
+        address: str = "",
+        tls: bool = False,
     ) -> None:
         self.address = address
         self.ring = FlowRing(memory)
         self._losses = losses
         self._rate = FlowRate()
         self._namespaces = Namespaces(directory)
+        tls_name = tls_server_name(directory) if tls else ""
         self._observer = Observer(
-            self.ring, directory, losses, self._rate, self._namespaces, lambda: self.address
+            self.ring,
+            directory,
+            losses,
+            self._rate,
+            self._namespaces,
+            lambda: self.address,
+            tls_name,
         )
-        self._peer = Peer(self.ring, directory, lambda: self.address)
+        self._peer = Peer(self.ring, directory, lambda: self.address, tls_name)
 
-    def add_to(self, server: grpc.aio.Server) -> None:
+    def add_to(self, services: Services) -> None:
         """Register Observer and Peer."""
-        self._observer.add_to(server)
-        self._peer.add_to(server)
+        self._observer.add_to(services)
+        self._peer.add_to(services)
 
     async def run(self, batches: Queue[FlowBatch]) -> None:
         """Take in flows until the queue is closed and empty; then every stream ends."""

@@ -3,7 +3,8 @@
 Only a type that every client can resolve may go into Flow.extensions: the hubble CLI gives up on
 others. Keys: `bytes`, `packets`; for routed flows `gateway` (`namespace/name`), `listener`, `route`
 (`Kind/namespace/name`), `rule`, `match`, `rule_name`, `reason`, `backend` (`namespace/name:port`),
-`attribution`, and `response_flags` (a list). What is not known is left out.
+`attribution`, and `response_flags` (a list); for drops `drop_reason`, the kernel's word. What is
+not known is left out.
 """
 
 import struct
@@ -27,8 +28,8 @@ def _number_entry(key: str) -> bytes:
     return b"\x0a" + bytes([len(inner) + 8]) + inner
 
 
-_BYTES = _number_entry("bytes")
-_PACKETS = _number_entry("packets")
+BYTES = _number_entry("bytes")
+PACKETS = _number_entry("packets")
 _double = struct.Struct("<d").pack
 
 
@@ -37,19 +38,19 @@ class Extensions:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._routed: dict[tuple[int, int, int, int], bytes] = {}
+        self._routed: dict[tuple[int, ...], bytes] = {}
 
     def of(self, row: Row) -> any_pb2.Any | None:
         """The packed Struct, or None when there is nothing to say."""
         value = self.routed(row)
         if row.packets:
-            counts = _BYTES + _double(row.bytes) + _PACKETS + _double(row.packets)
-            value = counts + value
+            counts = BYTES + _double(row.bytes) + PACKETS + _double(row.packets)
+            value += counts
         return any_pb2.Any(type_url=TYPE_URL, value=value) if value else None
 
     def routed(self, row: Row) -> bytes:
         """Wire form of the Struct's part about the route."""
-        key = (row.route, row.backend, row.attribution, row.envoy_flags)
+        key = (row.route, row.backend, row.attribution, row.envoy_flags, row.drop_reason)
         known = self._routed.get(key)
         if known is None:
             if len(self._routed) >= _MOST_CACHED:
@@ -73,6 +74,7 @@ class Extensions:
             "attribution": _attribution(row.attribution) if row.attribution else "",
             "response_flags": flags,
             "reason": route.reason,
+            "drop_reason": self._directory.drop_reasons[row.drop_reason],
         }
         return {k: v for k, v in found.items() if v is not None and v != "" and v != []}
 

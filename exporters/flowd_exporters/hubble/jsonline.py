@@ -43,7 +43,7 @@ class FlowJson:
         self._emitter = flow_to_json(self._encoder.emitter)
         self._endpoints: dict[tuple[int, int], str] = {}
         self._services: dict[int, str] = {}
-        self._routed: dict[tuple[int, int, int, int], list[str]] = {}
+        self._routed: dict[tuple[int, ...], list[str]] = {}
 
     def events(self, rows: FlowRows) -> Iterator[str]:
         """ExportEvent of every row: `{"flow":{...},"node_name":...,"time":...}`."""
@@ -104,7 +104,7 @@ class FlowJson:
         return f'"interface":{{"index":{index}{named}}}'
 
     def _extensions(self, row: Row) -> str:
-        key = (row.route, row.backend, row.attribution, row.envoy_flags)
+        key = (row.route, row.backend, row.attribution, row.envoy_flags, row.drop_reason)
         routed = self._routed.get(key)
         if routed is None:
             if len(self._routed) >= 65536:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 import grpc
-import grpc.aio
 
 from flowd import __version__
 from flowd.errors import FlowdError
@@ -14,16 +14,18 @@ from flowd.model.losses import Losses
 from flowd.wire.flow.flow_pb2 import AGENT_STARTED, AgentEvent, TimeNotification
 from flowd.wire.observer import observer_pb2 as wire
 from flowd.wire.relay.relay_pb2 import NODE_CONNECTED
-from flowd_exporters.hubble.encode import FlowEncoder, shown_node
+from flowd_exporters.h2grpc.service import Context, Services, stream, unary
+from flowd_exporters.hubble.encode import shown_node
+from flowd_exporters.hubble.frames import FlowFrames
 from flowd_exporters.hubble.lost import stamp
 from flowd_exporters.hubble.mask import MaskError
 from flowd_exporters.hubble.rate import FlowRate, Namespaces
 from flowd_exporters.hubble.ring import FlowRing
-from flowd_exporters.hubble.rpc import Context, add_service, stream, unary
-from flowd_exporters.hubble.stream import FlowStream, RequestError, parse_query
+from flowd_exporters.hubble.stream import FlowStream, Query, RequestError, parse_query
 
 SERVICE = "observer.Observer"
 VERSION = f"flowd v{__version__}"
+_MOST_MASKS = 4  # each keeps some 10 MB of parts at most
 
 
 class Observer:
@@ -31,6 +33,7 @@ class Observer:
 
     Args:
         address: where other nodes reach this server, as GetNodes tells it.
+        tls_name: the name in its certificate; empty without TLS.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Observer:
         rate: FlowRate,
         namespaces: Namespaces,
         address: Callable[[], str],
+        tls_name: str = "",
     ) -> None:
         self._ring = ring
         self._directory = directory
@@ -48,11 +52,12 @@ class Observer:
         self._rate = rate
         self._namespaces = namespaces
         self._address = address
-        self._encoder = FlowEncoder(directory)
+        self._tls = wire.TLS(enabled=bool(tls_name), server_name=tls_name)
+        self._frames: dict[frozenset[str], FlowFrames] = {}
         self._began = time.monotonic_ns()
         self._began_ns = time.time_ns()
 
-    def add_to(self, server: grpc.aio.Server) -> None:
+    def add_to(self, services: Services) -> None:
         """Register the service."""
         methods = {
             "GetFlows": stream(self.get_flows, wire.GetFlowsRequest),
@@ -62,11 +67,11 @@ class Observer:
             "GetNamespaces": unary(self.get_namespaces, wire.GetNamespacesRequest),
             "ServerStatus": unary(self.server_status, wire.ServerStatusRequest),
         }
-        add_service(server, SERVICE, methods)
+        services.add(SERVICE, methods)
 
     async def get_flows(
         self, request: wire.GetFlowsRequest, context: Context
-    ) -> AsyncIterator[wire.GetFlowsResponse]:
+    ) -> AsyncIterator[bytes]:
         """Flows from the ring, and new ones as they come."""
         try:
             query = parse_query(request, self._directory)
@@ -76,9 +81,19 @@ class Observer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _sentence(error))
         except FilterError as error:
             await context.abort(grpc.StatusCode.UNKNOWN, _sentence(error))
-        flows = FlowStream(query, self._ring, self._encoder, self._directory)
-        async for response in flows.responses(self._losses):
-            yield response
+        flows = FlowStream(query, self._ring, self._frames_of(request, query), self._directory)
+        async with aclosing(flows.responses(self._losses)) as framed:
+            async for many in framed:
+                yield many
+
+    def _frames_of(self, request: wire.GetFlowsRequest, query: Query) -> FlowFrames:
+        """What makes the answers under this mask; readers with the same mask share it."""
+        key = frozenset(request.field_mask.paths)
+        known = self._frames.pop(key, None) or FlowFrames(self._directory, query.mask)
+        if len(self._frames) >= _MOST_MASKS:
+            del self._frames[next(iter(self._frames))]
+        self._frames[key] = known
+        return known
 
     async def get_agent_events(
         self, request: wire.GetAgentEventsRequest, context: Context
@@ -115,7 +130,7 @@ class Observer:
             version=VERSION,
             address=self._address(),
             state=NODE_CONNECTED,
-            tls=wire.TLS(enabled=False),
+            tls=self._tls,
             uptime_ns=time.monotonic_ns() - self._began,
             num_flows=len(self._ring),
             max_flows=self._ring.capacity,

@@ -2,34 +2,50 @@
 
 from collections.abc import AsyncIterator, Callable
 
-import grpc.aio
-
 from flowd.model.directory import Directory
 from flowd.wire.peer import peer_pb2 as wire
+from flowd_exporters.h2grpc.service import Context, Services, stream
 from flowd_exporters.hubble.encode import shown_node
 from flowd_exporters.hubble.ring import FlowRing
-from flowd_exporters.hubble.rpc import Context, add_service, stream
 
 SERVICE = "peer.Peer"
 
 
 class Peer:
-    """Answers Notify: this node, in plain text, for as long as the agent runs."""
+    """Answers Notify: this node, for as long as the agent runs.
 
-    def __init__(self, ring: FlowRing, directory: Directory, address: Callable[[], str]) -> None:
+    Args:
+        address: where other nodes reach this one.
+        tls_name: the name in its certificate; empty without TLS.
+    """
+
+    def __init__(
+        self, ring: FlowRing, directory: Directory, address: Callable[[], str], tls_name: str = ""
+    ) -> None:
+        self._tls = wire.TLS(server_name=tls_name) if tls_name else None
         self._ring = ring
         self._directory = directory
         self._address = address
 
-    def add_to(self, server: grpc.aio.Server) -> None:
+    def add_to(self, services: Services) -> None:
         """Register the service."""
-        add_service(server, SERVICE, {"Notify": stream(self.notify, wire.NotifyRequest)})
+        services.add(SERVICE, {"Notify": stream(self.notify, wire.NotifyRequest)})
 
     async def notify(
         self, request: wire.NotifyRequest, context: Context
     ) -> AsyncIterator[wire.ChangeNotification]:
         """One PEER_ADDED, and then no change."""
         yield wire.ChangeNotification(
-            name=shown_node(self._directory), address=self._address(), type=wire.PEER_ADDED
+            name=shown_node(self._directory),
+            address=self._address(),
+            type=wire.PEER_ADDED,
+            tls=self._tls,
         )
         await self._ring.ended()
+
+
+def tls_server_name(directory: Directory) -> str:
+    """The name that clients of this node look for in its certificate, in Cilium's form."""
+    cluster = directory.cluster_name or "default"
+    node, cluster = (name.replace(".", "-") for name in (directory.node_name, cluster))
+    return f"{node}.{cluster}.hubble-grpc.cilium.io"

@@ -36,6 +36,7 @@ class Row(NamedTuple):
     route: int
     backend: int
     ifindex: int
+    drop_reason: int
     src_port: int
     dst_port: int
     status: int

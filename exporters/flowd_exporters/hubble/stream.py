@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,12 @@ from flowd.model.directory import Directory
 from flowd.model.flow import FlowRows
 from flowd.model.losses import Losses, Place
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
-from flowd_exporters.hubble.encode import FlowEncoder, shown_node
+from flowd_exporters.h2grpc.service import frame
+from flowd_exporters.hubble.encode import shown_node
+from flowd_exporters.hubble.frames import FlowFrames
 from flowd_exporters.hubble.lost import Overwritten, lost_response, mark_event
-from flowd_exporters.hubble.mask import Tree, apply_mask, parse_mask
-from flowd_exporters.hubble.ring import FlowRing
+from flowd_exporters.hubble.mask import Tree, parse_mask
+from flowd_exporters.hubble.ring import Chunk, FlowRing
 
 CHUNK = 1024
 _MOST = 2**63 - 1
@@ -76,16 +78,16 @@ class FlowStream:
     """One answer to GetFlows. Flows are chosen by column, and made only when they are sent."""
 
     def __init__(
-        self, query: Query, ring: FlowRing, encoder: FlowEncoder, directory: Directory
+        self, query: Query, ring: FlowRing, frames: FlowFrames, directory: Directory
     ) -> None:
         self._query = query
         self._ring = ring
-        self._encoder = encoder
+        self._frames = frames
         self._node_name = shown_node(directory)
         self._missed = Overwritten()
 
-    async def responses(self, losses: Losses) -> AsyncIterator[GetFlowsResponse]:
-        """Flows and lost events, in the order of the ring.
+    async def responses(self, losses: Losses) -> AsyncGenerator[bytes]:
+        """Flows and lost events as framed messages, many at a time, in the order of the ring.
 
         Args:
             losses: where flows that were overwritten too early are counted.
@@ -103,24 +105,30 @@ class FlowStream:
             self._missed.add(chunk.overwritten)
             losses.add(Place.STORE, "hubble_ring", chunk.overwritten)
             for response in self._missing():
-                yield response
-            for flow in self._encoder.encode(rows[:left]):
-                apply_mask(query.mask, flow)
-                moment = flow.time if flow.HasField("time") else None
-                yield GetFlowsResponse(flow=flow, node_name=flow.node_name, time=moment)
+                yield frame(response)
+            if sent := self._encoded(rows[:left], chunk):
+                yield sent
             left -= len(rows)
             if left <= 0:
                 break
             for lost in chunk.marks:
                 event = mark_event(lost.source, lost.count)
-                yield lost_response(self._node_name, event, lost.time_ns)
+                yield frame(lost_response(self._node_name, event, lost.time_ns))
             if past or (end is not None and cursor >= end):
                 break
             if end is None and ring.closed and cursor >= ring.written:
                 break
             await self._pause(cursor, mark, follow=end is None)
         for response in self._missing(final=True):
-            yield response
+            yield frame(response)
+
+    def _encoded(self, rows: FlowRows, chunk: Chunk) -> bytes:
+        """Rows that were chosen of a chunk, as bytes."""
+        if not len(rows):
+            return b""
+        if len(rows) == len(chunk.rows):
+            return self._frames.shared(chunk.cursor - len(rows), rows)
+        return self._frames.encode(rows)
 
     async def _start(self, end: int) -> int:
         """The position of the first flow to look at."""

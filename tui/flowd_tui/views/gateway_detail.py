@@ -127,7 +127,7 @@ def _statuses(totals: Totals) -> list[Line]:
     line: Line = []
     for status, n in sorted(totals.status.items()):
         style = "bad" if status >= 500 else "warn" if status >= 400 else ""
-        line.append(Span(f"{status or 'none'} ", style))
+        line.append(Span(f"{status or 'no status'} ", style))
         line.append(Span(f"{100 * n / totals.requests:.1f}%  "))
     return [line]
 

@@ -1,0 +1,54 @@
+"""`flowd watch`: the nodes that a server knows, as they come and go."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from flowd.observe.options import OUTPUT, GroupedCommand, environment, option, server_options
+
+ALIASES = {"peer": "peers"}
+
+
+class AliasedGroup(click.Group):
+    """A group that takes the singular too."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+
+@click.group("watch", cls=AliasedGroup)
+def command() -> None:
+    """Watch the nodes that a server knows."""
+
+
+@command.command("peers", cls=GroupedCommand)
+@option(
+    OUTPUT,
+    "-o",
+    "--output",
+    default="compact",
+    show_default=True,
+    envvar=environment("OUTPUT"),
+    type=click.Choice(["compact", "json"], case_sensitive=False),
+    help="Format.",
+)
+@server_options
+def peers(**params: Any) -> None:
+    """Print every node that a server knows, then every change, until interrupted."""
+    from flowd.observe.connect import make_client
+    from flowd.observe.listing import peer_text
+    from flowd.observe.stream import quiet_pipe, write
+
+    client = make_client(params)
+
+    async def watch() -> None:
+        async with client:
+            async for change in client.peers():
+                write(peer_text(change, params["output"]))
+
+    with quiet_pipe():
+        try:
+            asyncio.run(watch())
+        except KeyboardInterrupt:
+            return

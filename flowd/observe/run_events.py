@@ -1,0 +1,63 @@
+"""`flowd observe agent-events` and `debug-events`."""
+
+import asyncio
+import time
+from typing import Any
+
+import click
+
+from flowd.errors import UsageError
+from flowd.observe.connect import make_clients, warn_if_newer
+from flowd.observe.events import EventPrinter
+from flowd.observe.request import Selection
+from flowd.observe.stream import quiet_pipe
+from flowd.observe.style import Style
+from flowd.wire.observer.observer_pb2 import (
+    GetAgentEventsRequest,
+    GetDebugEventsRequest,
+    GetFlowsRequest,
+)
+
+
+def run_events(
+    what: str, selection: Selection, form: str, params: dict[str, Any], style: Style
+) -> None:
+    """Print the agent's or debug events of one server.
+
+    Raises:
+        UsageError: for values that cannot be used.
+        FlowdError: for what the server says, such as Unimplemented.
+    """
+    flows = GetFlowsRequest()
+    selection.apply(flows, time.time_ns())
+    clients = make_clients(params)
+    if len(clients) > 1:
+        raise UsageError(f"{what} come from one server", "give one --server")
+    printer = EventPrinter("compact" if form == "wide" else form, style)
+
+    async def stream() -> None:
+        async with clients[0] as client:
+            if not params["silent"]:
+                warn_if_newer(client)
+            if what == "agent-events":
+                events = client.get_agent_events(_request(flows, GetAgentEventsRequest()))
+            else:
+                events = client.get_debug_events(_request(flows, GetDebugEventsRequest()))
+            async for event in events:
+                click.echo(printer.text(event), nl=False)
+        click.echo(printer.end(), nl=False)
+
+    with quiet_pipe():
+        try:
+            asyncio.run(stream())
+        except KeyboardInterrupt:
+            if not selection.follow:
+                raise
+
+
+def _request(flows: GetFlowsRequest, request: Any) -> Any:
+    request.number, request.follow = flows.number, flows.follow
+    for name in ("since", "until"):
+        if flows.HasField(name):
+            getattr(request, name).CopyFrom(getattr(flows, name))
+    return request

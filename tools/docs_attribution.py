@@ -1,0 +1,127 @@
+"""Writes docs/attribution.md from recorded logs; `--check` fails when it is out of date."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.attribution_truth import (
+    EXTENSIONS,
+    SOURCES,
+    Entry,
+    manifests,
+    paired,
+    paths,
+    tally,
+)
+
+PAGE = ROOT / "docs" / "attribution.md"
+NAMES = {"eg": "Envoy Gateway", "istio": "Istio"}
+EVIDENCE = ("name", "metadata", "resolver", "cluster", "listener", "none")
+
+HEAD = """# Attribution
+
+How requests come to their route, and what can be known from which log. The table is made by
+`tools/docs_attribution.py`: `flowd replay` over what a real Envoy logged (`tests/data/accesslog`),
+each entry compared with what the client asked for and which pod answered.
+
+| names | source | entries | {evidence} | wrong |
+| --- | --- | --- | {lines} | --- |
+"""
+
+TAIL = """
+The columns in the middle are the evidence that gave the route: `name` is Envoy's own names,
+`resolver` the Gateway API's rules matched again on the logged request, `listener` that no route took
+it, as with a 404, a redirect of Envoy's own, or a server name that fits nothing. An entry is wrong
+when Gateway, listener, route, rule, match or backend differ from the truth.
+
+## What cannot be known, and why
+- **A rule that matches on a header** needs that header in the log where names do not tell the rule
+  (Istio with rule names, Cilium, Contour). The default formats log none.
+- **A TCP entry without a type**: the default formats do not log `%ACCESS_LOG_TYPE%`, so the entry of
+  a connection's start or middle cannot be told from its end, where the gateway writes such.
+- **Envoy's default text** (Contour and Cilium too) has neither the gateway's address nor a cluster:
+  the route is that of the host and path on any Gateway, and no connection can be joined.
+- **A client behind a trusted proxy**: `%DOWNSTREAM_REMOTE_ADDRESS%` then is the forwarded address
+  with port 0, which is no socket. `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%` is.
+- **`%UPSTREAM_CLUSTER%`** is the cluster's other name where one is configured (Contour does);
+  `%UPSTREAM_CLUSTER_RAW%` is always the real one.
+
+## Formats
+JSON entries are known by their keys: those of the default formats of Envoy Gateway, Istio, Contour
+and Cilium, of the samples in kgateway's guide, and every operator's name in lower case
+(`downstream_local_address`, `req_x_request_id`, `common_duration_ds_rx_beg_ds_tx_end_us`); `req_*`
+are request headers. Text lines are known in the default formats of Envoy and Istio. For anything else
+`--access-log-format` takes a file with the `json_format` or `text_format` of Envoy's configuration.
+
+Operators that are read:
+
+| operator | what it fills |
+| --- | --- |
+{operators}
+All others are skipped. `-` and null both mean that there is no value.
+
+## Files
+`--access-log` follows a file, or all that a glob names. A file is known by its inode, so rotation by
+rename neither loses nor repeats a line; one that became shorter, or begins otherwise, is read from
+its start. The lines of container runtimes (CRI, docker's JSON) are unwrapped, so
+`/var/log/pods/*/envoy/*.log` can be followed. A file that is there at the start is read from its end,
+or with `--state-dir` from where the last agent stopped. Lines over 1 MiB are cut. While the agent
+cannot keep up, the rest stays in the file.
+"""
+
+
+def replayed(dialect: str, source: str) -> list[Entry]:
+    """A recording's entries through the real command."""
+    files = [str(path) for path in paths(dialect, source)]
+    command = [sys.executable, "-m", "flowd", "replay", *manifests(dialect), "--dialect", dialect]
+    done = subprocess.run([*command, *files], cwd=ROOT, check=True, capture_output=True)
+    return paired(dialect, [json.loads(line) for line in done.stdout.splitlines()])
+
+
+def operators() -> str:
+    """A table line an operator."""
+    from flowd.accesslog.fields import field_of
+    from flowd.accesslog.keys import OPERATORS
+    from flowd.accesslog.operators import split_format
+
+    found: dict[str, str] = {}
+    for text in OPERATORS:
+        (part,) = split_format(f"%{text}%")
+        field = field_of(part) if not isinstance(part, str) else None
+        if field:
+            found[text] = field.target
+    lines = [f"| `{text}` | {target} |\n" for text, target in sorted(found.items())]
+    return "".join(lines) + "| `REQ(<any other header>)` | the request's headers |\n"
+
+
+def page() -> str:
+    """The whole page."""
+    text = HEAD.format(evidence=" | ".join(EVIDENCE), lines=" | ".join("---" for _ in EVIDENCE))
+    for dialect in EXTENSIONS:
+        for source in SOURCES:
+            entries = replayed(dialect, source)
+            counts = tally(entries)
+            cells = [NAMES[dialect], source, str(len(entries))]
+            cells += [str(counts[name] or "") for name in (*EVIDENCE, "wrong")]
+            text += f"| {' | '.join(cells)} |\n"
+    return text + TAIL.replace("{operators}", operators())
+
+
+def main() -> int:
+    """Write or check the page; returns the exit code."""
+    text = page()
+    if "--check" in sys.argv:
+        if PAGE.is_file() and PAGE.read_text() == text:
+            return 0
+        print("docs/attribution.md is out of date: run tools/docs_attribution.py", file=sys.stderr)
+        return 1
+    PAGE.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
