@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flowd.model.batch import FlowBatch
 from flowd.model.connection import ConnectionBatch
@@ -59,6 +59,13 @@ class Exporter(Protocol):
     @property
     def name(self) -> str: ...
     async def run(self, batches: Queue[FlowBatch]) -> None: ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """An exporter that says how it goes."""
+
+    def status(self) -> Sequence[PartStatus]: ...
 
 
 @dataclass

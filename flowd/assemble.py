@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowd.agent import Exporter, Parts, run_pipeline
+from flowd.agent import Exporter, Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
 from flowd.errors import UnsupportedError
@@ -78,10 +78,11 @@ class Assembly:
             wait_ns=WAIT_NS if self.kernel else 0,
             drops=self.kernel.take_drops if self.kernel else None,
         )
+        cluster = self._cluster()
         self.knowledge = Knowledge(
             Manifests([Path(p) for p in settings.manifests], self.losses),
             [self.identities.update, self.attributor.update, self._tell_kernel],
-            self._cluster(),
+            cluster,
         )
         self.top = TopExporter(self.directory, self.losses)
         self.hubble = HubbleExporter(
@@ -97,6 +98,7 @@ class Assembly:
             max_series=settings.max_series,
             live_connections=self.live_connections if self.kernel else None,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
+            kubernetes_age=self.knowledge.age if cluster else None,
         )
         self._api, self._metrics = self._make_servers()
         self.parts = Parts(
@@ -125,8 +127,8 @@ class Assembly:
             parts += source.status()
         parts += self.knowledge.status()
         for exporter in self.parts.exporters:
-            if self.flow_logs and exporter is self.flow_logs:
-                parts += self.flow_logs.status()
+            if isinstance(exporter, Reporting):
+                parts += exporter.status()
             else:
                 parts.append(PartStatus(exporter.name, State.ON))
         failures = self.parts.failures

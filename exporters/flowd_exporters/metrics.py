@@ -136,6 +136,11 @@ TCP_FLAGS = Metric(
     ("flag", "family"),
 )
 LIVE_CONNECTIONS = Metric("flowd_live_connections", "gauge", "Connections that are open now.")
+KUBERNETES_AGE = Metric(
+    "flowd_kubernetes_last_contact_seconds",
+    "gauge",
+    "Time since the Kubernetes API was last heard; 0 while all is well.",
+)
 DROPS = Metric(
     "flowd_drops_total",
     "counter",
@@ -243,6 +248,7 @@ METRICS = (
     PACKETS,
     TCP_FLAGS,
     LIVE_CONNECTIONS,
+    KUBERNETES_AGE,
     DROPS,
     ROUTE_REQUESTS,
     ROUTE_CONNECTIONS,

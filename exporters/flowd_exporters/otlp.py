@@ -108,12 +108,12 @@ class OtlpExporter:
                 dropped += 1
         self._losses.add(Place.EXPORT, FULL, dropped)
 
-    def status(self) -> PartStatus:
+    def status(self) -> list[PartStatus]:
         """Whether the receiver takes spans."""
         detail = f"{self._endpoint}, {self._sender.sent} spans sent"
         if self._sender.error:
-            return PartStatus(self.name, State.DEGRADED, f"{detail}; {self._sender.error}")
-        return PartStatus(self.name, State.ON, detail)
+            return [PartStatus(self.name, State.DEGRADED, f"{detail}; {self._sender.error}")]
+        return [PartStatus(self.name, State.ON, detail)]
 
     def _pending(self) -> int:
         return self._handed - self._sender.sent - self._sender.failed

@@ -34,6 +34,7 @@ class PrometheusExporter(Collector):
     Args:
         max_series: most label sets of a metric; what is over goes to `other`, and is counted.
         live_connections: connections that are open now; None when nothing counts them.
+        kubernetes_age: seconds since the API server was last heard; None without one.
         flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
     Attributes:
@@ -49,11 +50,13 @@ class PrometheusExporter(Collector):
         *,
         max_series: int = 10000,
         live_connections: Callable[[], int] | None = None,
+        kubernetes_age: Callable[[], float] | None = None,
         flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
         self._live_connections = live_connections
+        self._kubernetes_age = kubernetes_age
         self._flow_logs = flow_logs
 
         def series(metric: Metric, width: int) -> Series:
@@ -93,6 +96,8 @@ class PrometheusExporter(Collector):
         yield _plain(metrics.TCP_FLAGS, traffic.flags)
         if self._live_connections:
             yield _plain(metrics.LIVE_CONNECTIONS, {(): self._live_connections()})
+        if self._kubernetes_age:
+            yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})
         yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
         yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})

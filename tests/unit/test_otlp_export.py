@@ -178,7 +178,7 @@ async def test_down_then_up(
         lost = running.lost(FAILED)
         await until(lambda lost=lost: running.lost(FAILED) > lost)
     assert running.lost(FAILED) == 60
-    status = running.exporter.status()
+    status = running.exporter.status()[0]
     assert status.state is State.DEGRADED
     assert "UNAVAILABLE" in status.detail
 
@@ -187,7 +187,7 @@ async def test_down_then_up(
     try:
         running.queue.put(web_requests(20))
         await until(lambda: len(again.spans) == 20)
-        await until(lambda: running.exporter.status().state is State.ON)
+        await until(lambda: running.exporter.status()[0].state is State.ON)
     finally:
         await again.stop()
     assert running.lost(FAILED) == 60
@@ -294,7 +294,7 @@ async def test_http_down_is_counted(start: Start) -> None:
         running = start(f"http://127.0.0.1:{taken.getsockname()[1]}/otlp", timeout=0.5)
         running.queue.put(web_requests(7))
         await until(lambda: running.lost(FAILED) == 7)
-    assert running.exporter.status().state is State.DEGRADED
+    assert running.exporter.status()[0].state is State.DEGRADED
 
 
 async def test_any_batch_is_taken(receiver: Receiver, start: Start) -> None:
