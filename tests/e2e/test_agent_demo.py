@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -265,3 +267,18 @@ def test_nothing_was_lost(run: Run) -> None:
     }
     assert ("kernel", "ring_full") in lost
     assert {place: count for place, count in lost.items() if count} == {}
+
+
+def test_promtool_finds_nothing_to_say_about_the_agents_page(run: Run) -> None:
+    promtool = shutil.which("promtool")
+    if not promtool:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    told = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=run.metrics,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")

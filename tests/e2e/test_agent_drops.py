@@ -49,6 +49,7 @@ def test_refused_connection_is_a_dropped_flow(cluster: Cluster, tmp_path: Path) 
     assert dropped["IP"]["source"] == cluster.pods[0].address
     assert dropped["l4"]["TCP"]["destination_port"] == CLOSED
     assert dropped["event_type"]["type"] == 1
+    assert dropped["Summary"] == "TCP Flags: SYN; NO_SOCKET"
     assert [flow for flow in found if flow["verdict"] == "FORWARDED"]
 
 

@@ -90,7 +90,7 @@ class FlowEncoder:
             is_reply=_REPLY.get(row.is_reply),
             interface=self.interface(row.ifindex),
             trace_context=_trace_context(row),
-            Summary=summary(row),
+            Summary=self.summary(row),
             extensions=self.extensions.of(row),
         )
 
@@ -101,6 +101,14 @@ class FlowEncoder:
             trace_context=_trace_context(row),
             Summary=summary(row) if row.l7_type else "",
         )
+
+    def summary(self, row: Row) -> str:
+        """Hubble's one-line text; a drop ends with the kernel's own word for it."""
+        text = summary(row)
+        if row.l7_type or not row.drop_reason:
+            return text
+        word = utf8(self._directory.drop_reasons[row.drop_reason])
+        return f"{text}; {word}" if text else word
 
     def endpoint(self, index: int, identity: int) -> Endpoint:
         known = self._endpoints.get((index, identity))

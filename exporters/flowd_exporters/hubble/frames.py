@@ -65,7 +65,7 @@ def _key(*columns: str) -> np.dtype[np.void]:
 _REPEATING = _key(
     *("type", "l7_type", "event_type", "sub_type", "verdict", "direction", "observation"),
     *("is_reply", "protocol", "flags", "icmp_type", "icmp_code", "src_endpoint", "dst_endpoint"),
-    *("src_identity", "dst_identity", "ifindex"),
+    *("src_identity", "dst_identity", "ifindex", "drop_reason"),
 )
 _ADDRESSES = _key("family", "src_addr", "dst_addr")
 _ROUTED = _key("route", "backend", "attribution", "envoy_flags", "drop_reason", "packets")

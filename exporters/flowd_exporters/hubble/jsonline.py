@@ -21,7 +21,6 @@ from flowd_exporters.hubble.encode import (
     drop_reason,
     http_headers,
     http_version,
-    summary,
     tcp_flags,
     utf8,
 )
@@ -78,10 +77,14 @@ class FlowJson:
             f'"trace_context":{{"parent":{{"trace_id":{_text(row.trace_id)}}}}}'
             if row.trace_id
             else "",
-            _summary(row),
+            self._summary(row),
             self._extensions(row),
         ]
         return "{" + ",".join([part for part in parts if part]) + "}"
+
+    def _summary(self, row: Row) -> str:
+        text = self._encoder.summary(row)
+        return f'"Summary":{_text(text)}' if text else ""
 
     def _endpoint(self, index: int, identity: int) -> str:
         known = self._endpoints.get((index, identity))
@@ -213,8 +216,3 @@ def _pair(key: str, value: str) -> str:
     key_part = f'"key":{_quoted(key)}' if key else ""
     value_part = f'"value":{_text(value)}' if value else ""
     return "{" + key_part + ("," if key_part and value_part else "") + value_part + "}"
-
-
-def _summary(row: Row) -> str:
-    text = summary(row)
-    return f'"Summary":{_text(text)}' if text else ""
