@@ -35,7 +35,7 @@ Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 SWEEP_SECONDS = 1.0
 SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
 DROP_ROWS = 65536
@@ -148,7 +148,7 @@ class KernelCapture:
         log.info("capture started", extra={"interfaces": len(self._attacher)})
 
     async def run(self, out: Queue[ConnectionBatch]) -> None:
-        """Put rows into `out`, ten times a second or sooner when the ring fills, until cancelled.
+        """Put rows into `out`, five times a second or sooner when the ring fills, until cancelled.
 
         Raises:
             UnsupportedError: the kernel refuses what it did before.

@@ -28,7 +28,7 @@ T = TypeVar("T", bound=NDArray[Any])
 
 WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.1  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
 DROPS_SECONDS = 1.0
 
