@@ -41,7 +41,9 @@ async def exporter() -> PrometheusExporter:
     """Has seen 9 requests that went well and 2 that did not."""
     losses = Losses()
     losses.add(Place.KERNEL, "ring_full", 3)
-    exporter = PrometheusExporter(cluster(), losses, live_connections=lambda: 12)
+    exporter = PrometheusExporter(
+        cluster(), losses, live_connections=lambda: 12, kubernetes_age=lambda: 0.0
+    )
     batch = web_requests(11)
     batch.requests["status"][:2] = 503
     batch.requests["traceparent"] = f"00-{TRACE}-{SPAN}-01"

@@ -18,6 +18,10 @@ from flowd.errors import UsageError
 from flowd_exporters.h2grpc.tls import Certificates, tls_certificates
 from tests.unit.h2_service import SECONDS, Served, serving
 from tests.unit.hubble_server import eventually
+from tests.unit.refused_tls import MAY_WARN, collected
+
+__all__ = ["collected"]
+pytestmark = MAY_WARN
 
 
 def openssl(*arguments: object) -> None:

@@ -18,6 +18,10 @@ from flowd.model.losses import Losses
 from flowd.model.status import State
 from tests.fakes.kube_api import PODS, FakeKubeApi, pod, until
 from tests.unit.kube_client import FAST, following, write_kubeconfig
+from tests.unit.refused_tls import MAY_WARN, collected
+
+__all__ = ["collected"]
+pytestmark = MAY_WARN
 
 X = "current-context: x\ncontexts: [{name: x, context: {cluster: c}}]"
 TODAY, LONG_AGO = "20990101000000Z", "20200201000000Z"
