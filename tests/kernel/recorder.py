@@ -36,8 +36,8 @@ class Recorder:
         return rows[rows["protocol"] == protocol] if protocol else rows
 
     def lost(self, reason: str) -> int:
-        """A counter of Place.KERNEL."""
-        return self.losses.snapshot()[Place.KERNEL, reason]
+        """A counter of Place.KERNEL; 0 before the first reading of the kernel's own."""
+        return self.losses.snapshot().get((Place.KERNEL, reason), 0)
 
     async def until(self, met: Callable[[ConnectionBatch], bool]) -> None:
         """Wait for rows that meet a condition."""
