@@ -193,6 +193,7 @@ class Assembly:
             connections=self.settings.max_connections,
             drops=self.settings.drops,
             tunnel_ports=self.settings.tunnel_port,
+            sockets=self.settings.sockets,
         )
 
     def _cluster(self) -> "Cluster | None":
