@@ -194,13 +194,20 @@ class Converter:
         column = self._raw(target)
         if column is None:
             return np.zeros(self._rows, np.int64)
-        found = np.array([number(value) for value in column], np.int64)
+        told = [
+            value if value.__class__ is int and 0 <= value <= most else number(value)
+            for value in column
+        ]
+        found = np.array(told, np.int64)
         odd = (found < 0) | (found > most)
         self._count("bad_number", odd)
         return np.where(odd, 0, found)
 
     def _text(self, target: str) -> list[str]:
-        texts = [text(value) for value in self._raw(target) or ()]
+        column = self._raw(target) or ()
+        texts = [
+            value if value.__class__ is str and value != "-" else text(value) for value in column
+        ]
         if max(map(len, texts), default=0) > MAX_TEXT:
             self._losses.add(
                 Place.ACCESS_LOG, "oversize_text", sum(len(value) > MAX_TEXT for value in texts)

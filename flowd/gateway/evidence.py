@@ -3,15 +3,24 @@
 Names come first, then metadata, the rules matched again, the cluster, the listener.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from flowd.gateway.backend import ServicePoint, backend_of, serves
+from flowd.gateway.backend import backend_of
+from flowd.gateway.case import (
+    Answer,
+    Case,
+    Sides,
+    asked_host,
+    direct,
+    fits,
+    is_of,
+    narrow,
+    rewritten,
+)
 from flowd.gateway.dialect import split_path
 from flowd.gateway.entry import NO_ADDRESS, Detail, Shape, no_route_reason
-from flowd.gateway.filters import can_produce, renames
 from flowd.gateway.hostname import normal
-from flowd.gateway.listener import Listener, choose
+from flowd.gateway.listener import Listener
 from flowd.gateway.names import (
     RouteName,
     cluster_gateway,
@@ -28,56 +37,9 @@ from flowd.model.enums import Attribution, EntryKind
 from flowd.model.metadata import Metadata
 from flowd.model.route import NO_BACKEND, NO_ROUTE, BackendRef, RouteRef
 
-MAX_SHAPES = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The outcome for an entry.
-
-    Attributes:
-        by_shape: every entry of that shape has the same.
-        conflict: the name of the route and the matching rules disagree.
-    """
-
-    route: RouteRef
-    backend: BackendRef
-    attribution: Attribution
-    by_shape: bool = False
-    conflict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """What is known of both sides of the proxy, the same for every entry of a shape.
-
-    Attributes:
-        gateway: `namespace/name`, or "".
-        listeners: those that the proxy's port leaves.
-        points: Services of the upstream address.
-        service, owner: Service, or route and rule, that the cluster is named after.
-        name: what the names say of the route.
-        told: what the metadata says of it.
-    """
-
-    shape: Shape
-    is_http: bool
-    gateway: str
-    listeners: list[Listener]
-    points: Sequence[ServicePoint]
-    service: ServicePoint | None
-    owner: RouteName | None
-    name: RouteName | None
-    told: RouteName | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """An entry: its two sides, its own part, and its host as compared."""
-
-    sides: _Sides
-    detail: Detail
-    host: str
+MAX_SHAPES = 16_384
+MAX_KEY = 1024
+"""Most characters of the names in a shape that is remembered."""
 
 
 class Evidence:
@@ -85,16 +47,18 @@ class Evidence:
 
     def __init__(self, table: RouteTable) -> None:
         self._table = table
-        self._known: dict[Shape, _Sides] = {}
+        self._known: dict[Shape, Sides] = {}
 
     def answer(self, shape: Shape, detail: Detail) -> Answer:
         """Gather the evidence; a later kind of it only fills what an earlier one left open."""
         sides = self._known.get(shape)
         if sides is None:
-            if len(self._known) >= MAX_SHAPES:
-                self._known.clear()
-            sides = self._known[shape] = self._sides(shape)
-        case = _Case(sides, detail, normal(_asked_host(shape, detail)))
+            sides = self._sides(shape)
+            if len(shape.route_name) + len(shape.cluster) + len(shape.node_cluster) <= MAX_KEY:
+                if len(self._known) >= MAX_SHAPES:
+                    self._known.clear()
+                self._known[shape] = sides
+        case = Case(sides, detail, normal(asked_host(shape, detail)))
         if sides.name:
             return self._by_name(case, sides.name)
         if sides.told:
@@ -106,7 +70,7 @@ class Evidence:
                 return answer
         return _by_listener(case, reason or "unresolved")
 
-    def _sides(self, shape: Shape) -> _Sides:
+    def _sides(self, shape: Shape) -> Sides:
         table = self._table
         is_http = shape.kind == EntryKind.HTTP
         metadata = shape.metadata or Metadata()
@@ -128,7 +92,7 @@ class Evidence:
         owner = cluster_route(shape.cluster) if shape.cluster else None
         if not is_http and not owner and metadata.filter_chain:
             owner = cluster_route(metadata.filter_chain)
-        return _Sides(
+        return Sides(
             shape,
             is_http,
             gateway,
@@ -155,12 +119,12 @@ class Evidence:
             rules = [rule for rule in rules if rule.name == metadata.rule_name]
         return RouteName(key, rules[0].index if len(rules) == 1 else -1)
 
-    def _by_metadata(self, case: _Case, told: RouteName) -> Answer:
+    def _by_metadata(self, case: Case, told: RouteName) -> Answer:
         """The route that metadata names, with the rule of it that matches."""
         attached = self._table.accepting(told.key, case.sides.listeners, case.sides.gateway)
-        chosen = _choose(case, attached)
+        chosen = narrow(case, attached)
         only = replace(told, rule=max(told.rule, 0)) if not case.sides.is_http else told
-        found = [entry for entry in self._resolve(case, only) if _is_of(entry[1], only)]
+        found = [entry for entry in self._resolve(case, only) if is_of(entry[1], only)]
         rule, match = self._rule(only) if only.rule >= 0 else None, -1
         if len(found) == 1:
             _, (_, rule, candidate) = found[0]
@@ -172,38 +136,38 @@ class Evidence:
         route = _route_ref(case, chosen, told.key, index, match, rule)
         return Answer(route, _backend(case, rule), Attribution.METADATA, conflict=conflict)
 
-    def _by_name(self, case: _Case, name: RouteName) -> Answer:
+    def _by_name(self, case: Case, name: RouteName) -> Answer:
         attached = self._table.accepting(name.key, case.sides.listeners, case.sides.gateway)
-        chosen = _choose(case, attached)
+        chosen = narrow(case, attached)
         rule = self._rule(name)
         match = name.match
         by_shape = len(attached) <= 1
         if not case.sides.is_http or (match < 0 and rule and len(rule.matches) == 1):
             match = 0
         elif match < 0:
-            found = [entry for entry in self._resolve(case, name) if _is_of(entry[1], name)]
+            found = [entry for entry in self._resolve(case, name) if is_of(entry[1], name)]
             match, by_shape = (found[0][1].match.index if len(found) == 1 else -1), False
         index = rule.index if rule else max(name.rule, 0 if not case.sides.is_http else -1)
         route = _route_ref(case, chosen, name.key, index, match, rule)
         backend = _backend(case, rule, name.backend)
         return Answer(route, backend, Attribution.NAME, by_shape, self._disagree(case, name))
 
-    def _disagree(self, case: _Case, name: RouteName) -> bool:
+    def _disagree(self, case: Case, name: RouteName) -> bool:
         """Whether no match of the rule that the name tells can have taken the request."""
         if not case.sides.is_http or name.key not in self._table.routes or name.rule < 0:
             return False
-        listeners = _choose(case, case.sides.listeners)
+        listeners = narrow(case, case.sides.listeners)
         path, query = split_path(case.detail.original_path or case.detail.path)
         parameters, method, headers = Query(query), case.detail.method, case.detail.headers
         return bool(listeners) and not any(
             (candidate.route.key, candidate.rule.index) == (name.key, name.rule)
             and candidate.match.takes_rest(method, headers, parameters, lenient=True)
             for listener in listeners
-            for reachable in (_direct, _rewritten)
+            for reachable in (direct, rewritten)
             for candidate in reachable(listener, case.host, path)
         )
 
-    def _by_rules(self, case: _Case) -> Answer | None:
+    def _by_rules(self, case: Case) -> Answer | None:
         found = self._resolve(case, case.sides.owner)
         if not found:
             return None
@@ -213,7 +177,7 @@ class Evidence:
         ref = _route_ref(case, [listener], route.key, rule.index, match.index, rule)
         return Answer(ref, _backend(case, rule), Attribution.RESOLVER)
 
-    def _by_cluster(self, case: _Case) -> Answer | None:
+    def _by_cluster(self, case: Case) -> Answer | None:
         """A route that the cluster is named after, or the only one that uses the backend."""
         if owner := case.sides.owner:
             rule = self._rule(owner)
@@ -227,7 +191,7 @@ class Evidence:
             rule = rules[0] if len(rules) == 1 else None
             index = rule.index if rule else -1
         match = 0 if rule and len(rule.matches) == 1 else -1
-        chosen = _choose(case, self._table.accepting(key, case.sides.listeners, case.sides.gateway))
+        chosen = narrow(case, self._table.accepting(key, case.sides.listeners, case.sides.gateway))
         ref = _route_ref(case, chosen, key, index, match, rule)
         backend = _backend(case, rule, owner.backend if owner else -1)
         return Answer(ref, backend, Attribution.CLUSTER)
@@ -237,7 +201,7 @@ class Evidence:
         index = max(name.rule, 0)
         return next((rule for rule in route.rules if rule.index == index), None) if route else None
 
-    def _by_mesh(self, case: _Case) -> Answer | None:
+    def _by_mesh(self, case: Case) -> Answer | None:
         """A route of the Service that a client meant, where no Gateway's proxy took it."""
         shape, mesh = case.sides.shape, self._table.mesh
         if case.sides.gateway in self._table.gateways:
@@ -261,14 +225,14 @@ class Evidence:
         ref = RouteRef("", "", "", *route.key, rule.index, match.index, rule.name)
         return Answer(ref, _backend(case, rule), Attribution.RESOLVER)
 
-    def _resolve(self, case: _Case, only: RouteName | None) -> list[tuple[Listener, Candidate]]:
+    def _resolve(self, case: Case, only: RouteName | None) -> list[tuple[Listener, Candidate]]:
         """Match the request again; what the upstream side contradicts yields to what fits it.
 
         A logged host or path may be that after a rewrite, and a header that a match looks at may
         not be in the log: then it is what those facts allow and what leads to the Service which
         answered; more than one when matches of several rules do.
         """
-        listeners = _choose(case, case.sides.listeners)
+        listeners = narrow(case, case.sides.listeners)
         if not case.sides.is_http:
             streams = ((entry, entry.stream(case.detail.sni.lower())) for entry in listeners)
             return [(entry, found) for entry, found in streams if found][:1]
@@ -279,40 +243,27 @@ class Evidence:
         first: list[tuple[Listener, Candidate]] = []
         for listener in listeners:
             found = listener.find(case.host, path, query, method, headers)
-            if found and _fits(case, found, only):
+            if found and fits(case, found, only):
                 return [(listener, found)]
             first = first or ([(listener, found)] if found else [])
         sides = case.sides
         if first and not (only or sides.points or sides.service or sides.shape.route_name):
             return first
         parameters = Query(query)
-        for reachable in (_direct, _rewritten):
+        for reachable in (direct, rewritten):
             several = {
                 (candidate.route.key, candidate.rule.index): (listener, candidate)
                 for listener in reversed(listeners)
                 for candidate in reversed(list(reachable(listener, case.host, path)))
                 if candidate.match.takes_rest(method, headers, parameters, lenient=True)
-                and _fits(case, candidate, only)
+                and fits(case, candidate, only)
             }
             if several:
                 return list(reversed(several.values()))
         return first
 
 
-def _asked_host(shape: Shape, detail: Detail) -> str:
-    """The host as the client asked for it, as far as something tells."""
-    if original := detail.headers.get("x-envoy-original-host"):
-        return original
-    told = shape.metadata.host if shape.metadata else ""
-    return detail.host if not told or told.startswith("*") else told
-
-
-def _is_of(candidate: Candidate, name: RouteName) -> bool:
-    """Whether a candidate belongs to a route, and to its rule where one is named."""
-    return candidate.route.key == name.key and name.rule in (-1, candidate.rule.index)
-
-
-def _ambiguous(case: _Case, found: list[tuple[Listener, Candidate]]) -> Answer:
+def _ambiguous(case: Case, found: list[tuple[Listener, Candidate]]) -> Answer:
     """What several rules have in common that may all have taken the request."""
     listeners = list({listener.full_name: listener for listener, _ in found}.values())
     base = _base(case, listeners)
@@ -323,48 +274,7 @@ def _ambiguous(case: _Case, found: list[tuple[Listener, Candidate]]) -> Answer:
     return Answer(RouteRef(*base, reason="ambiguous"), backend, Attribution.LISTENER)
 
 
-def _choose(case: _Case, listeners: list[Listener]) -> list[Listener]:
-    """The listeners that server name and host leave, TLS ones for a TLS connection."""
-    if len(listeners) < 2:
-        return listeners
-    sni = normal(case.detail.sni)
-    chosen = choose(listeners, sni, case.host) or listeners
-    tls = bool(sni) or case.detail.scheme == "https"
-    return [entry for entry in chosen if entry.is_tls == tls] or chosen
-
-
-def _fits(case: _Case, candidate: Candidate, only: RouteName | None) -> bool:
-    """Whether nothing that names or the upstream side tell speaks against a candidate."""
-    rule = candidate.rule
-    if only and not _is_of(candidate, only):
-        return False
-    if only is None and case.sides.shape.route_name and case.sides.shape.route_name != rule.name:
-        return False
-    points = [case.sides.service] if case.sides.service else case.sides.points
-    return not points or serves(rule, points)
-
-
-def _direct(listener: Listener, host: str, path: str) -> Iterator[Candidate]:
-    """The matches that a host and path satisfy as they were logged."""
-    vhost = listener.vhost(host)
-    for candidate in vhost.candidates if vhost else ():
-        if candidate.match.takes_path(path):
-            yield candidate
-
-
-def _rewritten(listener: Listener, host: str, path: str) -> Iterator[Candidate]:
-    """The matches whose rule's rewrite can have made a logged host and path."""
-    vhost = listener.vhost(host)
-    for candidate in vhost.candidates if vhost else ():
-        if can_produce(candidate.rule.filters, host, path):
-            yield candidate
-    for candidate in listener.rewriters:
-        filters = candidate.rule.filters
-        if renames(filters) and can_produce(filters, host, path):
-            yield candidate
-
-
-def _backend(case: _Case, rule: Rule | None, index: int = -1) -> BackendRef:
+def _backend(case: Case, rule: Rule | None, index: int = -1) -> BackendRef:
     """The backendRef that took the request, as the address tells, then the cluster's name."""
     if case.sides.shape.up_addr == NO_ADDRESS and not case.sides.shape.cluster:
         return NO_BACKEND
@@ -377,9 +287,9 @@ def _backend(case: _Case, rule: Rule | None, index: int = -1) -> BackendRef:
     return BackendRef("Service", *point) if point else NO_BACKEND
 
 
-def _by_listener(case: _Case, reason: str) -> Answer:
+def _by_listener(case: Case, reason: str) -> Answer:
     backend = _backend(case, None)
-    chosen = _choose(case, case.sides.listeners)
+    chosen = narrow(case, case.sides.listeners)
     if chosen or case.sides.gateway:
         return Answer(RouteRef(*_base(case, chosen), reason=reason), backend, Attribution.LISTENER)
     found = Attribution.CLUSTER if backend != NO_BACKEND else Attribution.NONE
@@ -387,7 +297,7 @@ def _by_listener(case: _Case, reason: str) -> Answer:
 
 
 def _route_ref(
-    case: _Case,
+    case: Case,
     listeners: list[Listener],
     key: RouteKey,
     index: int,
@@ -397,7 +307,7 @@ def _route_ref(
     return RouteRef(*_base(case, listeners), *key, index, match, rule.name if rule else "")
 
 
-def _base(case: _Case, listeners: list[Listener]) -> tuple[str, str, str]:
+def _base(case: Case, listeners: list[Listener]) -> tuple[str, str, str]:
     """Namespace and name of the Gateway and name of the listener, as far as they are one."""
     gateways = {listener.gateway_id for listener in listeners}
     names = {listener.name for listener in listeners}
