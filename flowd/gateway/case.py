@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flowd.gateway.backend import ServicePoint, serves
 from flowd.gateway.entry import Detail, Shape
 from flowd.gateway.filters import can_produce, renames
-from flowd.gateway.hostname import normal
+from flowd.gateway.hostname import ANY, matching, normal
 from flowd.gateway.listener import Listener, choose
 from flowd.gateway.names import RouteName
 from flowd.gateway.vhost import Candidate
@@ -37,6 +37,7 @@ class Sides:
     Attributes:
         gateway: `namespace/name`, or "".
         listeners: those that the proxy's port leaves.
+        placed: the proxy's port is known, so that the narrowest listener of it took the request.
         points: Services of the upstream address.
         service, owner: Service, or route and rule, that the cluster is named after.
         name: what the names say of the route.
@@ -47,6 +48,7 @@ class Sides:
     is_http: bool
     gateway: str
     listeners: list[Listener]
+    placed: bool
     points: Sequence[ServicePoint]
     service: ServicePoint | None
     owner: RouteName | None
@@ -75,10 +77,20 @@ def narrow(case: Case, listeners: list[Listener]) -> list[Listener]:
     """The listeners that server name and host leave, TLS ones for a TLS connection."""
     if len(listeners) < 2:
         return listeners
-    sni = normal(case.detail.sni)
-    chosen = choose(listeners, sni, case.host) or listeners
-    tls = bool(sni) or case.detail.scheme == "https"
+    sni, scheme = normal(case.detail.sni), case.detail.scheme
+    if case.sides.placed:
+        chosen = choose(listeners, sni, case.host) or listeners
+    else:
+        chosen = [entry for entry in listeners if _covers(entry, sni, case.host)] or listeners
+        if not sni and not scheme and case.sides.is_http:
+            return chosen
+    tls = bool(sni) or scheme == "https"
     return [entry for entry in chosen if entry.is_tls == tls] or chosen
+
+
+def _covers(listener: Listener, sni: str, host: str) -> bool:
+    name = (sni or host) if listener.is_tls else host
+    return listener.hostname in (matching(name) if name else (ANY,))
 
 
 def is_of(candidate: Candidate, name: RouteName) -> bool:

@@ -19,7 +19,7 @@ from flowd.gateway.case import (
 )
 from flowd.gateway.dialect import split_path
 from flowd.gateway.entry import NO_ADDRESS, Detail, Shape, no_route_reason
-from flowd.gateway.hostname import normal
+from flowd.gateway.hostname import ANY, normal, specificity
 from flowd.gateway.listener import Listener
 from flowd.gateway.names import (
     RouteName,
@@ -83,11 +83,12 @@ class Evidence:
         known = next((claim for claim in claims if claim in table.gateways), "")
         gateway = known or next(filter(None, claims), "")
         listeners = table.listeners_at(known, shape.local_port) if shape.local_port else []
+        placed = bool(listeners)
         if not listeners and (known or not shape.local_port):
             listeners = table.listeners_for(known, is_http)
         if known and known == metadata.gateway:
             named = [entry for entry in listeners if entry.name == metadata.listener]
-            listeners = named or listeners
+            listeners, placed = named or listeners, placed or bool(named)
         reached = shape.up_addr != NO_ADDRESS
         owner = cluster_route(shape.cluster) if shape.cluster else None
         if not is_http and not owner and metadata.filter_chain:
@@ -97,6 +98,7 @@ class Evidence:
             is_http,
             gateway,
             listeners,
+            placed,
             table.services.at(shape.up_addr, shape.up_port) if reached else (),
             cluster_service(shape.cluster) if shape.cluster else None,
             owner,
@@ -171,10 +173,12 @@ class Evidence:
         found = self._resolve(case, case.sides.owner)
         if not found:
             return None
-        listener, (route, rule, match) = found[0]
-        if len(found) > 1:
+        _, (route, rule, match) = found[0]
+        if any((other.route, other.rule) != (route, rule) for _, other in found):
             return _ambiguous(case, found)
-        ref = _route_ref(case, [listener], route.key, rule.index, match.index, rule)
+        ref = _route_ref(
+            case, [listener for listener, _ in found], route.key, rule.index, match.index, rule
+        )
         return Answer(ref, _backend(case, rule), Attribution.RESOLVER)
 
     def _by_cluster(self, case: Case) -> Answer | None:
@@ -241,11 +245,18 @@ class Evidence:
         if "user-agent" in self._table.header_names:
             headers = {"user-agent": case.detail.user_agent, **headers}
         first: list[tuple[Listener, Candidate]] = []
+        if not case.sides.placed:
+            listeners = _likeliest(case, listeners)
+        taken: list[tuple[Listener, Candidate]] = []
         for listener in listeners:
             found = listener.find(case.host, path, query, method, headers)
             if found and fits(case, found, only):
-                return [(listener, found)]
+                taken.append((listener, found))
+                if case.sides.placed:
+                    return taken
             first = first or ([(listener, found)] if found else [])
+        if taken:
+            return taken
         sides = case.sides
         if first and not (only or sides.points or sides.service or sides.shape.route_name):
             return first
@@ -261,6 +272,14 @@ class Evidence:
             if several:
                 return list(reversed(several.values()))
         return first
+
+
+def _likeliest(case: Case, listeners: list[Listener]) -> list[Listener]:
+    """Of listeners that nothing but the host tells apart, those with the narrowest virtual host."""
+    vhosts = [listener.vhost(case.host) for listener in listeners]
+    ranks = [specificity(vhost.hostname) if vhost else specificity(ANY) for vhost in vhosts]
+    best = max(ranks, default=None)
+    return [entry for entry, rank in zip(listeners, ranks, strict=True) if rank == best]
 
 
 def _ambiguous(case: Case, found: list[tuple[Listener, Candidate]]) -> Answer:
