@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowd.accesslog.forwarded import fill_forwarded
 from flowd.agent import Exporter, Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
@@ -70,7 +71,12 @@ class Assembly:
         )
         self.kernel_off = ""
         self.kernel = self._kernel()
-        self.envoy = AlsServer(settings.als_listen, self.losses) if settings.als_listen else None
+        hops = settings.trusted_hops
+        self.envoy = (
+            AlsServer(settings.als_listen, self.losses, trusted_hops=hops)
+            if settings.als_listen
+            else None
+        )
         self.logs = LogSources(settings, self.losses)
         # Without capture no connection will ever come, so requests need not wait for one.
         self.join = Join(
@@ -286,6 +292,7 @@ class Assembly:
         return fields
 
     def _attribute(self, batch: RequestBatch) -> RequestBatch:
+        fill_forwarded(batch, self.settings.trusted_hops)
         self.attributor.attribute(batch)
         self.redactor.redact(batch)  # after it, for routes may match on what is redacted
         return batch

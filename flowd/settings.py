@@ -100,6 +100,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Literal["spec", "eg", "cilium", "istio", "contour", "kgateway"],
         Meta(description="Gateway implementation whose names and match order apply."),
     ] = "eg"
+    trusted_hops: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=32,
+            description="Proxies before Envoy whose X-Forwarded-For tells the client's address;"
+            " 0 trusts what Envoy itself trusts.",
+        ),
+    ] = 0
     hubble_listen: Annotated[
         str,
         Meta(description="Address of the Hubble API; empty is off. In a cluster 0.0.0.0:4244."),
