@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowd.agent import Exporter, Parts, Reporting, run_pipeline
+from flowd.agent import Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
 from flowd.errors import UnsupportedError
@@ -26,6 +26,7 @@ from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
 from flowd.pipeline.redact import Redactor
 from flowd.settings import Settings
+from flowd.sink import Exporter
 from flowd_exporters.agent_service import AgentService
 from flowd_exporters.h2grpc.tls import tls_certificates
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -171,6 +172,7 @@ class Assembly:
             log.warning("no kernel capture, access logs only: %s", error.message)
             self.kernel_off = error.message
             self.kernel = self.parts.kernel = None
+            self.join.wait_ns = 0
 
     def _kernel(self) -> "KernelCapture | None":
         if self.settings.capture == "off":
