@@ -66,9 +66,7 @@ class Source:
     def __init__(self, names: Names | None = None) -> None:
         self.rows: list[SocketBatch] = []
         self.dns: list[DnsBatch] = []
-        self.join = Join(
-            TABLE, Losses(), sockets=self._sockets, dns=self._dns, names=names
-        )  # fmt: skip
+        self.join = Join(TABLE, Losses(), sockets=self._sockets, dns=self._dns, names=names)
 
     def _sockets(self) -> SocketBatch:
         rows, self.rows = self.rows, []
@@ -198,7 +196,8 @@ def test_bodies_beyond_the_first_window_take_round_trips() -> None:
 
 def test_end_of_a_gateways_connection_waits_for_the_route_and_others_do_not() -> None:
     source = Source()
-    gateway, other = connection(7, CLIENT, GATEWAY), connection(9, CLIENT, "10.0.2.1:5")
+    gateway = connection(7, CLIENT, GATEWAY, dst_endpoint=2)
+    other = connection(9, CLIENT, POD, dst_endpoint=3)
     records = np.concatenate([gateway, ended(gateway, 0.2), other, ended(other, 0.2)])
     assert source.step(records, at=0.3).connections["conn_id"].tolist() == [7, 9, 9]
     late = source.step(NO_RECORDS, request(CLIENT, GATEWAY, at=0.1, route=3), 1.2)
@@ -293,7 +292,7 @@ def test_shares_add_up_and_every_row_leaves_once(
                 reports.append(report(GATEWAY, client, 0.1, retransmits=size % 99))
         seen.append(source.step(np.concatenate(made), np.concatenate(entries), 1 + turn, *reports))
     for port in carried:
-        last = ended(connection(port, f"10.0.0.9:{port}", GATEWAY), 10)
+        last = ended(connection(port, f"10.0.0.9:{port}", GATEWAY, dst_endpoint=2), 10)
         seen.append(source.step(last, at=10))
     seen.append(source.step(at=20))
     assert sum(len(batch.requests) for batch in seen) == asked
@@ -319,7 +318,7 @@ def test_bytes_go_to_routes_by_requests_and_over_eight_to_other() -> None:
     assert later.shares["requests"][later.shares["route"] == OTHER_ROUTE].tolist() == [4]
 
     directory = Directory()
-    for number in range(1, 9):
+    for number in range(1, 13):
         directory.routes.index(RouteRef("infra", "edge", "http", "HTTPRoute", "shop", f"r{number}"))
     exporter = PrometheusExporter(directory, Losses())
     exporter.observe(batch)
