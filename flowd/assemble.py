@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowd.accesslog.forwarded import fill_forwarded
-from flowd.agent import Exporter, Parts, Reporting, run_pipeline
+from flowd.agent import Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
 from flowd.clusterview import cluster_view
@@ -28,6 +28,7 @@ from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
 from flowd.pipeline.redact import Redactor
 from flowd.settings import Settings
+from flowd.sink import Exporter
 from flowd_exporters.agent_service import AgentService
 from flowd_exporters.h2grpc.tls import tls_certificates
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -84,6 +85,7 @@ class Assembly:
             self.losses,
             wait_ns=WAIT_NS if self.kernel else 0,
             drops=self.kernel.take_drops if self.kernel else None,
+            sockets=self.kernel.take_sockets if self.kernel else None,
         )
         cluster = self._cluster()
         self.knowledge = Knowledge(
@@ -178,6 +180,7 @@ class Assembly:
             log.warning("no kernel capture, access logs only: %s", error.message)
             self.kernel_off = error.message
             self.kernel = self.parts.kernel = None
+            self.join.wait_ns = 0
 
     def _kernel(self) -> "KernelCapture | None":
         if self.settings.capture == "off":

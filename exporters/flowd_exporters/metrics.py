@@ -67,6 +67,7 @@ LABELS = {
         Label("backend_namespace", "fine", "namespace of the backendRef"),
         Label("backend_port", "fine", "port of the backendRef"),
         Label("cluster", "fine", "name of the cluster, as the agent was told"),
+        Label("connection", "fine", "downstream: client to gateway; upstream: gateway to backend"),
         Label("code_class", "fine", "1xx to 5xx; none when the client got no response"),
         Label("destination_namespace", "fine", "namespace of the responder, empty outside"),
         Label("destination_workload", "fine", "workload of the responder; host, node, world"),
@@ -81,6 +82,7 @@ LABELS = {
         Label("listener", "fine", "name of the Gateway's listener"),
         Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
         Label("node", "fine", "name of the node"),
+        Label("part", "fine", "client_network, gateway, pod_network or pod"),
         Label("place", "fine", "where it was lost"),
         Label("protocol", "fine", "TCP, UDP, ICMPv4, ...; the HTTP version for hubble_http_*"),
         Label("reason", "fine", "why"),
@@ -125,6 +127,8 @@ _ROUTE = (
     "backend_port",
     "attribution",
 )
+
+_ROUTE_OBJECT = _ROUTE[:6]
 
 CONNECTIONS = Metric("flowd_connections_total", "counter", "New connections.", _TRAFFIC)
 BYTES = Metric(
@@ -221,6 +225,38 @@ ROUTE_UPSTREAM = Metric(
     "seconds",
     HTTP_SECONDS,
 )
+ROUTE_BYTES = Metric(
+    "flowd_route_connection_bytes_total",
+    "counter",
+    "Bytes of a gateway's connections, shared out by the requests that each route had on them.",
+    (*_ROUTE_OBJECT, "connection", "direction"),
+    "bytes",
+)
+ROUTE_PACKETS = Metric(
+    "flowd_route_connection_packets_total",
+    "counter",
+    "Packets of a gateway's connections, shared out like their bytes.",
+    (*_ROUTE_OBJECT, "connection", "direction"),
+)
+ROUTE_RETRANSMITS = Metric(
+    "flowd_route_connection_retransmits_total",
+    "counter",
+    "TCP segments sent again by this node's sockets at either end, shared out like the bytes.",
+    (*_ROUTE_OBJECT, "connection"),
+)
+ROUTE_SPLIT = Metric(
+    "flowd_route_latency_split_seconds_total",
+    "counter",
+    "Where the time of HTTP requests went, of those whose sockets are known (docs/latency.md).",
+    (*_ROUTE_OBJECT, "part"),
+    "seconds",
+)
+ROUTE_SPLIT_REQUESTS = Metric(
+    "flowd_route_latency_split_requests_total",
+    "counter",
+    "HTTP requests that flowd_route_latency_split_seconds_total is of.",
+    _ROUTE_OBJECT,
+)
 ROUTE_UNATTRIBUTED = Metric(
     "flowd_route_unattributed_total",
     "counter",
@@ -305,6 +341,11 @@ METRICS = (
     ROUTE_CONNECTIONS,
     ROUTE_DURATION,
     ROUTE_UPSTREAM,
+    ROUTE_BYTES,
+    ROUTE_PACKETS,
+    ROUTE_RETRANSMITS,
+    ROUTE_SPLIT,
+    ROUTE_SPLIT_REQUESTS,
     ROUTE_UNATTRIBUTED,
     LOST,
     FLOW_LOG_UP,
