@@ -19,11 +19,11 @@ from flowd.model.enums import Protocol, Reason
 from flowd.model.status import State
 from flowd_bpf.attach import AttachMode
 from tests.kernel import traffic
+from tests.kernel.kernelhas import MODES
 from tests.kernel.net import Cluster, Pod, run
 from tests.kernel.packets import datagram, ipv4
 from tests.kernel.recorder import consistent, ended, eventually, recording
 
-MODES: tuple[AttachMode, ...] = ("tcx", "clsact")
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
 
 
