@@ -25,7 +25,10 @@ PROGRAMS = {
     "drops.c": ("flowd_drop",),
 }
 MAPS = {
-    "flow.c": ("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
+    "flow.c": (
+        *("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
+        "flowd_tunnels",
+    ),
     "drops.c": ("flowd_drops", "flowd_drops_full"),
 }
 KFUNC_CALL = 0x7F0F10D0

@@ -34,12 +34,13 @@ CONNECTION = np.dtype(
         ("endpoint", "u4", (2,)),
         ("reported", "u4"),
         ("refused", "u4"),
+        ("tunnel", "u4"),
         ("forward", "u1"),
         ("initiator", "u1"),
         ("family", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("pad", "u1", (3,)),
+        ("pad", "u1", (7,)),
     ]
 )
 
@@ -57,6 +58,7 @@ EVENT = np.dtype(
         ("src_endpoint", "u4"),
         ("dst_endpoint", "u4"),
         ("ifindex", "u4"),
+        ("tunnel", "u4"),
         ("src_port", "u2"),
         ("dst_port", "u2"),
         ("protocol", "u1"),
@@ -69,7 +71,17 @@ EVENT = np.dtype(
         ("flags_seen", "u1", (2,)),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("pad", "u1", (5,)),
+        ("pad", "u1", (1,)),
+    ]
+)
+
+TUNNEL = np.dtype(
+    [
+        ("src", "u1", (16,)),
+        ("dst", "u1", (16,)),
+        ("vni", "u4"),
+        ("kind", "u1"),
+        ("pad", "u1", (3,)),
     ]
 )
 
@@ -103,11 +115,20 @@ class Counter(IntEnum):
     NON_IP = 3
     MALFORMED = 4
     MAP_FULL = 5
-    FRAGMENT = 6
+    FRAGMENT_UNKNOWN = 6
     RING_FULL = 7
     RECORDS = 8
     CREATED = 9
     ENDED = 10
+    TUNNEL_UNNAMED = 11
+
+
+class TunnelKind(IntEnum):
+    """Which tunnel a packet came in."""
+
+    VXLAN = 1
+    GENEVE = 2
+    IP = 3
 
 
 FATES = (

@@ -156,7 +156,7 @@ def test_other_hook_does_not_count_again(programs: Programs) -> None:
 
 def test_later_fragments_are_told(programs: Programs) -> None:
     programs.run(ethernet(ipv4(bytes(40), 17, fragment=0x0010)))
-    assert programs.count(Counter.FRAGMENT) == 1
+    assert programs.count(Counter.FRAGMENT_UNKNOWN) == 1
 
 
 def test_programs_are_small_for_the_verifier(loaded: loader.Loaded) -> None:
