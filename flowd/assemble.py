@@ -191,6 +191,7 @@ class Assembly:
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
             drops=self.settings.drops,
+            tunnel_ports=self.settings.tunnel_port,
         )
 
     def _cluster(self) -> "Cluster | None":

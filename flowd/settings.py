@@ -47,6 +47,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_connections: Annotated[
         int, Meta(ge=1024, le=4194304, description="Connections tracked at a time in the kernel.")
     ] = 131072
+    tunnel_port: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="UDP port of a tunnel, `vxlan:4789`; what is inside is the connection."
+            " Four at most."
+        ),
+    ] = ("vxlan:4789", "vxlan:8472", "geneve:6081")
     drops: Annotated[
         bool,
         Meta(

@@ -130,14 +130,21 @@ def probe_ring() -> None:
     os.close(fd)
 
 
-def run_program(program: int, packet: bytes, repeat: int = 1) -> tuple[int, int]:
+def run_program(
+    program: int, packet: bytes, repeat: int = 1, context: bytes = b""
+) -> tuple[int, int]:
     """Run a program on a packet: its return value, and nanoseconds a run.
+
+    Args:
+        context: struct __sk_buff of the packet, or its head; none is zeros.
 
     Raises:
         BpfError: the kernel refused it.
     """
     options = _TestRunOptions(size=ctypes.sizeof(_TestRunOptions), data_in=packet, repeat=repeat)
     options.data_size_in = len(packet)
+    if context:
+        options.ctx_in, options.ctx_size_in = context, len(context)
     status = library().bpf_prog_test_run_opts(program, byref(options))
     if status < 0:
         raise kernel_error("cannot run a program", -status)

@@ -35,11 +35,17 @@ static __always_inline enum parsed unwrap(struct __sk_buff *skb, struct packet *
 			return BROKEN;
 		}
 	}
+	inner->headers = at;
+	FORGET();
+	at = inner->headers & OFFSET;
 	if (type == NET16(TYPE_BRIDGED)) {
 		parsed = read_link(skb, &at, &type);
 		if (parsed != PARSED)
 			return parsed;
 	}
+	inner->headers = at;
+	FORGET();
+	at = inner->headers & OFFSET;
 	parsed = read_network(skb, at, type, inner);
 	if (parsed != PARSED)
 		return parsed;

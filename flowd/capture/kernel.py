@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_rows import from_entries, from_events
+from flowd.capture.kernel_tunnels import TunnelNames, port_settings
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
@@ -45,6 +46,8 @@ _LOST = {
     "ring_full": Counter.RING_FULL,
     "map_full": Counter.MAP_FULL,
     "malformed": Counter.MALFORMED,
+    "fragment_unknown": Counter.FRAGMENT_UNKNOWN,
+    "tunnel_unnamed": Counter.TUNNEL_UNNAMED,
 }
 
 
@@ -52,10 +55,12 @@ class KernelCapture:
     """Every connection that crosses this network namespace's interfaces.
 
     Args:
-        directory: its `interfaces` are kept current.
+        directory: its `interfaces` are kept current, and its `tunnels` grow.
         losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
             wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
-            (addresses without a place in the kernel's map).
+            (addresses without a place in the kernel's map), `fragment_unknown` (later fragments
+            that came before their first, and so count without ports), `tunnel_unnamed` (connections
+            whose tunnel had no place in the kernel's map).
         interfaces: globs; `!glob` excludes, `lo` only when named.
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
@@ -64,6 +69,10 @@ class KernelCapture:
         head: run before other tcx programs.
         limits: when a connection is over.
         drops: count dropped packets too, in all network namespaces of this machine.
+        tunnel_ports: UDP ports of tunnels, as in `vxlan:4789`; what is inside is the connection.
+
+    Raises:
+        UsageError: tunnel ports that cannot be.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class KernelCapture:
         head: bool = True,
         limits: Limits | None = None,
         drops: bool = False,
+        tunnel_ports: Sequence[str] = ("vxlan:4789", "vxlan:8472", "geneve:6081"),
     ) -> None:
         self._directory = directory
         self._losses = losses
@@ -89,6 +99,7 @@ class KernelCapture:
             "MAX_ENDPOINTS": endpoints,
             "RING_BYTES": ring_bytes,
             "ACTIVE_TICKS": max(1, round(active_seconds * loader.ticks_per_second())),
+            **port_settings(tunnel_ports),
         }
         self._mode: AttachMode = attach
         self._head = head
@@ -131,6 +142,7 @@ class KernelCapture:
                 self._settings["MAX_CONNECTIONS"],
                 self._limits,
             )
+            self._tunnels = TunnelNames(self._directory, maps["flowd_tunnels"])
             self._attacher = await self._apart(
                 partial(attacher, programs, self._mode, head=self._head)
             )
@@ -228,7 +240,8 @@ class KernelCapture:
                 self._emit(self._out)
                 epoch = self._unix_epoch()
                 for keys, values in self._table.drain():
-                    self._out.put(from_entries(keys, values, epoch, time.time_ns(), ended=False))
+                    rows = from_entries(keys, values, epoch, time.time_ns(), ended=False)
+                    self._out.put(self._tunnels.resolve(rows))
                     self._removed += len(keys)
             self._count()
             self._attacher = None
@@ -249,7 +262,7 @@ class KernelCapture:
     def _emit(self, out: Queue[ConnectionBatch]) -> None:
         events = self._ring.read()
         if len(events):
-            out.put(from_events(events, self._unix_epoch()))
+            out.put(self._tunnels.resolve(from_events(events, self._unix_epoch())))
 
     async def _sweep(self, out: Queue[ConnectionBatch]) -> None:
         began = time.thread_time()
@@ -258,7 +271,8 @@ class KernelCapture:
         for keys, values in self._table.expire(self.live_connections()):
             # What the ring still holds of these connections was written before they were taken.
             self._emit(out)
-            out.put(from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True))
+            rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
+            out.put(self._tunnels.resolve(rows))
             self._removed += len(keys)
             await asyncio.sleep(0)
         spent = time.thread_time() - began

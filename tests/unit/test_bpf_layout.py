@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flowd.capture.kernel_tunnels import UNNAMED, port_settings
 from flowd.model.enums import Hook, Initiator, Reason
+from flowd.settings import Settings
 from flowd_bpf import layout, loader
 
 STRUCTS: dict[str, np.dtype[Any]] = {
@@ -18,6 +20,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "side": layout.SIDE,
     "connection": layout.CONNECTION,
     "flow_event": layout.EVENT,
+    "tunnel": layout.TUNNEL,
     "drop_key": layout.DROP_KEY,
     "drop_count": layout.DROP_COUNT,
 }
@@ -80,6 +83,19 @@ def test_enumeration(prefix: str, enum: type[IntEnum]) -> None:
     text = (loader.folder("src") / "event.h").read_text()
     found = {name: int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", text)}
     assert found == {member.name: member.value for member in enum}
+
+
+def test_kinds_of_tunnel() -> None:
+    text = (loader.folder("src") / "event.h").read_text()
+    found = {name: int(n) for name, n in re.findall(r"\bTUNNEL_(\w+) = (\d+)", text)}
+    assert found == {kind.name: kind.value for kind in layout.TunnelKind}
+    assert f"#define TUNNEL_UNNAMED {UNNAMED} " in text
+
+
+def test_ports_of_tunnels_are_those_of_the_settings() -> None:
+    text = (loader.folder("src") / "config.h").read_text()
+    found = {name: int(n, 0) for name, n in re.findall(r"#define (TUNNEL_\d) (\w+)", text)}
+    assert found == port_settings(Settings().tunnel_port)
 
 
 def test_counters() -> None:
