@@ -191,6 +191,7 @@ class Assembly:
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
             drops=self.settings.drops,
+            sockets=self.settings.sockets,
         )
 
     def _cluster(self) -> "Cluster | None":

@@ -53,6 +53,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             description="Dropped packets with the kernel's reason, of all this node's namespaces."
         ),
     ] = True
+    sockets: Annotated[
+        bool,
+        Meta(
+            description="TCP sockets of all this node's pods: round trips, retransmits, failed"
+            " connects and the process that owns them."
+        ),
+    ] = True
     als_listen: Annotated[
         str,
         Meta(description="Address of the access-log service that Envoy sends to; empty is off."),

@@ -1,4 +1,4 @@
-"""The structs of bpf/src/event.h and drop.h, and the counters of counters.h, for numpy."""
+"""The structs of bpf/src/event.h, drop.h and socket.h, and the counters, for numpy."""
 
 from enum import IntEnum
 
@@ -90,6 +90,30 @@ DROP_KEY = np.dtype(
 
 DROP_COUNT = np.dtype([("packets", "u8"), ("bytes", "u8"), ("time_ns", "u8")])
 
+SOCKET_EVENT = np.dtype(
+    [
+        ("time_ns", "u8"),
+        ("cookie", "u8"),
+        ("cgroup", "u8"),
+        ("bytes_acked", "u8"),
+        ("bytes_received", "u8"),
+        ("connect_ns", "u8"),
+        ("local_addr", "u1", (16,)),
+        ("remote_addr", "u1", (16,)),
+        ("command", "u1", (16,)),
+        ("srtt_us", "u4"),
+        ("min_rtt_us", "u4"),
+        ("retransmits", "u4"),
+        ("pid", "u4"),
+        ("local_port", "u2"),
+        ("remote_port", "u2"),
+        ("family", "u1"),
+        ("role", "u1"),
+        ("reason", "u1"),
+        ("error", "u1"),
+    ]
+)
+
 MARK_ANNOUNCED = 1 << 32
 MARK_ENDED = 1 << 33
 
@@ -108,6 +132,14 @@ class Counter(IntEnum):
     RECORDS = 8
     CREATED = 9
     ENDED = 10
+
+
+class SocketCounter(IntEnum):
+    """Indexes into struct socket_counters."""
+
+    RECORDS = 0
+    RING_FULL = 1
+    FULL = 2
 
 
 FATES = (

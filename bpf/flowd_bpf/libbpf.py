@@ -56,6 +56,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "bpf_map_delete_batch": (c_int, c_void_p, POINTER(c_uint32), c_void_p),
     "bpf_obj_get_info_by_fd": (c_int, c_void_p, POINTER(c_uint32)),
     "bpf_raw_tracepoint_open": (c_char_p, c_int),
+    "bpf_prog_get_fd_by_id": (c_uint32,),
     "bpf_prog_query": (c_int, c_int, c_uint32, c_void_p, c_void_p, POINTER(c_uint32)),
     "bpf_prog_test_run_opts": (c_int, POINTER(_TestRunOptions)),
 }
@@ -92,15 +93,18 @@ def link_create(program: int, ifindex: int, attach_type: int, flags: int) -> int
     return fd
 
 
-def raw_tracepoint_open(program: int) -> int:
+def raw_tracepoint_open(program: int, what: str = "dropped packets") -> int:
     """File descriptor that keeps a typed raw tracepoint attached until it is closed.
+
+    Args:
+        what: the tracepoint is of, for the error.
 
     Raises:
         BpfError: the kernel refused it.
     """
     fd = library().bpf_raw_tracepoint_open(None, program)
     if fd < 0:
-        raise kernel_error("cannot attach to the tracepoint of dropped packets", -fd)
+        raise kernel_error(f"cannot attach to the tracepoint of {what}", -fd)
     return fd
 
 

@@ -36,6 +36,9 @@ class Registry(Generic[T]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, value: T) -> bool:
+        return value in self._index
+
     def __iter__(self) -> Iterator[T]:
         return iter(self._values)
 

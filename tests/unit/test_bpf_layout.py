@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowd.model.enums import Hook, Initiator, Reason
+from flowd.model.enums import Hook, Initiator, Reason, SocketReason, SocketRole
 from flowd_bpf import layout, loader
 
 STRUCTS: dict[str, np.dtype[Any]] = {
@@ -20,6 +20,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "flow_event": layout.EVENT,
     "drop_key": layout.DROP_KEY,
     "drop_count": layout.DROP_COUNT,
+    "socket_event": layout.SOCKET_EVENT,
 }
 
 
@@ -34,7 +35,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler")
-    lines = ['#include "drop.h"', '#include "counters.h"', "int printf(const char *, ...);"]
+    lines = ['#include "drop.h"', '#include "socket.h"', '#include "counters.h"', "int printf(const char *, ...);"]
     lines += ["int main(void) {"]
     for struct, dtype in STRUCTS.items():
         for name in of_numpy(dtype):
@@ -80,6 +81,19 @@ def test_enumeration(prefix: str, enum: type[IntEnum]) -> None:
     text = (loader.folder("src") / "event.h").read_text()
     found = {name: int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", text)}
     assert found == {member.name: member.value for member in enum}
+
+
+@pytest.mark.parametrize(("prefix", "enum"), [("SOCKET", SocketReason), ("ROLE", SocketRole)])
+def test_enumeration_of_sockets(prefix: str, enum: type[IntEnum]) -> None:
+    text = (loader.folder("src") / "socket.h").read_text()
+    found = {name: int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", text)}
+    assert found == {member.name: member.value for member in enum}
+
+
+def test_socket_counters() -> None:
+    text = (loader.folder("src") / "socket.h").read_text()
+    names = re.findall(r"^\tSOCKETS_(\w+),", text, re.MULTILINE)
+    assert names == [*(counter.name for counter in layout.SocketCounter), "COUNTERS"]
 
 
 def test_counters() -> None:
