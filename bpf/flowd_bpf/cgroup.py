@@ -1,9 +1,11 @@
 """Attaching programs to a cgroup, by links that go with the process."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import re
+from collections.abc import Generator
 from ctypes import byref, c_uint32
 from pathlib import Path
 
@@ -72,10 +74,37 @@ def link(program: int, cgroup: int, attach_type: int, path: Path) -> int:
         return fd
     what = f"cannot attach {NAMES[attach_type]} to {path}"
     if -fd == errno.EPERM and (holder := exclusive_holder(cgroup, attach_type)):
-        raise BpfError(
-            f"{what}: program {holder} holds it alone", "it should attach by a link", errno.EPERM
-        )
+        raise _held(what, holder)
     raise kernel_error(what, -fd)
+
+
+def probe(path: Path, attach_type: int) -> None:
+    """Ask whether a link to a cgroup would be taken; attaches nothing.
+
+    Raises:
+        BpfError: it cannot be opened, or a program of somebody else holds it alone.
+    """
+    with _opened(path) as cgroup:
+        if holder := exclusive_holder(cgroup, attach_type):
+            raise _held(f"cannot attach {NAMES[attach_type]} to {path}", holder)
+
+
+def _held(what: str, holder: str) -> BpfError:
+    return BpfError(
+        f"{what}: program {holder} holds it alone", "it should attach by a link", errno.EPERM
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[int]:
+    try:
+        cgroup = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BpfError(f"cannot open {path}: {error.strerror}") from None
+    try:
+        yield cgroup
+    finally:
+        os.close(cgroup)
 
 
 def exclusive_holder(cgroup: int, attach_type: int) -> str:
@@ -114,18 +143,13 @@ class CgroupLinks:
         Raises:
             BpfError: the kernel refused one; then none is attached.
         """
-        try:
-            cgroup = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise BpfError(f"cannot open {self._path}: {error.strerror}") from None
-        try:
-            for attach_type, program in programs.items():
-                self._links.append(link(program, cgroup, attach_type, self._path))
-        except BpfError:
-            self.close()
-            raise
-        finally:
-            os.close(cgroup)
+        with _opened(self._path) as cgroup:
+            try:
+                for attach_type, program in programs.items():
+                    self._links.append(link(program, cgroup, attach_type, self._path))
+            except BpfError:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Detach."""

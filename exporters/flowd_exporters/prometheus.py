@@ -24,6 +24,7 @@ from flowd_exporters.metrics import Metric
 from flowd_exporters.prometheus_drops import Drops
 from flowd_exporters.prometheus_hubble import LOST_SOURCES, HubbleNames
 from flowd_exporters.prometheus_routes import Routes
+from flowd_exporters.prometheus_sockets import Sockets
 from flowd_exporters.prometheus_traffic import Traffic
 from flowd_exporters.series import Labels, Series
 
@@ -65,6 +66,7 @@ class PrometheusExporter(Collector):
         names = DirectoryLabels(directory)
         self._traffic = Traffic(names, series)
         self._drops = Drops(names, directory, series)
+        self._sockets = Sockets(names, series)
         self._routes = Routes(names, series)
         self._hubble = HubbleNames(series)
         self.registry = CollectorRegistry()
@@ -81,6 +83,8 @@ class PrometheusExporter(Collector):
             self._traffic.observe(batch.connections)
         if len(batch.drops):
             self._drops.observe(batch.drops)
+        if len(batch.sockets):
+            self._sockets.observe(batch.sockets)
         if len(batch.requests):
             self._routes.observe(batch.requests)
         if len(batch.flows):
@@ -99,6 +103,12 @@ class PrometheusExporter(Collector):
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})
+        sockets = self._sockets
+        yield _histogram(sockets.connect)
+        yield _histogram(sockets.rtt)
+        yield _counter(metrics.TCP_RETRANSMITS, sockets.retransmits, {0: ()})
+        yield _counter(metrics.TCP_FAILURES, sockets.failures, {0: ()})
+        yield _counter(metrics.TCP_RESETS, sockets.resets, {0: ()})
         yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
         yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})
         yield _histogram(routes.duration)
