@@ -53,3 +53,4 @@ class Directory:
     processes: Registry[Process] = field(default_factory=lambda: Registry(NO_PROCESS))
     tunnels: Registry[Tunnel] = field(default_factory=lambda: Registry(NO_TUNNEL))
     interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name
+    node_labels: tuple[str, ...] = ()  # `key=value` of this node's object, in order

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd import __version__
+from flowd.model.dns import Dns
 from flowd.wire.flow.flow_pb2 import Flow
 from flowd.wire.json import flow_to_json, timestamp
 from flowd.wire.observer.observer_pb2 import ExportEvent
@@ -145,7 +146,10 @@ def test_direct_json_equals_the_message_s(seed: int, texts: list[str]) -> None:
     directory = cluster(texts[0] or "default")
     rng = np.random.default_rng(seed)
     rows = random_rows(20, seed)
-    for column in ("event_type", "sub_type", "observation", "http_version", "type", "protocol"):
+    for column in (
+        *("event_type", "sub_type", "observation", "http_version", "type", "protocol"),
+        *("l7_protocol", "nat", "dst_srtt_us", "dst_retransmits", "dst_pid"),
+    ):
         strange = rng.random(20) < 0.2
         rows[column][strange] = rng.integers(0, 256, 20)[strange]
     for column, value in zip(("method", "url", "request_id", "trace_id"), texts[1:], strict=False):
@@ -153,6 +157,9 @@ def test_direct_json_equals_the_message_s(seed: int, texts: list[str]) -> None:
     rows["headers"] = [{texts[1]: texts[2], "k": ""}] * 20
     rows["packets"] = rng.integers(0, 2**50, 20)
     rows["envoy_flags"] = rng.integers(0, 2**28, 20)
+    rows["tunnel"], rows["dst_process"] = rng.integers(0, 3, (2, 20))
+    rows["src_name"][:5], rows["dns"][5:9] = texts[3], Dns(texts[4], texts[5], 3, (texts[1],))
+    directory.node_labels = ("zone=a", texts[2])
     lines = list(FlowJson(directory).events(rows))
     events = [export_event(flow) for flow in FlowEncoder(directory).encode(rows)]
     assert lines == [flow_to_json(event) for event in events]
