@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from flowd.filter import patterns
-from flowd.filter.compile import check_fields
+from flowd.filter.cel import compile_expressions
+from flowd.filter.compile import bounded, check_fields
 from flowd.filter.errors import FilterError
 from flowd.filter.routes import RouteFilter
 from flowd.filter.selector import parse_selector
@@ -50,11 +51,12 @@ def message_filter(
         routes: flowd's own filters, all of which must match too.
 
     Raises:
-        FilterError: a value that cannot be used, named in the message.
-        UnsupportedFilter: a CEL expression.
+        FilterError: a value that cannot be used, named in the message; or too many of them.
+        UnsupportedFilter: a CEL expression, and the library for it is not installed.
     """
-    wanted = [_conjunction(one) for one in whitelist]
-    refused = [_conjunction(one) for one in blacklist]
+    white, black = bounded(whitelist, blacklist)
+    wanted = [_conjunction(one) for one in white]
+    refused = [_conjunction(one) for one in black]
     routed = _routed(routes or RouteFilter())
 
     def passes(flow: Flow) -> bool:
@@ -68,6 +70,8 @@ def message_filter(
 def _conjunction(wanted: FlowFilter) -> Passes:
     held = check_fields(wanted)
     tests = [build(name, list(held[name])) for name, build in BUILDERS.items() if name in held]
+    if wanted.experimental.cel_expression:
+        tests.append(compile_expressions(wanted.experimental.cel_expression))
     return lambda flow: all(test(flow) for test in tests)
 
 
