@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flowd.agent import Exporter, Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
+from flowd.clusterview import cluster_view
 from flowd.errors import UnsupportedError
 from flowd.gateway.attribute import Attributor
 from flowd.gateway.describe import describe
@@ -81,7 +82,7 @@ class Assembly:
         cluster = self._cluster()
         self.knowledge = Knowledge(
             Manifests([Path(p) for p in settings.manifests], self.losses),
-            [self.identities.update, self.attributor.update, self._tell_kernel],
+            [self.identities.update, self.attributor.update, self._tell_kernel, self._tell_hubble],
             cluster,
         )
         self.top = TopExporter(self.directory, self.losses)
@@ -289,6 +290,10 @@ class Assembly:
 
     def _tell_kernel(self, _objects: Objects) -> None:
         self._push_endpoints()
+
+    def _tell_hubble(self, objects: Objects) -> None:
+        node = self.settings.node_name
+        self.hubble.cluster.update(cluster_view(objects, node, self.identities.entries()))
 
     def _push_endpoints(self) -> None:
         if self.kernel:

@@ -154,7 +154,7 @@ def _conjunction(
     expressions = None
     if wanted.experimental.cel_expression:
         if messages is None:
-            raise UnsupportedFilter("cel_expression: not possible here")
+            raise UnsupportedFilter("cel_expression: for requests of clients only")
         matches = compile_expressions(wanted.experimental.cel_expression)
         expressions = _Expressions(matches, messages, meter)
     return _Conjunction(columns, texts, expressions)

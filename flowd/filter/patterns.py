@@ -34,7 +34,9 @@ def regex(pattern: str, what: str) -> Predicate:
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0]
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
-        raise FilterError(f"{what}: bad regular expression {shortened(pattern)}: {text[:200]}") from None
+        raise FilterError(
+            f"{what}: bad regular expression {shortened(pattern)}: {text[:200]}"
+        ) from None
 
     def search(text: str) -> bool:
         return compiled.search(text.encode(errors="replace").decode()) is not None

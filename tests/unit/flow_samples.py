@@ -11,8 +11,8 @@ from flowd.model.directory import Directory
 from flowd.model.dns import Dns
 from flowd.model.endpoint import HOST, WORLD, Endpoint, EndpointKind
 from flowd.model.flow import FlowRows, empty_flows
-from flowd.model.request import empty_requests
 from flowd.model.process import Process, Tunnel
+from flowd.model.request import empty_requests
 from flowd.model.route import BackendRef, RouteRef
 
 START = 1_795_252_500_000_000_000  # 2026-11-21T09:15:00Z
@@ -159,6 +159,8 @@ def random_rows(count: int, seed: int) -> FlowRows:
     rows["direction"] = rng.integers(0, 3, count)
     http = rows["method"].astype(np.bool_)
     rows["status"][http] = rng.integers(99, 600, count)[http]
+    rows["src_name"][rng.random(count) < 0.2] = "db.example"
+    rows["nat"] = rng.integers(0, 3, count)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = rng.integers(0, len(ENDPOINTS) + 1, count)
         identities = np.array([0, *(int(one.identity) for one in ENDPOINTS)])

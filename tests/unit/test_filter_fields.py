@@ -138,7 +138,10 @@ CASES: list[tuple[dict[str, object], set[str]]] = [
     ({"ip_trace_id": ["7"]}, set()),
     ({"encrypted": [True]}, set()),
     ({"encrypted": [True, False]}, ALL),
-    ({"source_pod": ["shop/web"], "destination_port": ["53", "80"]}, {"dns", "service", "query", "socket"}),
+    (
+        {"source_pod": ["shop/web"], "destination_port": ["53", "80"]},
+        {"dns", "service", "query", "socket"},
+    ),
 ]
 
 

@@ -70,7 +70,9 @@ def test_frames_equal_messages(paths: tuple[str, ...], seed: int, texts: list[st
         rows[column][rng.random(30) < 0.3] = value
     rows["headers"][::5] = [{texts[1]: texts[2], "k": ""}] * 6
     rows["src_name"][::7] = texts[3]
-    rows["dns"][::3] = Dns(texts[4], "A", 3, (texts[5], "10.0.0.1"), (texts[1],), 30, ("CNAME", "A"))
+    rows["dns"][::3] = Dns(
+        texts[4], "A", 3, (texts[5], "10.0.0.1"), (texts[1],), 30, ("CNAME", "A")
+    )
     directory.node_labels = ("zone=a", texts[2])
     tree = parse_mask(paths)
     frames = FlowFrames(directory, tree)

@@ -159,7 +159,9 @@ class FlowEncoder:
         known = held.protocol in _TUNNELS
         return Tunnel(
             protocol=_TUNNELS.get(held.protocol, Tunnel.UNKNOWN),
-            IP=IP(source=source, destination=destination, ipVersion=IPv6 if ":" in source else IPv4),
+            IP=IP(
+                source=source, destination=destination, ipVersion=IPv6 if ":" in source else IPv4
+            ),
             l4=Layer4(UDP=UDP()) if known else None,
             vni=held.vni,
         )
@@ -176,10 +178,15 @@ class FlowEncoder:
 
 
 def shown_node(directory: Directory) -> str:
+    """This node as clients see it."""
+    return node_in_cluster(directory, directory.node_name)
+
+
+def node_in_cluster(directory: Directory, node: str) -> str:
     """`node`, or `cluster/node` when the cluster is not the default one."""
     if directory.cluster_name in ("", "default"):
-        return utf8(directory.node_name)
-    return utf8(f"{directory.cluster_name}/{directory.node_name}")
+        return utf8(node)
+    return utf8(f"{directory.cluster_name}/{node}")
 
 
 def summary(row: Row) -> str:
@@ -214,7 +221,9 @@ def drop_reason(row: Row) -> int:
 
 def sock_point(row: Row) -> "SocketTranslationPoint":
     """Where the address of a socket was translated; 0 for rows of packets."""
-    return cast("SocketTranslationPoint", row.sub_type if row.event_type == EventType.TRACE_SOCK else 0)
+    return cast(
+        "SocketTranslationPoint", row.sub_type if row.event_type == EventType.TRACE_SOCK else 0
+    )
 
 
 def peer_names(name: str | None) -> list[str] | None:

@@ -12,7 +12,6 @@ from typing import cast
 
 import numpy as np
 from google.protobuf.message import Message
-
 from numpy.typing import NDArray
 
 from flowd.filter.endpoints import utf8
