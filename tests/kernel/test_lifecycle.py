@@ -109,7 +109,7 @@ async def test_sigkill_leaves_nothing_behind(cluster: Cluster, mode: AttachMode)
             pass
         assert "flowd" not in filters(client)
     await eventually(lambda: not ours & our_programs())
-    assert not on_cgroup & cgroup_programs()
+    await eventually(lambda: not on_cgroup & cgroup_programs())
     assert "flowd" not in run("bpftool", "net")
     async with recording(attach=mode) as recorder:
         await asyncio.to_thread(traffic.tcp, client, server, 2)
