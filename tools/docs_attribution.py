@@ -64,6 +64,12 @@ Gateway, listener, route, rule, match or backend are said and are not the truth.
 - **`%UPSTREAM_CLUSTER%`** is the cluster's other name where one is configured (Contour does);
   `%UPSTREAM_CLUSTER_RAW%` is always the real one.
 
+## Replay
+`flowd replay` reads recordings of every kind and writes one JSON line an entry. With `--to` it feeds
+exporters instead: `hubble=ADDRESS` serves the flows until it is interrupted, `flow-log=FILE`,
+`otlp=URL`, `prometheus[=FILE]` writes the metrics as text at the end. `--speed 1` keeps the pace of the
+recording, `--speed 60` is sixty times faster, `max` does not wait. Times stay those of the recording.
+
 ## Formats
 JSON entries are known by their keys: those of the default formats of Envoy Gateway, Istio, Contour
 and Cilium, of the samples in kgateway's guide, and every operator's name in lower case
