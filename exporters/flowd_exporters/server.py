@@ -11,12 +11,19 @@ import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from flowd.wire.health.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from flowd.wire.reflection import reflection_pb2 as reflection_v1
 from flowd_exporters.h2grpc.server import H2Server
 from flowd_exporters.h2grpc.service import Context, Services, chat, stream, unary
 from flowd_exporters.h2grpc.tls import Certificates
 
 API_VERSION = "1.19.4"
 """The version of Hubble whose API this server speaks; clients warn when it is above their own."""
+
+REFLECTION = tuple(
+    file.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+    for file in (reflection_v1, reflection_pb2)
+)
+"""The names under which the services describe themselves: that of today and the one before."""
 
 HEALTH = "grpc.health.v1.Health"
 HEALTHY = ("", "hubble.server.Observer", "observer.Observer")
@@ -66,12 +73,12 @@ class ApiServer:
 
 
 def _add_reflection(services: Services) -> None:
-    """grpc.reflection.v1alpha of all services, itself among them; registered last."""
-    name = reflection.SERVICE_NAME
-    servicer: Any = cast("Any", reflection).aio.ReflectionServicer([*services.names, name])
-    answer = servicer.ServerReflectionInfo
-    request = reflection_pb2.ServerReflectionRequest
-    services.add(name, {"ServerReflectionInfo": chat(answer, request)})
+    """grpc.reflection of all services, itself among them; registered last."""
+    held: Any = cast("Any", reflection).aio.ReflectionServicer([*services.names, *REFLECTION])
+    answer = held.ServerReflectionInfo
+    request = reflection_pb2.ServerReflectionRequest  # the same on the wire in every version
+    for name in REFLECTION:
+        services.add(name, {"ServerReflectionInfo": chat(answer, request)})
 
 
 class _Health:

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from multiprocessing import Process, Queue, get_context
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 
 from flowd.filter import compile_filters
 from flowd.model.batch import FlowBatch
+from flowd.model.dns import Dns
 from flowd.model.flow import FlowRows
 from flowd.model.losses import Losses
 from flowd.queue import Queue as FlowQueue
@@ -29,8 +31,9 @@ from flowd_exporters.hubble.encode import FlowEncoder
 from flowd_exporters.hubble.exporter import HubbleExporter
 from flowd_exporters.hubble.frames import FlowFrames
 from flowd_exporters.hubble.mask import CLI_DEFAULT, parse_mask
+from flowd_exporters.hubble.ring import FlowRing
 from flowd_exporters.server import ApiServer
-from tests.unit.flow_samples import batch, cluster, random_rows
+from tests.unit.flow_samples import batch, cluster, random_rows, sample_rows
 
 STREAMED = 200_000
 CHUNK = 1024
@@ -83,26 +86,70 @@ def local() -> None:
     translated["nat"], translated["nat_src_addr"] = 1, translated["src_addr"]
     translated["nat_src_port"], translated["nat_dst_port"] = translated["src_port"], 8443
     print("encoding, microseconds a flow")
+    rng = np.random.default_rng(4)
     encoder = FlowEncoder(directory)
     classes = per_row(lambda: [one.SerializeToString() for one in encoder.encode(rows)], len(rows))
     print(f"  protobuf classes, L4  {classes:8.2f}")
     for name, chosen, paths in (
         ("frames, L4", rows, ()),
         ("frames, L4, CLI's mask", rows, CLI_DEFAULT),
-        ("frames, L4, NAT, known", translated, ()),
-        ("frames, L4, NAT, new", translated, ()),
+        ("frames, NAT, known", translated, ()),
+        ("frames, NAT, new", translated, ()),
         ("frames, HTTP", http, ()),
     ):
         frames = FlowFrames(directory, parse_mask(paths))
 
         def work(frames: FlowFrames = frames, chosen: FlowRows = chosen, name: str = name) -> None:
             if name.endswith("new"):  # every connection is seen for the first time
-                frames = FlowFrames(directory, {})
+                chosen["src_port"] = chosen["nat_src_port"] = rng.integers(1, 65536, len(chosen))
             for start in range(0, len(chosen), CHUNK):
                 frames.encode(chosen[start : start + CHUNK])
 
         size = len(frames.encode(chosen)) / len(chosen)
         print(f"  {name:22}{per_row(work, len(chosen)):8.2f}, {size:.0f} bytes")
+    print("the ring, bytes a flow")
+    for name, kinds in {
+        "TCP": ("syn", "synack"),
+        "translated": ("outside", "socket"),
+        "DNS": ("query", "answer"),
+        "HTTP": ("request", "response"),
+    }.items():
+        print(f"  {name:22}{held(kinds):8.0f}")
+
+
+def held(kinds: tuple[str, str], count: int = 40_960) -> float:
+    """Bytes a flow in the ring of pairs of flows, of which no two have the same texts."""
+    ring = FlowRing()
+    tracemalloc.start()
+    try:
+        for first in range(0, count, CHUNK):
+            ring.append(with_texts(sample_rows(*kinds)[np.arange(CHUNK) % 2], first))
+        return tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+
+
+def with_texts(rows: FlowRows, first: int) -> FlowRows:
+    """Pairs of HTTP or DNS rows with URLs, headers, ids and names of their own."""
+    for place in range(0, len(rows), 2):
+        pair, number = slice(place, place + 2), first + place
+        if rows["url"][place]:
+            trace = f"{number:032x}"
+            rows["url"][pair] = f"http://shop.example/cart/items/{number:016x}?page={number}"
+            rows["request_id"][pair] = f"{number:08x}-0000-4000-8000-{number:012x}"
+            rows["trace_id"][pair] = trace
+            rows["headers"][place] = {
+                "user-agent": f"curl/8.{number % 1000}",
+                "x-forwarded-for": f"10.1.{number % 200}.{number % 250}",
+                "traceparent": f"00-{trace}-0123456789abcdef-01",
+            }
+            rows["headers"][place + 1] = None
+        if rows["dns"][place]:
+            name = f"svc-{number:x}.shop.svc.cluster.local."
+            rows["dns"][place] = Dns(name, "A")
+            answers = (f"10.1.{number % 200}.{number % 250}",)
+            rows["dns"][place + 1] = Dns(name, "A", 0, answers, (), 30, ("A",))
+    return rows
 
 
 def cpu() -> float:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from flowd.filter import RouteFilter
-from flowd.model.flow import FLOW, FlowRows
+from flowd.model.flow import FlowRows
 from flowd.model.losses import Place
+from flowd_exporters.hubble.held import HELD
 from flowd_exporters.hubble.mask import CLI_DEFAULT, MaskError, parse_mask
 from flowd_exporters.hubble.ring import TEXT_BYTES
 from tests.unit.flow_samples import START, batch, sample_rows
@@ -70,7 +71,7 @@ async def test_which_flows_are_sent(fields: list[Field], expected: list[int]) ->
 
 
 async def test_counts_hold_over_chunks_and_the_wrap_of_the_ring() -> None:
-    memory = 3000 * (FLOW.itemsize + TEXT_BYTES)
+    memory = 3000 * (HELD.itemsize + TEXT_BYTES)
     async with serve(ports(0, 2900), memory=memory) as served:
         await served.put(ports(2900, 2000))
         assert shown(await served.flows((1, 2))) == [4898, 4899]
@@ -236,7 +237,7 @@ HISTORIES: list[list[Field]] = [[ALL], [(1, 2)], [(1, 2), (9, 1)], [(1, 1)]]
 
 
 async def test_a_reader_that_was_overtaken_is_told_once_a_second() -> None:
-    memory = 500 * (FLOW.itemsize + TEXT_BYTES)
+    memory = 500 * (HELD.itemsize + TEXT_BYTES)
     async with serve(memory=memory) as served:
         call = served.stream(GET_FLOWS, FOLLOW)
         await following(served)

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd.model.flow import FLOW, FlowRows, empty_flows
+from flowd.model.flow import FlowRows, empty_flows
 from flowd.wire.flow.flow_pb2 import OBSERVER_EVENTS_QUEUE
+from flowd_exporters.hubble.held import HELD, Headers
 from flowd_exporters.hubble.rate import FlowRate, Namespaces
 from flowd_exporters.hubble.ring import TEXT_BYTES, FlowRing
 from tests.unit.flow_samples import cluster, sample_rows
 
 
 def ring_of(capacity: int) -> FlowRing:
-    return FlowRing(capacity * (FLOW.itemsize + TEXT_BYTES))
+    return FlowRing(capacity * (HELD.itemsize + TEXT_BYTES))
 
 
 def numbered(first: int, count: int) -> FlowRows:
@@ -52,7 +53,7 @@ def test_the_last_flows_are_held_and_the_others_counted(
 
 
 def test_capacity_comes_from_the_memory_bound() -> None:
-    assert FlowRing(64 << 20).capacity == (64 << 20) // (FLOW.itemsize + TEXT_BYTES)
+    assert FlowRing(64 << 20).capacity == (64 << 20) // (HELD.itemsize + TEXT_BYTES)
     assert FlowRing(0).capacity == 1
 
 
@@ -140,3 +141,25 @@ def test_views_backwards_and_forwards_cover_a_wrapped_ring_of_many_arrays() -> N
     wanted = np.arange(ring.written - 9000, ring.written)
     assert np.array_equal(np.concatenate(forwards), wanted)
     assert np.array_equal(np.concatenate(backwards), wanted)
+
+
+def fresh(text: str) -> str:
+    """An equal text that is another object."""
+    return text.encode().decode()
+
+
+def test_texts_of_requests_are_held_once_and_stay_what_they_are() -> None:
+    ring = ring_of(10)
+    rows = sample_rows("request", "response", "syn", "request")
+    rows["headers"] = [{"x-team": "blue", "k": ""}, None, None, {"k": fresh("blue")}]
+    rows["url"] = [fresh("http://a/b"), fresh("http://a/b"), None, "x" * 1000]
+    ring.append(rows)
+    kept = ring.view(0, 4)
+    first, _, none, last = kept["headers"].tolist()
+    assert isinstance(first, Headers)
+    assert (first.items(), none) == ([("x-team", "blue"), ("k", "")], None)
+    assert [first.get(name) for name in ("x-team", "k", "blue")] == ["blue", "", None]
+    assert last.get("k") is first.get("x-team")
+    assert kept["url"].tolist() == rows["url"].tolist()
+    assert kept["url"][0] is kept["url"][1]
+    assert rows["headers"][0] == {"x-team": "blue", "k": ""}  # the batch belongs to others too

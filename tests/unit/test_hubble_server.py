@@ -4,14 +4,19 @@ import asyncio
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
 from flowd.errors import UsageError
+from flowd.wire.reflection import reflection_pb2 as reflection_v1
 from flowd_exporters.server import ApiServer
 from tests.unit.flow_samples import SAMPLES, START, cluster, sample_rows
 from tests.unit.hubble_server import END, SECONDS, serve
@@ -140,27 +145,65 @@ async def test_debug_events_are_not_implemented() -> None:
     assert code(caught) == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_reflection_lists_the_services_and_gives_their_files() -> None:
+REFLECTIONS: list[Any] = [reflection_pb2, reflection_v1]
+
+
+@pytest.mark.parametrize("version", REFLECTIONS, ids=["v1alpha", "v1"])
+async def test_reflection_lists_the_services_and_gives_their_files(version: Any) -> None:
+    (service,) = version.DESCRIPTOR.services_by_name.values()
+    request = version.ServerReflectionRequest
     async with serve() as served:
         channel: Any = served.channel
         call = channel.stream_stream(
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-            reflection_pb2.ServerReflectionRequest.SerializeToString,
-            reflection_pb2.ServerReflectionResponse.FromString,
+            f"/{service.full_name}/ServerReflectionInfo",
+            request.SerializeToString,
+            version.ServerReflectionResponse.FromString,
         )(timeout=SECONDS)
-        request = reflection_pb2.ServerReflectionRequest
         await call.write(request(list_services=""))
-        services = {one.name for one in (await call.read()).list_services_response.service}
-        await call.write(request(file_containing_symbol="observer.Observer"))
-        files = (await call.read()).file_descriptor_response.file_descriptor_proto
+        services = [one.name for one in (await call.read()).list_services_response.service]
+        found: dict[str, list[bytes]] = {}
+        for name in services:
+            await call.write(request(file_containing_symbol=name))
+            answer = await call.read()
+            found[name] = list(answer.file_descriptor_response.file_descriptor_proto)
+        await call.write(request(file_containing_symbol="observer.Nothing"))
+        unknown = (await call.read()).error_response.error_code
         await call.done_writing()
-    assert services == {
-        "observer.Observer",
-        "peer.Peer",
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-    }
-    assert any(b"observer/observer.proto" in one for one in files)
+    assert set(services) == SERVICES
+    assert all(found.values())
+    assert any(b"observer/observer.proto" in one for one in found["observer.Observer"])
+    assert unknown == grpc.StatusCode.NOT_FOUND.value[0]  # type: ignore[index]
+
+
+SERVICES = {
+    "observer.Observer",
+    "peer.Peer",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+}
+
+
+async def test_grpcio_s_reflection_client_learns_every_service() -> None:
+    def learn(address: str) -> dict[str, list[str]]:
+        with grpc.insecure_channel(address) as channel:
+            database = cast("Any", ProtoReflectionDescriptorDatabase)(channel)
+            pool = DescriptorPool(database)
+            names = list(database.get_services())
+            assert (
+                pool.FindMessageTypeByName("flow.Flow").fields_by_name["Summary"].number == 100000
+            )
+            assert pool.FindFileByName("peer/peer.proto").package == "peer"
+            return {name: list(pool.FindServiceByName(name).methods_by_name) for name in names}
+
+    async with serve() as served:
+        found = await asyncio.to_thread(learn, served.server.addresses[0])
+    assert set(found) == SERVICES
+    assert found["observer.Observer"] == [
+        *("GetFlows", "GetAgentEvents", "GetDebugEvents"),
+        *("GetNodes", "GetNamespaces", "ServerStatus"),
+    ]
+    assert found["peer.Peer"] == ["Notify"]
 
 
 async def test_a_unix_socket_is_served_and_a_dead_one_replaced(tmp_path: Path) -> None:

@@ -237,17 +237,15 @@ def ip(row: Row) -> IP | None:
         return None
     return IP(
         source=row.src_addr,
-        source_xlated=source_xlated(row),
+        source_xlated=source_xlated(row.nat, row.is_reply, row.src_addr, row.nat_src_addr),
         destination=row.dst_addr,
         ipVersion=IP_VERSION[row.family],
     )
 
 
-def source_xlated(row: Row) -> str:
+def source_xlated(nat: int, is_reply: int, source: str, other: str) -> str:
     """The source's address after translation, if this row has the one before; else ""."""
-    if row.nat != Nat.BEFORE or row.is_reply == 1 or row.nat_src_addr == row.src_addr:
-        return ""
-    return row.nat_src_addr
+    return "" if nat != Nat.BEFORE or is_reply == 1 or other == source else other
 
 
 def has_flags(row: Row) -> bool:

@@ -17,35 +17,22 @@ others. What is not known is left out. Keys, numbers unless said otherwise:
 * of DNS messages `dns_type` (`QUERY` or `RESPONSE`) and `num_responses`.
 """
 
-import struct
-from collections.abc import Mapping
-from typing import Any, TypeAlias
-
-from google.protobuf import any_pb2, struct_pb2
+from google.protobuf import any_pb2
 
 from flowd.filter.endpoints import utf8
 from flowd.model.directory import Directory
-from flowd.model.enums import RESPONSE_FLAGS, Attribution, L7Type, Nat
+from flowd.model.enums import RESPONSE_FLAGS, Attribution, L7Type
 from flowd.model.process import Process
 from flowd_exporters.hubble.l7 import dns_of, is_dns
 from flowd_exporters.hubble.row import Row
+from flowd_exporters.hubble.structs import Value, double, number_entry, serialize
+from flowd_exporters.hubble.translated import translation_entry
 
 TYPE_URL = "type.googleapis.com/google.protobuf.Struct"
 _MOST_CACHED = 65536
 
-
-Value: TypeAlias = str | int | list[str] | dict[str, str]
-
-
-def _number_entry(key: str) -> bytes:
-    """Wire form of Struct.fields[key] with a number, up to its 8 bytes."""
-    name = key.encode()
-    inner = b"\x0a" + bytes([len(name)]) + name + b"\x12\x09\x11"
-    return b"\x0a" + bytes([len(inner) + 8]) + inner
-
-
-BYTES = _number_entry("bytes")
-PACKETS = _number_entry("packets")
+BYTES = number_entry("bytes")
+PACKETS = number_entry("packets")
 SOCKET_NUMBERS = {
     "connect_us": "connect_us",
     "src_srtt_us": "source_rtt_us",
@@ -57,10 +44,9 @@ SOCKET_NUMBERS = {
 }
 """Columns that are left out when they are 0, and their keys."""
 
-ENTRIES = {column: _number_entry(key) for column, key in SOCKET_NUMBERS.items()}
+ENTRIES = {column: number_entry(key) for column, key in SOCKET_NUMBERS.items()}
 _FIRST_NUMBER = Row._fields.index("connect_us")
 _LAST_NUMBER = Row._fields.index("dst_pid") + 1
-_double = struct.Struct("<d").pack
 
 
 class Extensions:
@@ -72,9 +58,9 @@ class Extensions:
 
     def of(self, row: Row) -> any_pb2.Any | None:
         """The packed Struct, or None when there is nothing to say."""
-        value = self.lasting(row)
+        value = self.lasting(row) + translation_entry(row)
         if row.packets:
-            value += BYTES + _double(row.bytes) + PACKETS + _double(row.packets)
+            value += BYTES + double(row.bytes) + PACKETS + double(row.packets)
         if any(row[_FIRST_NUMBER:_LAST_NUMBER]):
             value += socket_numbers(row)
         return any_pb2.Any(type_url=TYPE_URL, value=value) if value else None
@@ -86,7 +72,7 @@ class Extensions:
         if known is None:
             if len(self._lasting) >= _MOST_CACHED:
                 self._lasting.clear()
-            known = self._lasting[key] = _serialize(self.lasting_fields(row))
+            known = self._lasting[key] = serialize(self.lasting_fields(row))
         return known
 
     def lasting_fields(self, row: Row) -> dict[str, Value]:
@@ -106,7 +92,6 @@ class Extensions:
             "response_flags": flags,
             "reason": route.reason,
             "drop_reason": self._directory.drop_reasons[row.drop_reason],
-            "translation": translation(row),
         }
         if row.l7_type and is_dns(row):
             found["dns_type"] = "QUERY" if row.l7_type == L7Type.REQUEST else "RESPONSE"
@@ -119,45 +104,21 @@ class Extensions:
 def lasting_key(row: Row) -> tuple[object, ...]:
     """What tells the lasting parts of two rows apart."""
     key = (row.route, row.backend, row.attribution, row.envoy_flags, row.drop_reason)
-    if not (row.nat or row.src_process or row.dst_process or is_dns(row)):
+    if not (row.src_process or row.dst_process or is_dns(row)):
         return key
-    moved: tuple[object, ...] = ()
-    if row.nat:
-        moved = (row.src_addr, row.src_port, row.nat_src_addr, row.nat_src_port)
-        moved += (row.dst_addr, row.dst_port, row.nat_dst_addr, row.nat_dst_port)
     answers = (row.l7_type, len(dns_of(row).ips)) if is_dns(row) else ()
-    return (*key, row.nat, row.src_process, row.dst_process, answers, moved)
+    return (*key, row.src_process, row.dst_process, answers)
 
 
 def socket_numbers(row: Row) -> bytes:
     """Wire form of what the sockets at both ends tell."""
     return b"".join(
         [
-            entry + _double(value)
+            entry + double(value)
             for column, entry in ENTRIES.items()
             if (value := getattr(row, column))
         ]
     )
-
-
-def translation(row: Row) -> dict[str, str]:
-    """Both forms of every end whose address or port is not the same on the other side."""
-    if row.nat not in (Nat.BEFORE, Nat.AFTER):
-        return {}
-    own, other = ("before", "after") if row.nat == Nat.BEFORE else ("after", "before")
-    found: dict[str, str] = {}
-    for side, here, there in (
-        ("source", (row.src_addr, row.src_port), (row.nat_src_addr, row.nat_src_port)),
-        ("destination", (row.dst_addr, row.dst_port), (row.nat_dst_addr, row.nat_dst_port)),
-    ):
-        if here != there:
-            found[f"{side}_{own}"] = _address(*here)
-            found[f"{side}_{other}"] = _address(*there)
-    return found
-
-
-def _address(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _process(side: str, process: Process) -> dict[str, Value | None]:
@@ -173,9 +134,3 @@ def _attribution(number: int) -> str:
         return Attribution(number).name.lower()
     except ValueError:
         return str(number)
-
-
-def _serialize(fields: Mapping[str, Any]) -> bytes:
-    message = struct_pb2.Struct()
-    message.update(fields)
-    return message.SerializeToString(deterministic=True)

@@ -19,11 +19,17 @@ from flowd.filter.uuid7 import node_bits
 from flowd.model.directory import Directory
 from flowd.model.enums import Nat, Protocol
 from flowd.model.flow import FlowRows
-from flowd.wire.flow.flow_pb2 import TCP, Flow, Layer4
+from flowd.wire.flow.flow_pb2 import IP, TCP, Flow, Layer4
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
-from flowd_exporters.hubble.encode import FlowEncoder, has_flags, ip, tcp_flags
-from flowd_exporters.hubble.extensions import BYTES, ENTRIES, PACKETS, TYPE_URL, socket_numbers
+from flowd_exporters.hubble.encode import (
+    IP_VERSION,
+    FlowEncoder,
+    has_flags,
+    source_xlated,
+    tcp_flags,
+)
+from flowd_exporters.hubble.extensions import BYTES, ENTRIES, PACKETS, SOCKET_NUMBERS, TYPE_URL
 from flowd_exporters.hubble.fixed import (
     PORTS,
     as_bytes,
@@ -39,9 +45,10 @@ from flowd_exporters.hubble.fixed import (
     uuids,
     varint,
 )
-from flowd_exporters.hubble.keys import extension_keys, key_of, packed
+from flowd_exporters.hubble.keys import key_of, lasting_keys, packed
 from flowd_exporters.hubble.mask import Tree, apply_mask
-from flowd_exporters.hubble.row import Row, unpack_rows
+from flowd_exporters.hubble.row import Row, unpack_columns, unpack_rows
+from flowd_exporters.hubble.translated import TRANSLATED, moved_entry
 
 _MOST_KEPT = 16384  # parts of a kind, some hundred bytes each
 _MOST_SHARED = 4
@@ -58,8 +65,7 @@ def _numbers(message: type[Message]) -> dict[str, int]:
 _FIELD = _numbers(Flow)
 _ANSWER = _numbers(GetFlowsResponse)
 _L4 = _numbers(Layer4)
-_COUNTS = 16 + len(BYTES + PACKETS)
-
+_IP = _numbers(IP)
 
 _REPEATING = key_of(
     *("type", "l7_type", "event_type", "sub_type", "verdict", "direction", "observation"),
@@ -68,7 +74,8 @@ _REPEATING = key_of(
     *("src_process", "dst_process"),
 )
 _ADDRESSES = key_of("family", "src_addr", "dst_addr")
-_TRANSLATED = key_of("family", "src_addr", "dst_addr", "nat", "is_reply", "nat_src_addr")
+_WITH_XLATED = key_of("family", "src_addr", "dst_addr", "nat", "is_reply", "nat_src_addr")
+_MOVED = key_of(*TRANSLATED)
 
 
 class FlowFrames:
@@ -87,6 +94,7 @@ class FlowFrames:
         self._repeating: dict[bytes, bytes] = {}
         self._addresses: dict[bytes, bytes] = {}
         self._lasting: dict[bytes, bytes] = {}
+        self._translated: dict[bytes, bytes] = {}
         self._shared: dict[tuple[int, int], bytes] = {}
         self._in_parts = not any(tree.get(name) for name in _VARYING)
         node_name = self._encoder.node_name.encode() if self._wants("node_name") else b""
@@ -159,32 +167,34 @@ class FlowFrames:
             yield flow.SerializeToString() + head
 
     def _address_parts(self, rows: FlowRows) -> list[bytes]:
-        columns = _TRANSLATED if (rows["nat"] == Nat.BEFORE).any() else _ADDRESSES
+        columns = _WITH_XLATED if (rows["nat"] == Nat.BEFORE).any() else _ADDRESSES
         return _kept(packed(rows, columns), rows, self._addresses, _new_addresses)
 
     def _extensions(self, rows: FlowRows) -> list[list[bytes]]:
-        keys, numbers = extension_keys(rows)
-        parts = [_kept(keys, rows, self._lasting, self._new_lasting)]
+        parts = [_kept(lasting_keys(rows), rows, self._lasting, self._new_lasting)]
+        places = np.flatnonzero(rows["nat"])
+        if len(places):
+            parts.append(self._translations(rows[places], places, len(rows)))
         counted = rows["packets"] > 0
         if counted.any():
             parts.append(only(counts(rows, BYTES, PACKETS), counted))
-        for column in numbers:
+        for column in SOCKET_NUMBERS:
             values = rows[column]
-            parts.append(only(doubles(values, ENTRIES[column]), values > 0))
-        return parts
+            if values.any():
+                parts.append(only(doubles(values, ENTRIES[column]), values > 0))
+        sizes = lengths(len(rows), parts).tolist()
+        return [[_extension_head(size) if size else b"" for size in sizes], *parts]
 
     def _new_lasting(self, rows: FlowRows) -> Iterator[bytes]:
-        """`extensions`, up to the numbers at its end if the row has some."""
-        for row in unpack_rows(rows):
-            value = self._encoder.extensions.lasting(row)
-            more = _COUNTS if row.packets else 0
-            more += len(socket_numbers(row))
-            if not value and not more:
-                yield b""
-                continue
-            url = b"\x0a" + varint(len(TYPE_URL)) + TYPE_URL.encode()
-            inner = url + b"\x12" + varint(len(value) + more) + value
-            yield tagged(_FIELD["extensions"], inner, more)
+        return map(self._encoder.extensions.lasting, unpack_rows(rows))
+
+    def _translations(self, rows: FlowRows, places: NDArray[np.intp], count: int) -> list[bytes]:
+        """`translation` of `count` rows, of which those at places may have one."""
+        parts = [b""] * count
+        found = _kept(packed(rows, _MOVED), rows, self._translated, _new_translations)
+        for place, part in zip(places.tolist(), found, strict=True):
+            parts[place] = part
+        return parts
 
     def _peer_parts(self, rows: FlowRows) -> Iterator[list[bytes]]:
         """`source_names`, `destination_names` and `socket_cookie`."""
@@ -211,9 +221,29 @@ class FlowFrames:
 
 def _new_addresses(rows: FlowRows) -> Iterator[bytes]:
     """`IP`, or nothing for a family that is none."""
-    for row in unpack_rows(rows):
-        pair = ip(row)
-        yield b"" if pair is None else tagged(_FIELD["IP"], pair.SerializeToString())
+    names = ("family", "src_addr", "dst_addr", "nat", "is_reply", "nat_src_addr")
+    for family, src, dst, nat, reply, nat_src in unpack_columns(rows, names):
+        if family not in IP_VERSION:
+            yield b""
+            continue
+        moved = source_xlated(nat, reply, src, nat_src)
+        pair = tagged(_IP["source"], src.encode()) if src else b""
+        pair += tagged(_IP["destination"], dst.encode()) if dst else b""
+        pair += bytes([_IP["ipVersion"] << 3, IP_VERSION[family]])
+        yield tagged(
+            _FIELD["IP"], pair + tagged(_IP["source_xlated"], moved.encode()) if moved else pair
+        )
+
+
+def _new_translations(rows: FlowRows) -> Iterator[bytes]:
+    return map(moved_entry, unpack_columns(rows, TRANSLATED))
+
+
+@lru_cache(4096)
+def _extension_head(size: int) -> bytes:
+    """What stands before the `size` bytes of a Struct in `extensions`."""
+    inner = tagged(1, TYPE_URL.encode()) + b"\x12" + varint(size)
+    return tagged(_FIELD["extensions"], inner, size)
 
 
 @lru_cache(_MOST_KEPT)

@@ -25,9 +25,11 @@ from flowd_exporters.hubble.encode import (
     source_xlated,
     tcp_flags,
 )
-from flowd_exporters.hubble.extensions import SOCKET_NUMBERS, TYPE_URL, Value, lasting_key
+from flowd_exporters.hubble.extensions import SOCKET_NUMBERS, TYPE_URL, lasting_key
 from flowd_exporters.hubble.l7 import http_headers, http_version, is_dns, layer7
 from flowd_exporters.hubble.row import Row, unpack_rows
+from flowd_exporters.hubble.structs import Value
+from flowd_exporters.hubble.translated import translation
 
 _PORTS = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP"}
 _ICMP = {Protocol.ICMP: "ICMPv4", Protocol.ICMPV6: "ICMPv6"}
@@ -129,6 +131,8 @@ class FlowJson:
             if len(self._lasting) >= 65536:
                 self._lasting.clear()
             found = self._lasting[key] = self._fields(row)
+        if row.nat and (moved := translation(row)):
+            found = [*found, f'"translation":{_plain(moved)}']
         if row.packets:
             found = [*found, _count("bytes", row.bytes), _count("packets", row.packets)]
         numbers = [
@@ -199,7 +203,7 @@ def _ip(row: Row) -> str:
     if row.family not in (4, 6):
         return ""
     source = f'"source":"{row.src_addr}",' if row.src_addr else ""
-    after = source_xlated(row)
+    after = source_xlated(row.nat, row.is_reply, row.src_addr, row.nat_src_addr)
     source += f'"source_xlated":"{after}",' if after else ""
     destination = f'"destination":"{row.dst_addr}",' if row.dst_addr else ""
     return f'"IP":{{{source}{destination}"ipVersion":"IPv{row.family}"}}'

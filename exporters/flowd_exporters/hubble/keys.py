@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from flowd.model.enums import L7Protocol
 from flowd.model.flow import FLOW, FlowRows
-from flowd_exporters.hubble.extensions import SOCKET_NUMBERS
 
 
 def key_of(*columns: str) -> np.dtype[np.void]:
@@ -27,34 +26,21 @@ def packed(rows: FlowRows, columns: np.dtype[np.void]) -> NDArray[np.void]:
     return keys
 
 
-_ROUTED = key_of("route", "backend", "attribution", "envoy_flags", "drop_reason", "packets")
-_MOVED = (
-    *("src_addr", "dst_addr", "src_port", "dst_port"),
-    *("nat_src_addr", "nat_dst_addr", "nat_src_port", "nat_dst_port"),
-)
-_MORE = key_of(
-    *(_ROUTED.names or ()), "nat", *_MOVED, "src_process", "dst_process", "l7_protocol", "l7_type"
-)
-_WIDE = np.dtype([*_MORE.descr, ("answers", "u2"), ("present", "u1")])
+_ROUTED = key_of("route", "backend", "attribution", "envoy_flags", "drop_reason")
+_MORE = key_of(*(_ROUTED.names or ()), "src_process", "dst_process", "l7_protocol", "l7_type")
+_WIDE = np.dtype([*_MORE.descr, ("answers", "u2")])
 
 
-def extension_keys(rows: FlowRows) -> tuple[NDArray[np.void], list[str]]:
-    """Keys for what of Flow.extensions lasts, and the SOCKET_NUMBERS that some row has."""
-    numbers = [name for name in SOCKET_NUMBERS if rows[name].any()]
+def lasting_keys(rows: FlowRows) -> NDArray[np.void]:
+    """Keys for what of Flow.extensions does not change from row to row."""
     dns = rows["l7_protocol"] == L7Protocol.DNS
-    plain = not any(rows[name].any() for name in ("nat", "src_process", "dst_process"))
-    wide = numbers or dns.any() or not plain
-    keys = np.zeros(len(rows), _WIDE) if wide else np.empty(len(rows), _ROUTED)
-    for name in (_MORE if wide else _ROUTED).names or ():
+    wide = dns.any() or rows["src_process"].any() or rows["dst_process"].any()
+    if not wide:
+        return packed(rows, _ROUTED)
+    keys = np.zeros(len(rows), _WIDE)
+    for name in _MORE.names or ():
         keys[name] = rows[name]
-    keys["packets"] = rows["packets"] > 0
-    if wide:
-        same = rows["nat"] == 0
-        for name in _MOVED:
-            keys[name][same] = 0
-        for bit, name in enumerate(numbers):
-            keys["present"] |= (rows[name] > 0).astype(np.uint8) << bit
-        for place in np.flatnonzero(dns).tolist():
-            message = rows["dns"][place]
-            keys["answers"][place] = len(message.ips) if message else 0
-    return keys, numbers
+    for place in np.flatnonzero(dns).tolist():
+        message = rows["dns"][place]
+        keys["answers"][place] = len(message.ips) if message else 0
+    return keys

@@ -86,7 +86,7 @@ def http_version(row: Row) -> str:
 
 def http_headers(row: Row) -> dict[str, str]:
     """The headers that were logged, with the request's id among them."""
-    headers = row.headers or {}
+    headers = dict(row.headers.items()) if row.headers else {}
     if row.request_id and "x-request-id" not in headers:
-        headers = headers | {"x-request-id": row.request_id}
+        headers["x-request-id"] = row.request_id
     return headers

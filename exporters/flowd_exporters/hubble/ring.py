@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowd.model.flow import FLOW, FlowRows
+from flowd.model.flow import FlowRows
+from flowd_exporters.hubble.held import HELD, Texts
 
 if TYPE_CHECKING:
     from flowd.wire.flow.flow_pb2 import LostEventSource
@@ -37,7 +38,7 @@ class Chunk:
     """A piece of the ring from a cursor on, and what to read next.
 
     Attributes:
-        rows: a view that is only valid until the reader gives up control.
+        rows: a view, of dtype HELD, that is only valid until the reader gives up control.
         overwritten: flows lost because the cursor was too old; they come before `rows`.
         marks: losses that come after `rows`.
     """
@@ -57,12 +58,13 @@ class FlowRing:
     """
 
     def __init__(self, memory: int = 64 << 20) -> None:
-        self.capacity = max(1, memory // (FLOW.itemsize + TEXT_BYTES))
+        self.capacity = max(1, memory // (HELD.itemsize + TEXT_BYTES))
         self.written = 0
         self.marked = 0
         self.closed = False
         self.waiting = 0  # readers that have read everything
         self._segments: list[FlowRows] = []
+        self._texts = Texts()
         self._marks: deque[LostMark] = deque(maxlen=_MOST_MARKS)
         self._news = asyncio.Event()
 
@@ -75,14 +77,15 @@ class FlowRing:
         return self.written - len(self)
 
     def append(self, rows: FlowRows) -> None:
-        """Add rows, overwriting the oldest."""
+        """Add rows of FLOW, overwriting the oldest."""
         skipped = max(0, len(rows) - self.capacity)
         self.written += skipped
-        rows = rows[skipped:]
+        rows = rows[skipped:][list(HELD.names or ())]
         done = 0
         while done < len(rows):
             free = self._piece(self.written + done, len(rows) - done)
             free[:] = rows[done : done + len(free)]
+            self._texts.share(free)
             done += len(free)
         self.written += len(rows)
         self._wake()
@@ -99,7 +102,7 @@ class FlowRing:
         self._wake()
 
     def view(self, start: int, end: int) -> FlowRows:
-        """Rows from position start up to end, or up to where their array ends.
+        """Rows of HELD from position start up to end, or up to where their array ends.
 
         The view shows other flows once these are overwritten: use it before giving up control.
         """
@@ -114,7 +117,7 @@ class FlowRing:
         number, offset = divmod(start % self.capacity, _SEGMENT)
         while number >= len(self._segments):
             left = self.capacity - len(self._segments) * _SEGMENT
-            self._segments.append(np.empty(min(_SEGMENT, left), FLOW))
+            self._segments.append(np.empty(min(_SEGMENT, left), HELD))
         return self._segments[number][offset : offset + most]
 
     def read(self, cursor: int, mark: int, end: int, limit: int) -> Chunk:

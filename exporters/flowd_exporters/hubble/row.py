@@ -1,6 +1,6 @@
 """One flow as plain Python values, for the edges where flows become messages or text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -8,25 +8,21 @@ from numpy.typing import NDArray
 
 from flowd.model.address import unpack
 from flowd.model.dns import Dns
-from flowd.model.flow import FLOW, FlowRows
+from flowd.model.flow import FlowRows
+from flowd_exporters.hubble.held import HELD, Headers
 
 if TYPE_CHECKING:
     from flowd.wire.flow import flow_pb2
 
 
 class Row(NamedTuple):
-    """The columns of FLOW under their names; addresses are text."""
+    """The columns of HELD under their names; addresses are text."""
 
     seq: int
     time_ns: int
-    conn_id: int
     latency_ns: int
     bytes: int
     packets: int
-    total_bytes_fwd: int
-    total_bytes_rev: int
-    total_packets_fwd: int
-    total_packets_rev: int
     envoy_flags: int
     src_addr: str
     dst_addr: str
@@ -82,12 +78,17 @@ class Row(NamedTuple):
     url: str | None
     request_id: str | None
     trace_id: str | None
-    headers: dict[str, str] | None
+    headers: dict[str, str] | Headers | None
 
 
 def unpack_rows(rows: FlowRows) -> Iterator[Row]:
     """The rows one by one; all columns are read at once, before the first is given."""
-    return map(Row._make, zip(*[_values(rows, name) for name in Row._fields], strict=True))
+    return map(Row._make, unpack_columns(rows, Row._fields))
+
+
+def unpack_columns(rows: FlowRows, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Some columns of the rows, row by row; addresses are text."""
+    return zip(*[_values(rows, name) for name in names], strict=True)
 
 
 def _values(rows: FlowRows, name: str) -> list[Any]:
@@ -105,4 +106,4 @@ def _addresses(column: NDArray[np.uint8]) -> list[str]:
 _SELDOM = frozenset(Row._fields[Row._fields.index("nat") : Row._fields.index("src_name")])
 _NO_ADDRESS = unpack(bytes(16))
 
-assert FLOW.names == Row._fields, "Row must follow FLOW"
+assert HELD.names == Row._fields, "Row must follow HELD"
