@@ -23,7 +23,14 @@ from flowd.wire.flow.flow_pb2 import TCP, Flow, Layer4
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
 from flowd_exporters.hubble.encode import FlowEncoder, has_flags, ip, tcp_flags
-from flowd_exporters.hubble.extensions import BYTES, ENTRIES, PACKETS, TYPE_URL, socket_numbers
+from flowd_exporters.hubble.extensions import (
+    BYTES,
+    ENTRIES,
+    PACKETS,
+    TYPE_URL,
+    scale,
+    socket_numbers,
+)
 from flowd_exporters.hubble.fixed import (
     PORTS,
     as_bytes,
@@ -82,6 +89,7 @@ class FlowFrames:
         self._directory = directory
         self._tree = tree
         self._encoder = FlowEncoder(directory)
+        self._scale = scale(directory)
         self._node = node_bits(directory)
         self._names: tuple[dict[int, str], tuple[str, ...]] = ({}, ())
         self._repeating: dict[bytes, bytes] = {}
@@ -168,6 +176,8 @@ class FlowFrames:
         counted = rows["packets"] > 0
         if counted.any():
             parts.append(only(counts(rows, BYTES, PACKETS), counted))
+            if self._scale:
+                parts.append([self._scale if one else b"" for one in counted.tolist()])
         for column in numbers:
             values = rows[column]
             parts.append(only(doubles(values, ENTRIES[column]), values > 0))
@@ -177,7 +187,7 @@ class FlowFrames:
         """`extensions`, up to the numbers at its end if the row has some."""
         for row in unpack_rows(rows):
             value = self._encoder.extensions.lasting(row)
-            more = _COUNTS if row.packets else 0
+            more = _COUNTS + len(self._scale) if row.packets else 0
             more += len(socket_numbers(row))
             if not value and not more:
                 yield b""
