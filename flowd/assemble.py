@@ -59,7 +59,9 @@ class Assembly:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.losses = Losses()
-        self.directory = Directory(settings.node_name, settings.cluster_name)
+        self.directory = Directory(
+            settings.node_name, settings.cluster_name, sampling=settings.sampling
+        )
         self.identities = IdentityTable(
             self.directory, node_name=settings.node_name, cluster_name=settings.cluster_name
         )
@@ -106,6 +108,7 @@ class Assembly:
             self.losses,
             max_series=settings.max_series,
             live_connections=self.live_connections if self.kernel else None,
+            packets=self.kernel.packets if self.kernel else None,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
             kubernetes_age=self.knowledge.age if cluster else None,
         )
@@ -194,6 +197,7 @@ class Assembly:
             self.kernel_off = reason
             return None
         from flowd.capture.kernel import KernelCapture
+        from flowd.capture.kernel_filter import filter_of
 
         return KernelCapture(
             self.directory,
@@ -203,6 +207,7 @@ class Assembly:
             drops=self.settings.drops,
             tunnel_ports=self.settings.tunnel_port,
             sockets=self.settings.sockets,
+            only=filter_of(self.settings),
         )
 
     def _cluster(self) -> "Cluster | None":

@@ -54,6 +54,35 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             " Four at most."
         ),
     ] = ("vxlan:4789", "vxlan:8472", "geneve:6081")
+    filter_cidr: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Network whose connections are captured, `10.0.0.0/8`; `!10.1.0.0/16` leaves"
+            " out. None is all."
+        ),
+    ] = ()
+    filter_port: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Port at either end of captured connections, `443` or `8000-8999`; `!53`"
+            " leaves out. None is all."
+        ),
+    ] = ()
+    filter_protocol: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="IP protocol of captured connections: tcp, udp, icmp, icmpv6, sctp or a"
+            " number; `!icmp` leaves out. None is all."
+        ),
+    ] = ()
+    sampling: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65536,
+            description="One in so many connections is captured, and that with all its packets.",
+        ),
+    ] = 1
     drops: Annotated[
         bool,
         Meta(

@@ -40,11 +40,17 @@ PROGRAMS = {
 MAPS = {
     "flow.c": (
         *("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
-        "flowd_tunnels",
+        *("flowd_tunnels", "flowd_prefixes"),
     ),
     "drops.c": ("flowd_drops", "flowd_drops_full"),
     "sockets.c": ("flowd_socket_counters", "flowd_socket_errors", "flowd_socket_events"),
 }
+OPTIONAL_MAPS = {
+    "FILTER_CIDR": ("flowd_filter_cidrs",),
+    "FILTER_PORT": ("flowd_filter_numbers",),
+    "FILTER_PROTOCOL": ("flowd_filter_numbers",),
+}
+"""Maps that are there with a define."""
 TRACING, RAW_TP = 26, 23
 """BPF_PROG_TYPE_TRACING and BPF_TRACE_RAW_TP, include/uapi/linux/bpf.h."""
 
@@ -159,11 +165,13 @@ def build(bcc: Any, sources: Path, unit: dict[str, Any]) -> tuple[dict[str, Any]
             if not several or several[name][0] != TRACING:
                 return {"failed": "load", "name": name, "detail": str(error)}, []
             refused[name] = str(error)
-    descriptors += [module[name.encode()].map_fd for name in MAPS[source]]
+    optional = (OPTIONAL_MAPS.get(define, ()) for define in unit["defines"])
+    maps = list(dict.fromkeys([*MAPS[source], *(name for names in optional for name in names)]))
+    descriptors += [module[name.encode()].map_fd for name in maps]
     # What BCC made must outlive this call, or it closes the descriptors before they are sent.
     _kept.append(module)
     loaded = [name for name in programs if name not in refused]
-    return {"programs": loaded, "maps": MAPS[source], "refused": refused}, descriptors
+    return {"programs": loaded, "maps": maps, "refused": refused}, descriptors
 
 
 _kept: list[Any] = []

@@ -13,6 +13,10 @@ KEY = np.dtype(
     ]
 )
 
+PREFIX = np.dtype([("bits", "u4"), ("addr", "u1", (16,))])
+
+CHOICE = np.dtype([("wanted", "u8"), ("unwanted", "u8")])
+
 SIDE = np.dtype(
     [
         ("bytes", "u8"),
@@ -139,12 +143,14 @@ class Counter(IntEnum):
     NON_IP = 3
     MALFORMED = 4
     MAP_FULL = 5
-    FRAGMENT_UNKNOWN = 6
-    RING_FULL = 7
-    RECORDS = 8
-    CREATED = 9
-    ENDED = 10
-    TUNNEL_UNNAMED = 11
+    FILTERED = 6
+    UNSAMPLED = 7
+    FRAGMENT_UNKNOWN = 8
+    RING_FULL = 9
+    RECORDS = 10
+    CREATED = 11
+    ENDED = 12
+    TUNNEL_UNNAMED = 13
 
 
 class TunnelKind(IntEnum):
@@ -169,5 +175,7 @@ FATES = (
     Counter.NON_IP,
     Counter.MALFORMED,
     Counter.MAP_FULL,
+    Counter.FILTERED,
+    Counter.UNSAMPLED,
 )
 """What can become of a packet; their sum is Counter.SEEN."""

@@ -113,7 +113,7 @@ class HashMap:
         status = -self._lib.bpf_map_update_batch(
             self._fd, _at(keys), _at(values), ctypes.byref(count), None
         )
-        if status not in (0, errno.E2BIG, errno.ENOMEM):
+        if status not in (0, errno.E2BIG, errno.ENOMEM, errno.ENOSPC):  # the last of a trie
             raise kernel_error("cannot write a map", status)
         return count.value
 

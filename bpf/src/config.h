@@ -33,6 +33,14 @@
 #define MAX_TUNNELS 8192 /* pairs of outer addresses, by network; they are never forgotten */
 #endif
 
+#ifndef MAX_PREFIXES
+#define MAX_PREFIXES 16384
+#endif
+
+#ifndef MAX_FILTER_CIDRS
+#define MAX_FILTER_CIDRS 4096
+#endif
+
 #ifndef MAX_FRAGMENTED
 #define MAX_FRAGMENTED 4096 /* datagrams whose later fragments are known */
 #endif

@@ -1,7 +1,7 @@
 /*
  * What the programs count, one slot a CPU.
  *
- * COUNT_SEEN is the sum of COUNT_COUNTED to COUNT_MAP_FULL; all six are packets.
+ * COUNT_SEEN is the sum of COUNT_COUNTED to COUNT_UNSAMPLED; all eight are packets.
  */
 #pragma once
 
@@ -12,6 +12,8 @@ enum counter {
 	COUNT_NON_IP,
 	COUNT_MALFORMED, /* headers cut short, broken, or too many IPv6 extensions */
 	COUNT_MAP_FULL,
+	COUNT_FILTERED,	 /* of connections that the filter leaves out */
+	COUNT_UNSAMPLED, /* of connections that are not in the sample */
 
 	COUNT_FRAGMENT_UNKNOWN, /* later fragments before their first; counted above, without ports */
 	COUNT_RING_FULL, /* records that had to wait; their bytes and packets are in the next one */

@@ -32,6 +32,12 @@ union address {
 	__u64 half[2];
 };
 
+/* Addresses that begin alike, the key of a longest-prefix map: IPv4 has 96 bits more than written. */
+struct prefix {
+	__u32 bits;
+	union address address;
+} __attribute__((packed));
+
 /* The same for both directions: side 0 is the one whose address, then port, compares lower. */
 struct connection_key {
 	union address addr[2];
@@ -125,6 +131,7 @@ struct flow_event {
 };
 
 _Static_assert(sizeof(struct connection_key) == 40, "connection_key");
+_Static_assert(sizeof(struct prefix) == 20, "prefix");
 _Static_assert(sizeof(struct tunnel) == 40, "tunnel");
 _Static_assert(sizeof(struct side) == 48, "side");
 _Static_assert(sizeof(struct connection) == 152, "connection");

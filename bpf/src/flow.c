@@ -13,6 +13,7 @@
 #include "config.h"
 #include "counters.h"
 #include "event.h"
+#include "filter.h"
 #include "fragment.h"
 #include "maps.h"
 #include "parse.h"
@@ -31,6 +32,15 @@ static __always_inline bool finished(u64 marks)
 static __always_inline u32 endpoint_of(union address *address)
 {
 	u32 *index = flowd_endpoints.lookup(address);
+
+	return index ? *index : 0;
+}
+
+/* Who the network that an address is in belongs to, whatever the address itself is found to be later. */
+static __always_inline u32 network_of(union address *address)
+{
+	struct prefix whole = { .bits = 128, .address = *address };
+	u32 *index = flowd_prefixes.lookup(&whole);
 
 	return index ? *index : 0;
 }
@@ -89,8 +99,8 @@ static __always_inline bool report(struct connection *c, struct packet *p, u32 r
 	take(&c->side[!forward], event, 1);
 	__builtin_memcpy(event->src_addr, &key->addr[forward], 16);
 	__builtin_memcpy(event->dst_addr, &key->addr[!forward], 16);
-	event->src_endpoint = c->endpoint[forward];
-	event->dst_endpoint = c->endpoint[!forward];
+	event->src_endpoint = c->endpoint[forward] ?: network_of(&key->addr[forward]);
+	event->dst_endpoint = c->endpoint[!forward] ?: network_of(&key->addr[!forward]);
 	event->src_port = NET16(key->port[forward]);
 	event->dst_port = NET16(key->port[!forward]);
 	event->flags_seen[0] = before >> MARK_SEEN(forward);
@@ -205,8 +215,11 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 			c = NULL;
 		}
 	}
-	if (!c)
+	if (!c) {
+		if (!chosen(p, counters))
+			return PASS;
 		c = create(p, now, counters);
+	}
 	if (!c) {
 		counters->count[COUNT_MAP_FULL]++;
 		return PASS;

@@ -13,6 +13,7 @@
 BPF_F_TABLE("hash", struct connection_key, struct connection, flowd_conns, MAX_CONNECTIONS,
 	    BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", union address, u32, flowd_endpoints, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct prefix, u32, flowd_prefixes, MAX_PREFIXES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", u32, struct tunnel, flowd_tunnels, MAX_TUNNELS, BPF_F_NO_PREALLOC);
 
 /* Where the later fragments of a datagram go; jiffies of the first. */

@@ -265,6 +265,11 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 	return PARSED;
 }
 
+static __always_inline u32 mix(u32 hash, u32 word)
+{
+	return (hash ^ word) * 0x9e3779b1U ^ (hash ^ word) >> 15;
+}
+
 /* The key, the same for both directions. */
 static __always_inline void order(struct packet *p)
 {

@@ -106,11 +106,6 @@ static __always_inline enum parsed read_packet(struct __sk_buff *skb, const u32 
 	return PARSED;
 }
 
-static __always_inline u32 mix(u32 hash, u32 word)
-{
-	return (hash ^ word) * 0x9e3779b1U ^ (hash ^ word) >> 15;
-}
-
 /* The number under which user space finds a tunnel; TUNNEL_UNNAMED when it cannot have one. */
 static __always_inline u32 name_tunnel(struct tunnel *tunnel, struct counters *counters)
 {

@@ -148,6 +148,19 @@ TCP_FLAGS = Metric(
     ("flag", "family"),
 )
 LIVE_CONNECTIONS = Metric("flowd_live_connections", "gauge", "Connections that are open now.")
+KERNEL_PACKETS = Metric(
+    "flowd_kernel_packets_total",
+    "counter",
+    "Packets that the kernel programs saw, at every interface, by what became of them: `counted`,"
+    " `elsewhere` (at another interface), `non_ip`, `malformed`, `map_full`, and `filtered` or"
+    " `unsampled` by the settings.",
+    ("fate",),
+)
+SAMPLING = Metric(
+    "flowd_sampling",
+    "gauge",
+    "One in so many connections is captured; multiply counts of connections, bytes and packets.",
+)
 KUBERNETES_AGE = Metric(
     "flowd_kubernetes_last_contact_seconds",
     "gauge",
@@ -330,6 +343,8 @@ METRICS = (
     PACKETS,
     TCP_FLAGS,
     LIVE_CONNECTIONS,
+    KERNEL_PACKETS,
+    SAMPLING,
     KUBERNETES_AGE,
     DROPS,
     TCP_CONNECT,

@@ -36,6 +36,7 @@ class PrometheusExporter(Collector):
     Args:
         max_series: most label sets of a metric; what is over goes to `other`, and is counted.
         live_connections: connections that are open now; None when nothing counts them.
+        packets: what became of the packets that the kernel programs saw; None without them.
         kubernetes_age: seconds since the API server was last heard; None without one.
         flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
@@ -52,12 +53,14 @@ class PrometheusExporter(Collector):
         *,
         max_series: int = 10000,
         live_connections: Callable[[], int] | None = None,
+        packets: Callable[[], Mapping[str, int]] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
         flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
         self._live_connections = live_connections
+        self._packets = packets
         self._kubernetes_age = kubernetes_age
         self._flow_logs = flow_logs
 
@@ -105,6 +108,10 @@ class PrometheusExporter(Collector):
         yield _plain(metrics.TCP_FLAGS, traffic.flags)
         if self._live_connections:
             yield _plain(metrics.LIVE_CONNECTIONS, {(): self._live_connections()})
+        if self._packets:
+            fates = self._packets()
+            yield _plain(metrics.KERNEL_PACKETS, {(fate,): n for fate, n in fates.items()})
+            yield _plain(metrics.SAMPLING, {(): self._directory.sampling})
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})

@@ -4,15 +4,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowd.capture.kernel_drops import KernelDrops
+from flowd.capture.kernel_endpoints import KernelEndpoints
+from flowd.capture.kernel_filter import Filter
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
@@ -27,8 +28,8 @@ from flowd.queue import Queue
 from flowd_bpf import loader
 from flowd_bpf.attach import Attacher, AttachMode, attacher
 from flowd_bpf.errors import BpfError
-from flowd_bpf.layout import EVENT, Counter
-from flowd_bpf.maps import HashMap, PerCpuCounters
+from flowd_bpf.layout import EVENT, FATES, Counter
+from flowd_bpf.maps import PerCpuCounters
 from flowd_bpf.netlink import Interface, LinkWatch
 from flowd_bpf.ring import Ring
 from flowd_bpf.table import ConnectionTable, Limits
@@ -61,9 +62,9 @@ class KernelCapture:
         directory: its `interfaces` are kept current, and its `tunnels` grow.
         losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
             wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
-            (addresses without a place in the kernel's map), `fragment_unknown` (later fragments
-            that came before their first, and so count without ports), `tunnel_unnamed` (connections
-            whose tunnel had no place in the kernel's map).
+            (addresses and networks without a place in the kernel's maps), `fragment_unknown`
+            (later fragments that came before their first, and so count without ports),
+            `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map).
         interfaces: globs; `!glob` excludes, `lo` only when named.
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
@@ -74,6 +75,7 @@ class KernelCapture:
         drops: count dropped packets too, in all network namespaces of this machine.
         tunnel_ports: UDP ports of tunnels, as in `vxlan:4789`; what is inside is the connection.
         sockets: follow TCP sockets too, of all cgroups and network namespaces.
+        only: which connections are taken.
 
     Raises:
         UsageError: tunnel ports that cannot be.
@@ -95,6 +97,7 @@ class KernelCapture:
         drops: bool = False,
         tunnel_ports: Sequence[str] = ("vxlan:4789", "vxlan:8472", "geneve:6081"),
         sockets: bool = False,
+        only: Filter | None = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
@@ -106,6 +109,7 @@ class KernelCapture:
             "ACTIVE_TICKS": max(1, round(active_seconds * loader.ticks_per_second())),
             **port_settings(tunnel_ports),
         }
+        self._filter = only or Filter()
         self._mode: AttachMode = attach
         self._head = head
         self._limits = limits or Limits()
@@ -122,12 +126,11 @@ class KernelCapture:
         self._out: Queue[ConnectionBatch] | None = None
         self._failed: dict[int, str] = {}
         self._gone: deque[int] = deque()
-        self._wanted: dict[bytes, int] = {}
-        self._endpoints: dict[bytes, int] = {}
-        self._homeless: set[bytes] = set()
+        self._endpoints = KernelEndpoints(losses)
         self._epoch = 0
         self._sweep_at = 0.0
         self._created = self._ended = self._removed = 0
+        self._packets = dict.fromkeys(FATES, 0)
 
     async def start(self) -> None:
         """Compile and load in a child process, then attach to the interfaces there are.
@@ -138,13 +141,13 @@ class KernelCapture:
         try:
             unit = await asyncio.to_thread(self._drops.unit)
             sockets = await asyncio.to_thread(self._sockets.unit)
-            self._loaded = await asyncio.to_thread(loader.load, self._settings, unit, sockets)
+            settings = {**self._settings, **self._filter.defines()}
+            self._loaded = await asyncio.to_thread(loader.load, settings, unit, sockets)
             maps, programs = self._loaded.maps, self._loaded.programs
             self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
             self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
-            self._addresses = HashMap(
-                maps["flowd_endpoints"], np.dtype([("addr", "u1", (16,))]), np.dtype("u4")
-            )
+            self._filter.fill(maps)
+            self._endpoints.start(maps)
             self._table = ConnectionTable(
                 maps["flowd_conns"],
                 programs["flowd_clock"],
@@ -166,7 +169,6 @@ class KernelCapture:
         self._drops.start(self._loaded)
         await self._apart(self._sockets.start, self._loaded)
         self._count()
-        self._push_endpoints()
         await self._follow_links()
         log.info("capture started", extra={"interfaces": len(self._attacher)})
 
@@ -209,9 +211,20 @@ class KernelCapture:
         Only differences are written, new ones before old ones go. A connection keeps the indexes it
         began with, so an address that changes hands does not change its past.
         """
-        self._wanted = dict(entries)
-        if self._loaded is not None:
-            self._push_endpoints()
+        self._endpoints.set(entries)
+
+    def change_endpoints(self, entries: Mapping[bytes, int]) -> None:
+        """Tell the kernel what is different; index 0 is an address that nobody has any more."""
+        self._endpoints.change(entries)
+
+    def set_networks(self, networks: Iterable[tuple[bytes, int, int]]) -> None:
+        """Tell the kernel whose networks those addresses are in that nobody has by themselves.
+
+        Args:
+            networks: first address (16 bytes), length in bits (IPv4 has 96 more than as written),
+                Directory.endpoints index. Of several that hold an address the longest counts.
+        """
+        self._endpoints.set_networks(networks)
 
     def status(self) -> list[PartStatus]:
         """One line on the programs and where they are, one on drops, and one on sockets."""
@@ -233,6 +246,8 @@ class KernelCapture:
             f"{interfaces} interface{'s' * (interfaces != 1)} by {self._attacher.name}, "
             f"{self.live_connections():,} connections"
         )
+        if chosen := str(self._filter):
+            detail = f"{detail}; {chosen}"
         if self._failed:
             return PartStatus(
                 "capture", State.DEGRADED, "; ".join([detail, *self._failed.values()])
@@ -242,6 +257,14 @@ class KernelCapture:
     def live_connections(self) -> int:
         """Entries in the kernel's table, as of the last look at the counters."""
         return max(0, self._created - self._ended - self._removed)
+
+    def packets(self) -> Mapping[str, int]:
+        """What became of the packets that the programs saw, as of the last look at the counters.
+
+        `counted` at this interface, or `elsewhere`; `non_ip`, `malformed`, `map_full`; `filtered` and
+        `unsampled` are of connections that the settings leave out.
+        """
+        return {fate.name.lower(): count for fate, count in self._packets.items()}
 
     async def close(self) -> None:
         """Detach, and put what is still in the kernel into the queue that `run` was given.
@@ -276,6 +299,7 @@ class KernelCapture:
             await self._apart(self._attacher.close)
             self._attacher = None
         if self._loaded is not None:
+            self._endpoints.stop()
             self._loaded.close()
             self._loaded = None
         self._aside.shutdown(wait=False)
@@ -307,25 +331,9 @@ class KernelCapture:
         counters = self._counters.read()
         self._created = int(counters[Counter.CREATED])
         self._ended = int(counters[Counter.ENDED])
+        self._packets = {fate: int(counters[fate]) for fate in FATES}
         for reason, counter in _LOST.items():
             self._losses.put(Place.KERNEL, reason, int(counters[counter]))
-
-    def _push_endpoints(self) -> None:
-        known, wanted = self._endpoints, self._wanted
-        changed = [address for address, index in wanted.items() if known.get(address) != index]
-        changed.sort(key=lambda address: address not in known)
-        gone = [address for address in known if address not in wanted]
-        indexes = np.array([wanted[address] for address in changed], "u4")
-        done = self._addresses.update(_addresses(changed), indexes)
-        self._addresses.delete(_addresses(gone))
-        if done < len(changed):
-            done += self._addresses.update(_addresses(changed[done:]), indexes[done:])
-        homeless = set(changed[done:])
-        self._losses.add(Place.KERNEL, "endpoints_full", len(homeless - self._homeless))
-        self._homeless = homeless
-        self._endpoints = {
-            address: index for address, index in wanted.items() if address not in homeless
-        }
 
     async def _follow_links(self) -> None:
         appeared, gone = self._watch.poll()
@@ -368,7 +376,3 @@ class KernelCapture:
 
     async def _apart(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._aside, call, *args)
-
-
-def _addresses(packed: Sequence[bytes]) -> NDArray[np.void]:
-    return np.array(packed, "V16") if packed else np.empty(0, "V16")

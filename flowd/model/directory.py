@@ -56,4 +56,5 @@ class Directory:
     processes: Registry[Process] = field(default_factory=lambda: Registry(NO_PROCESS))
     tunnels: Registry[Tunnel] = field(default_factory=lambda: Registry(NO_TUNNEL))
     interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name
+    sampling: int = 1  # one in so many connections is captured
     node_labels: tuple[str, ...] = ()  # `key=value` of this node's object, in order

@@ -60,9 +60,13 @@ class Programs:
         (found,) = self._tunnels.get(np.array([number], "u4"))[1]
         return int(found["kind"]), bytes(found["src"]), bytes(found["dst"]), int(found["vni"])
 
-    def clear(self) -> None:
-        """Empty the table and unmap the ring."""
+    def forget(self) -> None:
+        """Empty the table."""
         for _ in self._conns.scan(delete=True):
             pass
+
+    def clear(self) -> None:
+        """Empty the table and unmap the ring."""
+        self.forget()
         self._ring.read()
         self._ring.close()

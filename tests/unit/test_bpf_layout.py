@@ -45,6 +45,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
         "int printf(const char *, ...);",
     ]
     lines += ["int main(void) {"]
+    lines.append('printf("prefix - %d 0\\n", (int)sizeof(struct prefix));')
     for struct, dtype in STRUCTS.items():
         for name in of_numpy(dtype):
             at = f"(int)__builtin_offsetof(struct {struct}, {name})"
@@ -57,7 +58,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     headers = [f"-I{loader.folder('headers') / 'include'}", f"-I{loader.folder('src')}"]
     flags = ["-std=c11", "-nostdinc", "-o", str(program)]
     subprocess.run([compiler, *flags, *headers, str(source)], check=True)
-    told: dict[str, dict[str, tuple[int, int]]] = {struct: {} for struct in STRUCTS}
+    told: dict[str, dict[str, tuple[int, int]]] = {struct: {} for struct in (*STRUCTS, "prefix")}
     for line in subprocess.check_output([program], text=True).splitlines():
         struct, name, at, size = line.split()
         told[struct][name] = int(at), int(size)
@@ -70,6 +71,11 @@ def test_struct(compiled: dict[str, dict[str, tuple[int, int]]], struct: str) ->
     size, _ = fields.pop("-")
     assert STRUCTS[struct].itemsize == size
     assert of_numpy(STRUCTS[struct]) == fields
+
+
+def test_key_of_a_longest_prefix_map(compiled: dict[str, dict[str, tuple[int, int]]]) -> None:
+    assert compiled["prefix"]["-"] == (layout.PREFIX.itemsize, 0)
+    assert of_numpy(layout.PREFIX) == {"bits": (0, 4), "addr": (4, 16)}
 
 
 @pytest.mark.parametrize("struct", STRUCTS)

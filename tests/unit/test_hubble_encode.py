@@ -252,6 +252,7 @@ def test_direct_json_equals_the_message_s(seed: int, texts: list[str]) -> None:
     rows["tunnel"], rows["dst_process"] = rng.integers(0, 3, (2, 20))
     rows["src_name"][:5], rows["dns"][5:9] = texts[3], Dns(texts[4], texts[5], 3, (texts[1],))
     directory.node_labels = ("zone=a", texts[2])
+    directory.sampling = seed % 3 + 1
     lines = list(FlowJson(directory).events(rows))
     events = [export_event(flow) for flow in FlowEncoder(directory).encode(rows)]
     assert lines == [flow_to_json(event) for event in events]

@@ -52,6 +52,7 @@ def by_class(directory: Directory, rows: FlowRows, tree: Tree) -> list[GetFlowsR
 @given(st.integers(0, 2**32 - 1), st.lists(TEXTS, min_size=6, max_size=6))
 def test_frames_equal_messages(paths: tuple[str, ...], seed: int, texts: list[str]) -> None:
     directory = cluster(texts[0] or "default")
+    directory.sampling = seed % 3 + 1
     rng = np.random.default_rng(seed)
     rows = random_rows(30, seed)
     for column in rows.dtype.names or ():

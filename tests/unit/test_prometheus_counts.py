@@ -200,13 +200,22 @@ def test_what_the_agent_says_of_itself() -> None:
     losses = Losses()
     losses.add(Place.KERNEL, "ring_full", 7)
     losses.add(Place.QUEUE, "hubble\n", 5)
-    exporter = PrometheusExporter(directory, losses, live_connections=lambda: 42)
+    directory.sampling = 10
+    exporter = PrometheusExporter(
+        directory,
+        losses,
+        live_connections=lambda: 42,
+        packets=lambda: {"counted": 30, "filtered": 12},
+    )
     found = exposed(exporter.registry)
 
     def value(name: str, **labels: str) -> float:
         return found[name, frozenset(labels.items())]
 
     assert value("flowd_live_connections") == 42
+    assert value("flowd_kernel_packets_total", fate="counted") == 30
+    assert value("flowd_kernel_packets_total", fate="filtered") == 12
+    assert value("flowd_sampling") == 10
     assert value("flowd_lost_total", place="kernel", reason="ring_full") == 7
     assert value("flowd_lost_total", place="queue", reason="hubble^J") == 5
     assert value("hubble_lost_events_total", source="perf_event_ring_buffer") == 7
@@ -240,6 +249,10 @@ def test_a_sampled_trace_is_the_exemplar_of_its_bucket() -> None:
 
 def test_every_metric_of_the_table_is_exported() -> None:
     exporter = PrometheusExporter(
-        cluster(), Losses(), live_connections=lambda: 0, kubernetes_age=lambda: 0.0
+        cluster(),
+        Losses(),
+        live_connections=lambda: 0,
+        packets=dict,
+        kubernetes_age=lambda: 0.0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]

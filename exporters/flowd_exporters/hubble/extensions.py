@@ -3,7 +3,8 @@
 Only a type that every client can resolve may go into Flow.extensions: the hubble CLI gives up on
 others. What is not known is left out. Keys, numbers unless said otherwise:
 
-* `bytes`, `packets`; `connect_us`; and of the sockets at both ends `source_rtt_us`,
+* `bytes`, `packets`, and `sampling` beside them where only one in so many connections is captured;
+  `connect_us`; and of the sockets at both ends `source_rtt_us`,
   `destination_rtt_us`, `source_retransmits`, `destination_retransmits`;
 * of the processes at both ends `source_pid`, and as text `source_command`, `source_container_id`,
   `source_pod_uid`; the same with `destination_`;
@@ -44,9 +45,16 @@ SOCKET_NUMBERS = {
 }
 """Columns that are left out when they are 0, and their keys."""
 
+SAMPLING = number_entry("sampling")
+
 ENTRIES = {column: number_entry(key) for column, key in SOCKET_NUMBERS.items()}
 _FIRST_NUMBER = Row._fields.index("connect_us")
 _LAST_NUMBER = Row._fields.index("dst_pid") + 1
+
+
+def scale(directory: Directory) -> bytes:
+    """What stands beside the counts of every flow: nothing where every connection is captured."""
+    return SAMPLING + double(directory.sampling) if directory.sampling > 1 else b""
 
 
 class Extensions:
@@ -55,12 +63,13 @@ class Extensions:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._lasting: dict[tuple[object, ...], bytes] = {}
+        self._scale = scale(directory)
 
     def of(self, row: Row) -> any_pb2.Any | None:
         """The packed Struct, or None when there is nothing to say."""
         value = self.lasting(row) + translation_entry(row)
         if row.packets:
-            value += BYTES + double(row.bytes) + PACKETS + double(row.packets)
+            value += BYTES + double(row.bytes) + PACKETS + double(row.packets) + self._scale
         if any(row[_FIRST_NUMBER:_LAST_NUMBER]):
             value += socket_numbers(row)
         return any_pb2.Any(type_url=TYPE_URL, value=value) if value else None

@@ -29,7 +29,14 @@ from flowd_exporters.hubble.encode import (
     source_xlated,
     tcp_flags,
 )
-from flowd_exporters.hubble.extensions import BYTES, ENTRIES, PACKETS, SOCKET_NUMBERS, TYPE_URL
+from flowd_exporters.hubble.extensions import (
+    BYTES,
+    ENTRIES,
+    PACKETS,
+    SOCKET_NUMBERS,
+    TYPE_URL,
+    scale,
+)
 from flowd_exporters.hubble.fixed import (
     PORTS,
     as_bytes,
@@ -89,6 +96,7 @@ class FlowFrames:
         self._directory = directory
         self._tree = tree
         self._encoder = FlowEncoder(directory)
+        self._scale = scale(directory)
         self._node = node_bits(directory)
         self._names: tuple[dict[int, str], tuple[str, ...]] = ({}, ())
         self._repeating: dict[bytes, bytes] = {}
@@ -178,6 +186,8 @@ class FlowFrames:
         counted = rows["packets"] > 0
         if counted.any():
             parts.append(only(counts(rows, BYTES, PACKETS), counted))
+            if self._scale:
+                parts.append([self._scale if one else b"" for one in counted.tolist()])
         for column in SOCKET_NUMBERS:
             values = rows[column]
             if values.any():

@@ -135,6 +135,8 @@ class FlowJson:
             found = [*found, f'"translation":{_plain(moved)}']
         if row.packets:
             found = [*found, _count("bytes", row.bytes), _count("packets", row.packets)]
+            if self._directory.sampling > 1:
+                found.append(_count("sampling", self._directory.sampling))
         numbers = [
             _count(name, value)
             for column, name in SOCKET_NUMBERS.items()

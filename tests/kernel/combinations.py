@@ -1,0 +1,95 @@
+"""Every combination of what the programs are compiled with, and a small set that covers pairs.
+
+python -m tests.kernel.combinations        # compile and load the full product
+"""
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flowd_bpf import loader
+from flowd_bpf.droptypes import drop_types
+from flowd_bpf.errors import BpfError
+from flowd_bpf.socktypes import RING_BYTES, socket_unit
+
+SWITCHES: dict[str, tuple[dict[str, int], ...]] = {
+    "cidr": ({}, {"FILTER_CIDR": 1}, {"FILTER_CIDR": 2}),
+    "port": ({}, {"FILTER_PORT": 1}, {"FILTER_PORT": 2}),
+    "protocol": ({}, {"FILTER_PROTOCOL": 1}, {"FILTER_PROTOCOL": 2}),
+    "sampling": ({}, {"SAMPLING": 10}),
+    "tunnels": ({}, {f"TUNNEL_{n}": 0 for n in range(4)}, {"TUNNEL_3": 0x217C2}),
+    "sizes": ({}, {"MAX_CONNECTIONS": 1024, "RING_BYTES": 4096, "ACTIVE_TICKS": 1}),
+}
+"""What each switch of flow.c can be; the first is the default."""
+
+Choice = tuple[int, ...]
+
+
+def product() -> list[Choice]:
+    """All combinations, each as an index into the values of every switch."""
+    return list(itertools.product(*(range(len(values)) for values in SWITCHES.values())))
+
+
+def pairwise() -> list[Choice]:
+    """Few combinations among which each pair of values of two switches occurs, greedily chosen."""
+    left = {pair for choice in product() for pair in _pairs(choice)}
+    chosen: list[Choice] = []
+    while left:
+        best = max(product(), key=lambda choice: len(left & set(_pairs(choice))))
+        chosen.append(best)
+        left -= set(_pairs(best))
+    return chosen
+
+
+def _pairs(choice: Choice) -> Iterator[tuple[tuple[int, int], ...]]:
+    return itertools.combinations(enumerate(choice), 2)
+
+
+def defines(choice: Choice) -> dict[str, int]:
+    """The settings of a combination, for the loader."""
+    found: dict[str, int] = {}
+    for values, index in zip(SWITCHES.values(), choice, strict=True):
+        found |= values[index]
+    return found
+
+
+def refused(choices: Sequence[Choice]) -> list[str]:
+    """Compile and load each, two at a time: what the kernel or the compiler said against any."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return [said for said in pool.map(_attempt, choices) if said]
+
+
+def _attempt(choice: Choice) -> str:
+    """Beside some of them the programs of drops and of sockets, of which one kind depends on none."""
+    try:
+        loader.load(defines(choice), *_parts(sum(choice))).close()
+    except BpfError as error:
+        return f"{defines(choice)}: {error}"
+    return ""
+
+
+def _parts(number: int) -> tuple[Any, Any]:
+    try:
+        drops = drop_types(64).unit if number % 4 == 1 else None
+    except BpfError:
+        drops = None
+    sockets = socket_unit(RING_BYTES, loader.ticks_per_second()) if number % 4 == 2 else None
+    return drops, sockets
+
+
+def main() -> int:
+    """Load the full product, and tell how many were refused."""
+    began, every = time.monotonic(), product()
+    found = refused(every)
+    for line in found:
+        print(line)
+    print(f"{len(every)} combinations, {len(found)} refused, {time.monotonic() - began:.0f} s")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Hostile frames: nothing crashes, every verdict is the same, and every frame is counted as one."""
+
+import os
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from flowd_bpf import libbpf, loader
+from flowd_bpf.layout import FATES, Counter
+from tests.kernel import hostile
+from tests.kernel.hostile import Kind
+from tests.kernel.programs import PASS, Programs
+
+SEED = int.from_bytes(os.urandom(4), "big")
+NAMES = ("flowd_in", "flowd_out_raw")
+READ = (Counter.COUNTED, Counter.ELSEWHERE)
+UNREAD = (Counter.NON_IP, Counter.MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        hostile.truncated,
+        hostile.wrong_bytes,
+        hostile.wrong_lengths,
+        hostile.nested,
+        hostile.fragments,
+        lambda: hostile.randomised(SEED, 3000),
+    ],
+    ids=["truncated", "wrong bytes", "wrong lengths", "nested", "fragments", f"random {SEED}"],
+)
+def test_frames_change_no_verdict_and_are_counted(
+    loaded: loader.Loaded, programs: Programs, kind: Callable[[], Iterable[Kind]]
+) -> None:
+    sent = 0
+    for name, frame in kind():
+        for program in NAMES:
+            raw = program.endswith("_raw")
+            given = (b"" if not raw or len(frame) >= 28 else bytes(14)) + frame
+            verdict = libbpf.run_program(loaded.programs[program], given)[0]
+            assert verdict == PASS, (name, frame.hex())
+            sent += 1
+        if sent % 1000 < len(NAMES):
+            programs.forget()
+    counts = {fate: programs.count(fate) for fate in FATES}
+    assert programs.count(Counter.SEEN) == sent == sum(counts.values())
+    assert counts[Counter.COUNTED] > 0
+
+
+def test_what_is_cut_within_its_headers_is_malformed(programs: Programs) -> None:
+    """A frame counts as soon as all headers are there, not one byte earlier."""
+    needed = {"tcp": 14 + 20 + 14, "tcp6": 14 + 40 + 14, "udp": 14 + 20 + 8, "sctp": 14 + 20 + 13}
+    frames = hostile.whole()
+    for name, whole in needed.items():
+        for size in range(14, len(frames[name])):
+            before = programs.count(Counter.MALFORMED)
+            programs.run(frames[name][:size])
+            assert programs.count(Counter.MALFORMED) - before == (size < whole), (name, size)
+
+
+def test_a_tunnel_that_cannot_be_read_is_the_connection_itself(programs: Programs) -> None:
+    frame = hostile.whole()["vxlan"]
+    outer_headers = 14 + 20 + 8
+    told = {
+        programs.run(frame[:size])[0][0]
+        for size in range(outer_headers, len(frame))
+        if not programs.forget()
+    }
+    assert told == {6, 17}
+
+
+def test_header_lengths_below_the_least_are_malformed(programs: Programs) -> None:
+    for name, frame in hostile.wrong_lengths():
+        if name in {f"IHL {words}" for words in range(5)}:
+            before = programs.count(Counter.MALFORMED)
+            programs.run(frame)
+            assert programs.count(Counter.MALFORMED) == before + 1, name
+
+
+def test_table_is_no_larger_than_it_may_be() -> None:
+    """A flood of tuples ends at the map's size, and the rest is counted."""
+    loaded = loader.load({"MAX_CONNECTIONS": 1024, "RING_BYTES": 1 << 16})
+    try:
+        programs = Programs(loaded)
+        frame = hostile.whole()["udp"]
+        for number in range(5000):
+            source = number.to_bytes(4, "big")
+            libbpf.run_program(loaded.programs["flowd_in"], frame[:26] + source + frame[30:])
+        assert programs.count(Counter.CREATED) <= 1024
+        assert programs.count(Counter.MAP_FULL) == 5000 - programs.count(Counter.CREATED)
+        programs.clear()
+    finally:
+        loaded.close()
