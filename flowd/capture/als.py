@@ -21,7 +21,7 @@ from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
 from flowd.queue import Queue
 from flowd.text import count
-from flowd.wire.als.als_pb2 import Message
+from flowd.wire.als.als_pb2 import Envelope
 
 log = logging.getLogger(__name__)
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
@@ -138,7 +138,7 @@ class AlsServer:
                 self._losses.add(Place.ACCESS_LOG, "message_too_large")
                 raise ValueError(f"a message of more than {self._limits.message_bytes} bytes")
             try:
-                message = Message.FromString(raw)
+                message = Envelope.FromString(raw)
             except DecodeError as error:
                 self._losses.add(Place.ACCESS_LOG, "malformed")
                 raise ValueError("not a StreamAccessLogsMessage") from error

@@ -1,38 +1,59 @@
 """From Envoy's StreamAccessLogsMessage to REQUEST rows, column by column."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from flowd.accesslog.forwarded import forwarded_address
-from flowd.capture.als_entry import (
-    COLUMNS,
-    HTTP_ENDS,
-    MALFORMED,
-    METHODS,
-    TCP_ENDS,
-    address,
-    http_row,
-    is_forwarded,
-    response_flags,
-    tcp_row,
-)
-from flowd.model.address import NONE
+from flowd.capture.als_address import Addresses, response_flags
+from flowd.capture.als_entry import Entries
+from flowd.capture.als_metadata import entry_metadata
+from flowd.capture.protoscan import I64
+from flowd.model.enums import EntryKind
 from flowd.model.losses import Losses, Place
-from flowd.model.request import TEXT_COLUMNS, RequestBatch, empty_requests
-from flowd.wire.als.als_pb2 import Message
+from flowd.model.request import RequestBatch, empty_requests
+from flowd.wire.als.als_pb2 import Envelope
+
+METHODS = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+"""By RequestMethod; Envoy logs every other method as 0."""
+HTTP_ENDS = (0, 6)
+"""AccessLogType NotSet and DownstreamEnd: the last entry about a request."""
+TCP_ENDS = (0, 3, 13)
+"""NotSet, TcpConnectionEnd and UdpSessionEnd: the last entry about a connection or session."""
 
 _EARLY_NS = 24 * 3600 * 10**9
 _LATE_NS = 3600 * 10**9
 _LONGEST_NS = 366 * 24 * 3600 * 10**9
 _MAX_SECONDS = 1 << 32
-_LONGEST_FIELD = 256  # of an Address or ResponseFlags
-
-Columns = dict[str, Sequence[Any]]
+_BUFFER = 4096  # entries that are read together
+_METHODS: NDArray[np.object_] = np.array(METHODS, np.object_)
+_SIDES = ("client", "local", "up_local", "up_remote")
+_FIELDS = {"client": ("direct_remote", "remote")}
+_TEXTS = {
+    "scheme": ("scheme",),
+    "host": ("authority",),
+    "path": ("path",),
+    "original_path": ("original_path",),
+    "user_agent": ("user_agent",),
+    "request_id": ("request_id", "stream_id"),
+    "sni": ("sni",),
+    "cluster": ("cluster",),
+    "route_name": ("route_name",),
+    "transport_failure": ("up_transport_failure", "down_transport_failure"),
+}
+_NUMBERS = {
+    "log_type": "type",
+    "http_version": "version",
+    "status": "status",
+    "attempts": "attempts",
+}
+_FEW = frozenset(("scheme", "host", "user_agent", "sni", "cluster", "route_name", "details"))
+"""Texts that are the same in many entries."""
 
 
 class Source(NamedTuple):
@@ -57,7 +78,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def source_of(message: Message, known: Source, limits: Limits = DEFAULT_LIMITS) -> Source:
+def source_of(message: Envelope, known: Source, limits: Limits = DEFAULT_LIMITS) -> Source:
     """The stream's source: from the message's identifier if it has one, else the one known."""
     if not message.HasField("identifier"):
         return known
@@ -72,6 +93,10 @@ class EntryDecoder:
     Only ends are taken (AccessLogType NotSet, DownstreamEnd, TcpConnectionEnd); what Envoy logs
     before that about the same request or connection is counted in `intermediate`. For recordings
     `ends_only` can be switched off. `trusted_hops` is that of flowd.accesslog.forwarded.
+
+    Attributes:
+        held: bytes of the entries that wait for `take`.
+        seen, intermediate: entries that were taken, and that were left out as such.
     """
 
     def __init__(
@@ -82,155 +107,205 @@ class EntryDecoder:
         ends_only: bool = True,
         trusted_hops: int = 0,
     ) -> None:
+        self.held = 0
         self.seen = 0
         self.intermediate = 0
         self._losses = losses
         self._limits = limits
         self._every = not ends_only
         self._hops = trusted_hops
-        self._rows: list[tuple[Any, ...]] = []
-        self._origins: list[tuple[Source, int, int]] = []  # source, received_ns, rows
+        self._addresses_known = Addresses()
+        self._entries: list[bytes] = []
+        self._origins: list[tuple[Source, int, int, int]] = []  # source, received_ns, HTTP, TCP
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._entries)
 
-    def add(self, message: Message, source: Source, received_ns: int) -> None:
+    def add(self, message: Envelope, source: Source, received_ns: int) -> None:
         """Take a message's entries.
 
         Args:
             received_ns: Unix time of arrival, to judge the entries' clock by; 0 for recordings.
         """
-        http, tcp, most = message.http.entries, message.tcp.entries, self._limits.entries
-        before = len(self._rows)
-        for entry in islice(http, most):
-            common = entry.common
-            if self._every or (common.type in HTTP_ENDS and not common.intermediate):
-                self._rows.append(http_row(entry, common))
-        for entry in islice(tcp, most):
-            common = entry.common
-            if self._every or (common.type in TCP_ENDS and not common.intermediate):
-                self._rows.append(tcp_row(entry, common))
-        rows = len(self._rows) - before
-        over = max(0, len(http) - most) + max(0, len(tcp) - most)
-        self._count("too_many_entries", over)
-        self.seen += rows
-        self.intermediate += len(http) + len(tcp) - over - rows
-        if rows:
-            self._origins.append((source, received_ns, rows))
+        most, before = self._limits.entries, len(self._entries)
+        http, tcp = message.http.entries, message.tcp.entries
+        self._count("too_many_entries", max(0, len(http) - most) + max(0, len(tcp) - most))
+        self._entries += islice(http, most)
+        self._entries += islice(tcp, most)
+        if len(self._entries) > before:
+            self.held += sum(map(len, islice(self._entries, before, None)))
+            self._origins.append((source, received_ns, min(len(http), most), min(len(tcp), most)))
 
     def take(self) -> RequestBatch:
-        """All entries since the last call, shape (len(self),), in order of arrival."""
-        batch = empty_requests(len(self._rows))
-        if self._rows:
-            columns: Columns = dict(zip(COLUMNS, zip(*self._rows, strict=True), strict=True))
-            self._times(batch, columns)
-            self._addresses(batch, columns)
-            self._numbers(batch, columns)
-            self._texts(batch, columns)
-        self._rows, self._origins = [], []
+        """All entries since the last call, in order of arrival, shape (N,).
+
+        What is no entry is counted as `malformed` and left out.
+        """
+        entries, origins = self._entries, self._origins
+        self._entries, self._origins, self.held = [], [], 0
+        if not entries:
+            return empty_requests()
+        kinds = np.tile([False, True], len(origins))
+        is_tcp = np.repeat(kinds, [count for *_, http, tcp in origins for count in (http, tcp)])
+        origin = np.repeat(np.arange(len(origins)), [http + tcp for *_, http, tcp in origins])
+        batches = [
+            self._read(
+                Entries(entries[at : at + _BUFFER], is_tcp[at : at + _BUFFER]),
+                origin[at : at + _BUFFER],
+                origins,
+            )
+            for at in range(0, len(entries), _BUFFER)
+        ]
+        batch = batches[0] if len(batches) == 1 else np.concatenate(batches)
+        self.seen += len(batch)
         return batch
 
-    def _times(self, batch: RequestBatch, columns: Columns) -> None:
-        duration = _nanoseconds(columns, "duration")
-        sent, answered = _nanoseconds(columns, "us_tx"), _nanoseconds(columns, "us_rx")
+    def _read(
+        self, entries: Entries, origin: I64, origins: Sequence[tuple[Source, int, int, int]]
+    ) -> RequestBatch:
+        kind = entries.number("type")
+        ends = np.where(entries.is_tcp, np.isin(kind, TCP_ENDS), np.isin(kind, HTTP_ENDS))
+        wanted = ends & (entries.number("intermediate") == 0) | self._every
+        malformed = int(np.count_nonzero(entries.malformed))
+        self.intermediate += int(np.count_nonzero(~wanted & ~entries.malformed))
+        rows = np.flatnonzero(wanted & ~entries.malformed)
+        entries.keep(rows)
+        origin = origin[rows]
+        batch = empty_requests(len(rows))
+        for index, name in enumerate(Source._fields):
+            batch[name] = _each([source[index] for source, *_ in origins], np.object_)[origin]
+        self._texts(batch, entries)
+        self._headers(batch, entries)
+        self._metadata(batch, entries)
+        received = _each([received for _, received, *_ in origins], np.int64)[origin]
+        self._times(batch, entries, received)
+        self._addresses(batch, entries)
+        self._numbers(batch, entries)
+        self._count("malformed", malformed + int(np.count_nonzero(entries.malformed)))
+        return batch[~entries.malformed] if entries.malformed.any() else batch
+
+    def _times(self, batch: RequestBatch, entries: Entries, received: I64) -> None:
+        duration = entries.nanoseconds("duration", _MAX_SECONDS)
+        sent, answered = (entries.nanoseconds(name, _MAX_SECONDS) for name in ("us_tx", "us_rx"))
         upstream = np.where(answered != 0, answered - sent, 0)
         odd = (duration < 0) | (duration > _LONGEST_NS) | (upstream < 0) | (upstream > _LONGEST_NS)
         self._count("bad_duration", int(np.count_nonzero(odd)))
         batch["duration_ns"] = duration = np.where(odd, 0, duration)
         batch["upstream_ns"] = np.where(odd, 0, upstream)
-        start = _nanoseconds(columns, "start")
-        received = self._repeat([received for _, received, _ in self._origins], np.int64)
+        start = entries.nanoseconds("start", _MAX_SECONDS)
         age = received - (start + duration)
         off = (start <= 0) | (received > 0) & ((age > _EARLY_NS) | (age < -_LATE_NS))
         self._count("bad_time", int(np.count_nonzero(off)))
         batch["time_ns"] = np.where(off, np.maximum(received - duration, 0), start)
 
-    def _addresses(self, batch: RequestBatch, columns: Columns) -> None:
-        for side in ("client", "local", "up_local", "up_remote"):
-            packed, ports, bad = zip(*map(address, _short(columns[side])), strict=True)
-            batch[f"{side}_addr"] = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, 16)
-            batch[f"{side}_port"] = ports
-            self._count("bad_address", sum(bad))
-        self._forwarded(batch, columns)
+    def _addresses(self, batch: RequestBatch, entries: Entries) -> None:
+        known = self._addresses_known
+        known.make_room(5 * len(batch))
+        for side in _SIDES:
+            rows, every = entries.octets(*_FIELDS.get(side, (side,)))
+            numbers = np.zeros(len(batch), np.int64)
+            numbers[rows] = known.numbers(every)
+            batch[f"{side}_addr"], batch[f"{side}_port"] = (
+                known.packed[numbers],
+                known.ports[numbers],
+            )
+            self._count("bad_address", int(np.count_nonzero(known.bad[numbers])))
+        self._forwarded(batch, entries)
 
-    def _forwarded(self, batch: RequestBatch, columns: Columns) -> None:
+    def _forwarded(self, batch: RequestBatch, entries: Entries) -> None:
         """The remote address is another than the socket's where trusted hops forwarded it."""
-        pairs = zip(columns["client"], _short(columns["remote"]), strict=True)
-        found = [
-            NONE if remote == direct and not is_forwarded(remote) else address(remote)[0]
-            for direct, remote in pairs
-        ]
+        known = self._addresses_known
+        rows, every = entries.octets("remote")
+        numbers = known.numbers(every)
+        packed, ports = known.packed[numbers], known.ports[numbers]
+        same = (packed == batch["client_addr"][rows]).all(axis=1) & (
+            ports == batch["client_port"][rows]
+        )
+        told = ~known.bad[numbers] & packed.any(axis=1) & (~same | (ports == 0))
+        batch["forwarded_addr"][rows[told]] = packed[told]
         if self._hops:
-            texts = columns["forwarded_for"]
-            found = [
-                forwarded_address(text, self._hops) if known == NONE else known
-                for known, text in zip(found, texts, strict=True)
-            ]
-        if any(map(NONE.__ne__, found)):
-            batch["forwarded_addr"] = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16)
+            for row, text in zip(*entries.texts("forwarded_for"), strict=True):
+                if not batch["forwarded_addr"][row].any():
+                    found = forwarded_address(text, self._hops)
+                    batch["forwarded_addr"][row] = np.frombuffer(found, np.uint8)
 
-    def _numbers(self, batch: RequestBatch, columns: Columns) -> None:
-        for name in ("kind", "bytes_received", "bytes_sent"):
-            batch[name] = columns[name]
-        flags = [response_flags(raw) if raw else 0 for raw in _short(columns["flags"])]
-        self._count("bad_flags", flags.count(-1))
-        batch["flags"] = np.maximum(flags, 0)
-        for name in ("log_type", "http_version", "status", "attempts"):
-            values = np.array(columns[name], np.int64)
+    def _numbers(self, batch: RequestBatch, entries: Entries) -> None:
+        tcp = entries.is_tcp
+        batch["kind"] = np.where(tcp, EntryKind.TCP, EntryKind.HTTP)
+        for name, field in (("bytes_received", "received"), ("bytes_sent", "sent")):
+            octets = np.where(tcp, entries.number(f"tcp_{field}"), entries.number(field))
+            batch[name] = octets.view(np.uint64)
+        rows, every = entries.octets("response_flags")
+        flags = response_flags(every)
+        self._count("bad_flags", int(np.count_nonzero(flags < 0)))
+        batch["flags"][rows] = np.maximum(flags, 0)
+        for name, field in _NUMBERS.items():
+            values = entries.number(field)
             most = np.iinfo(batch[name].dtype).max
             batch[name] = np.where((values >= 0) & (values <= most), values, 0)
 
-    def _texts(self, batch: RequestBatch, columns: Columns) -> None:
-        for name in TEXT_COLUMNS:
-            if name in columns and name != "method":
-                batch[name] = self._bounded(columns[name])
-        batch["method"] = [METHODS[m] if 0 <= m < len(METHODS) else "" for m in columns["method"]]
-        for index, name in enumerate(Source._fields):
-            batch[name] = self._repeat(
-                [source[index] for source, _, _ in self._origins], np.object_
-            )
-        metadata: NDArray[np.object_] = np.empty(len(batch), np.object_)
-        metadata[:] = columns["metadata"]
-        batch["metadata"] = metadata
-        batch["headers"] = headers = self._bounded_headers(columns["headers"])
-        batch["traceparent"] = [fields.get("traceparent", "") for fields in headers]
+    def _texts(self, batch: RequestBatch, entries: Entries) -> None:
+        for name, fields in _TEXTS.items():
+            self._text(batch, name, *entries.texts(*fields))
+        for field, of in (("details", ~entries.is_tcp), ("termination_details", entries.is_tcp)):
+            self._text(batch, "details", *entries.texts(field, of=of))
+        method = entries.number("method")
+        known = (method >= 0) & (method < len(METHODS))
+        batch["method"] = _METHODS[np.where(known, method, 0)]
 
-    def _repeat(self, values: list[Any], dtype: DTypeLike) -> NDArray[Any]:
-        column: NDArray[Any] = np.array(values, dtype)
-        return np.repeat(column, [rows for _, _, rows in self._origins])
-
-    def _bounded(self, texts: Sequence[str]) -> Sequence[str]:
+    def _text(self, batch: RequestBatch, name: str, rows: I64, texts: list[str]) -> None:
         limit = self._limits.text
-        if max(map(len, texts)) <= limit:
-            return texts
-        self._count("oversize_text", sum(len(text) > limit for text in texts))
-        return [text[:limit] for text in texts]
+        if max(map(len, texts), default=0) > limit:
+            self._count("oversize_text", sum(len(text) > limit for text in texts))
+            texts = [text[:limit] for text in texts]
+        if name in _FEW:
+            texts = list(map(sys.intern, texts))
+        if len(rows) == len(batch):
+            batch[name] = texts
+        elif texts:
+            batch[name][rows] = texts
 
-    def _bounded_headers(self, rows: Sequence[dict[str, str]]) -> Sequence[dict[str, str]]:
+    def _headers(self, batch: RequestBatch, entries: Entries) -> None:
+        rows, names, values = entries.pairs("header")
+        if not len(rows):
+            return
         limit, most = self._limits.text, self._limits.headers
-        names = map(len, chain.from_iterable(rows))
-        texts = map(len, chain.from_iterable(fields.values() for fields in rows))
-        if max(chain(names, texts), default=0) <= limit and max(map(len, rows)) <= most:
-            return rows
-        cut = [
-            {name[:limit]: text[:limit] for name, text in islice(fields.items(), most)}
-            for fields in rows
-        ]
-        self._count("oversize_text", sum(old != new for old, new in zip(rows, cut, strict=True)))
-        return cut
+        headers: list[dict[str, str]] = batch["headers"].tolist()
+        for row, name, value in zip(rows.tolist(), names, values, strict=True):
+            headers[row][name.lower()] = value
+        lengths = map(len, (*names, *values))
+        if max(lengths) > limit or max(map(len, headers)) > most:
+            cut = [
+                {name[:limit]: text[:limit] for name, text in islice(fields.items(), most)}
+                for fields in headers
+            ]
+            changed = sum(old != new for old, new in zip(headers, cut, strict=True))
+            self._count("oversize_text", changed)
+            batch["headers"] = headers = cut
+        if "traceparent" in names or "Traceparent" in names:
+            batch["traceparent"] = [fields.get("traceparent", "") for fields in headers]
+
+    def _metadata(self, batch: RequestBatch, entries: Entries) -> None:
+        tags: dict[int, list[tuple[str, str]]] = {}
+        states: dict[int, list[bytes]] = {}
+        rows, names, values = entries.pairs("tag")
+        for row, name, value in zip(rows.tolist(), names, values, strict=True):
+            tags.setdefault(row, []).append((name, value))
+        rows, every = entries.every("filter_state")
+        for row, raw in zip(rows.tolist(), every, strict=True):
+            states.setdefault(row, []).append(raw)
+        rows, every = entries.octets("metadata")
+        dynamic = dict(zip(rows.tolist(), every, strict=True))
+        for row in {**tags, **states, **dynamic}:
+            batch["metadata"][row] = entry_metadata(
+                tuple(tags.get(row, ())), dynamic.get(row, b""), tuple(states.get(row, ()))
+            )
 
     def _count(self, reason: str, count: int) -> None:
         if count:
             self._losses.add(Place.ACCESS_LOG, reason, count)
 
 
-def _nanoseconds(columns: Columns, name: str) -> NDArray[np.int64]:
-    seconds = np.array(columns[f"{name}_s"], np.int64).clip(-_MAX_SECONDS, _MAX_SECONDS)
-    return seconds * 10**9 + np.array(columns[f"{name}_ns"], np.int64)
-
-
-def _short(fields: Sequence[bytes]) -> Sequence[bytes]:
-    """The fields, those too long to be real replaced: caches keep what they are asked for."""
-    if max(map(len, fields)) <= _LONGEST_FIELD:
-        return fields
-    return [raw if len(raw) <= _LONGEST_FIELD else MALFORMED for raw in fields]
+def _each(values: list[Any], dtype: DTypeLike) -> NDArray[Any]:
+    column: NDArray[Any] = np.array(values, dtype)
+    return column

@@ -1,153 +1,183 @@
-"""One access-log entry as a tuple of plain values, in the order of COLUMNS.
+"""Fields of access-log entries as columns of spans and numbers.
 
 Field meanings: Envoy's data/accesslog/v3/accesslog.proto.
 """
 
-from functools import lru_cache
-from typing import Any
+import sys
+from collections.abc import Iterable, Sequence
 
-from google.protobuf.message import DecodeError
+import numpy as np
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.wrappers_pb2 import UInt32Value
+from numpy.typing import NDArray
 
-from flowd.capture.als_metadata import entry_metadata
-from flowd.model.address import NONE, pack
-from flowd.model.enums import EntryKind
-from flowd.wire.als.als_pb2 import Addr, Common, Flags, Http, Tcp
+from flowd.capture.protoscan import I64, Buffer, Scanner, Spans, lengths, starts
+from flowd.wire.als.als_pb2 import Common, Http, Req, Resp, Tcp, Tls, Volume
 
-METHODS = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-"""By RequestMethod; Envoy logs every other method as 0."""
-MALFORMED = b"\xff"
-"""Bytes that are no message."""
-
-HTTP_ENDS = frozenset((0, 6))
-"""AccessLogType NotSet and DownstreamEnd: the last entry about a request."""
-TCP_ENDS = frozenset((0, 3, 13))
-"""NotSet, TcpConnectionEnd and UdpSessionEnd: the last entry about a connection or session."""
-
-COLUMNS = (
-    "start_s",
-    "start_ns",
-    "duration_s",
-    "duration_ns",
-    "us_tx_s",
-    "us_tx_ns",
-    "us_rx_s",
-    "us_rx_ns",
-    "client",
-    "remote",
-    "local",
-    "up_local",
-    "up_remote",
-    "flags",
-    "log_type",
-    "attempts",
-    "cluster",
-    "route_name",
-    "sni",
-    "transport_failure",
-    "metadata",
-    "kind",
-    "http_version",
-    "status",
-    "bytes_received",
-    "bytes_sent",
-    "details",
-    "request_id",
-    "method",
-    "scheme",
-    "host",
-    "path",
-    "original_path",
-    "user_agent",
-    "forwarded_for",
-    "headers",
+_COMMON = (
+    *("remote", "local", "direct_remote", "up_remote", "up_local", "tls", "start", "duration"),
+    *("t_last_ds_tx", "t_first_us_tx", "t_first_us_rx", "cluster", "route_name", "stream_id"),
+    *("response_flags", "metadata", "filter_state", "custom_tags", "attempts", "type"),
+    *("up_transport_failure", "down_transport_failure", "termination_details", "intermediate"),
+)
+_UPSTREAM = ("t_first_us_tx", "t_first_us_rx")
+_REQUEST = (
+    *("method", "scheme", "authority", "path", "original_path", "user_agent", "forwarded_for"),
+    *("request_id", "headers"),
 )
 
 
-def http_row(entry: Http, common: Common) -> tuple[Any, ...]:
-    """An HTTP entry's values; header names in lower case."""
-    request, response = entry.request, entry.response
-    fields = request.headers
-    return (
-        *_common(common),
-        EntryKind.HTTP,
-        entry.version,
-        response.code.value,
-        request.body_bytes,
-        response.body_bytes,
-        response.details,
-        request.request_id or common.stream_id,
-        request.method,
-        request.scheme,
-        request.authority,
-        request.path,
-        request.original_path,
-        request.user_agent,
-        request.forwarded_for,
-        {name.lower(): value for name, value in fields.items()} if fields else {},
-    )
+def _same(names: Iterable[str], prefix: str = "") -> dict[str, str]:
+    return {name: prefix + name for name in names}
 
 
-def tcp_row(entry: Tcp, common: Common) -> tuple[Any, ...]:
-    """A TCP entry's values; what only HTTP has is zero or empty."""
-    volume = entry.volume
-    own = (EntryKind.TCP, 0, 0, volume.received, volume.sent, common.termination_details)
-    return (*_common(common), *own, common.stream_id, 0, "", "", "", "", "", "", {})
+def _moment(name: str) -> dict[str, str]:
+    return {"seconds": f"{name}_s", "nanos": f"{name}_ns"}
 
 
-def _common(common: Common) -> tuple[Any, ...]:
-    start, duration = common.start, common.duration
-    direct, remote = common.direct_remote, common.remote
-    described = common.metadata or common.filter_state or common.custom_tags
-    sent, answered = common.t_first_us_tx, common.t_first_us_rx
-    if not duration.seconds and not duration.nanos:
-        duration = common.t_last_ds_tx
-    return (
-        start.seconds,
-        start.nanos,
-        duration.seconds,
-        duration.nanos,
-        sent.seconds,
-        sent.nanos,
-        answered.seconds,
-        answered.nanos,
-        direct or remote,
-        remote,
-        common.local,
-        common.up_local,
-        common.up_remote,
-        common.response_flags,
-        common.type,
-        common.attempts,
-        common.cluster,
-        common.route_name,
-        common.tls.sni,
-        common.up_transport_failure or common.down_transport_failure,
-        entry_metadata(common) if described else None,
-    )
+_ENTRIES = Scanner(
+    [
+        (Http, _same(("common", "version", "request", "response"))),
+        (Tcp, {"common": "tcp_common", "volume": "volume"}),
+    ]
+)
+_PARTS = Scanner(
+    [
+        (Common, _same(_COMMON)),
+        (Req, {**_same(_REQUEST), "body_bytes": "received"}),
+        (Resp, {"code": "code", "body_bytes": "sent", "details": "details"}),
+        (Volume, {"received": "tcp_received", "sent": "tcp_sent"}),
+    ]
+)
+_DETAILS = Scanner(
+    [
+        (Timestamp, _moment("start")),
+        (Duration, _moment("duration")),
+        (Duration, _moment("us_tx")),
+        (Duration, _moment("us_rx")),
+        (UInt32Value, {"value": "status"}),
+        (Tls, {"sni": "sni"}),
+        (Req.HeadersEntry, {"key": "header_name", "value": "header_value"}),
+        (Common.CustomTagsEntry, {"key": "tag_name", "value": "tag_value"}),
+    ]
+)
 
 
-@lru_cache(65536)
-def address(raw: bytes) -> tuple[bytes, int, bool]:
-    """16 bytes and port of an Address message, and whether it was none; pipes are all zero."""
-    try:
-        socket = Addr.FromString(raw).socket
-        packed = pack(socket.address) if socket.address else NONE
-    except (DecodeError, ValueError):
-        return NONE, 0, True
-    return (packed, socket.port, False) if socket.port < 1 << 16 else (packed, 0, True)
+class Entries:
+    """Entries by their columns.
 
+    Args:
+        entries: serialized HTTPAccessLogEntry and TCPAccessLogEntry messages.
+        is_tcp: which of them are the latter, shape (entries,).
 
-@lru_cache(4096)
-def response_flags(raw: bytes) -> int:
-    """Bit set of a ResponseFlags message, as in RESPONSE_FLAGS; -1 when it is none."""
-    try:
-        fields = Flags.FromString(raw).ListFields()
-    except DecodeError:
-        return -1
-    return sum(1 << field.number - 1 for field, _ in fields)
+    Attributes:
+        malformed: which are no messages, or hold text that is no UTF-8.
+    """
 
+    def __init__(self, entries: Sequence[bytes], is_tcp: NDArray[np.bool_]) -> None:
+        self._buffer = Buffer(entries)
+        self._text = self._buffer.data.decode("latin-1")
+        self.is_tcp = is_tcp
+        self.malformed = np.zeros(len(entries), np.bool_)
+        spans = self._buffer.spans
+        kinds = np.flatnonzero(~is_tcp), np.flatnonzero(is_tcp)
+        found = _ENTRIES.scan(self._buffer, [spans[rows] for rows in kinds])
+        self.malformed[np.concatenate(kinds)] = found.malformed
+        self._values: dict[str, I64] = {}
+        for name, values in found.values.items():
+            column = np.zeros(len(entries), np.int64)
+            column[kinds[name in ("tcp_common", "volume")]] = values
+            self._values[name] = column
+        common = np.where(is_tcp, self._values["tcp_common"], self._values["common"])
+        parts = [common, *(self._values[name] for name in ("request", "response", "volume"))]
+        found = _PARTS.scan(self._buffer, parts)
+        self.malformed |= found.malformed.reshape(len(parts), -1).any(axis=0)
+        self._values |= found.values
+        self._every = found.every
 
-def is_forwarded(raw: bytes) -> bool:
-    """Whether an Address is one that was forwarded: it has no port."""
-    packed, port, bad = address(raw)
-    return not bad and not port and packed != NONE
+    def number(self, name: str) -> I64:
+        """A number of each entry, modulo 2**64; 0 where it is absent."""
+        return self._values[name]
+
+    def keep(self, rows: I64) -> None:
+        """Leave out all other entries; then `details` may be read."""
+        count = len(self.malformed)
+        self.is_tcp, self.malformed = self.is_tcp[rows], self.malformed[rows]
+        self._values = {name: values[rows] for name, values in self._values.items()}
+        moved = np.full(count, -1, np.int64)
+        moved[rows] = np.arange(len(rows))
+        for name, (owners, spans) in self._every.items():
+            owners = moved[owners]
+            self._every[name] = owners[owners >= 0], spans[owners >= 0]
+        taken = self._first("duration", "t_last_ds_tx")
+        moments = [self._values["start"], taken, *(self._values[name] for name in _UPSTREAM)]
+        headers, tags = self._every["headers"], self._every["custom_tags"]
+        single = [*moments, self._values["code"], self._values["tls"]]
+        found = _DETAILS.scan(self._buffer, [*single, headers[1], tags[1]])
+        owners = np.concatenate([*[np.arange(len(rows))] * len(single), headers[0], tags[0]])
+        self.malformed[owners[found.malformed]] = True
+        self._values |= found.values
+
+    def nanoseconds(self, name: str, most: int) -> I64:
+        """A moment or duration, its seconds cut to `most` in either direction."""
+        seconds, nanos = self._values[f"{name}_s"], self._values[f"{name}_ns"]
+        return seconds.clip(-most, most) * 10**9 + nanos.clip(-(2**31), 2**31)
+
+    def texts(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, list[str]]:
+        """Entries that have the first of these fields, else the next, and its texts.
+
+        Args:
+            of: the only entries to look at.
+        """
+        spans = self._first(*names)
+        if of is not None:
+            spans = np.where(of, spans, 0)
+        rows = np.flatnonzero(lengths(spans))
+        return rows, self._slices(rows, spans[rows])
+
+    def octets(self, *names: str) -> tuple[I64, list[bytes]]:
+        """Entries that have the first of these fields, else the next, and its bytes."""
+        spans = self._first(*names)
+        rows = np.flatnonzero(lengths(spans))
+        return rows, self._bytes(spans[rows])
+
+    def every(self, name: str) -> tuple[I64, list[bytes]]:
+        """Entries and bytes of a repeated field, those of an entry in order."""
+        rows, spans = self._every[name]
+        return rows, self._bytes(spans)
+
+    def pairs(self, name: str) -> tuple[I64, list[str], list[str]]:
+        """Entries, keys and values of the map `header` or `tag`."""
+        rows, _ = self._every["headers" if name == "header" else "custom_tags"]
+        keys, values = (self._values[f"{name}_{part}"] for part in ("name", "value"))
+        return rows, list(map(sys.intern, self._slices(rows, keys))), self._slices(rows, values)
+
+    def _first(self, *names: str) -> Spans:
+        spans = self._values[names[0]]
+        for name in names[1:]:
+            spans = np.where(lengths(spans), spans, self._values[name])
+        return spans
+
+    def _bytes(self, spans: Spans) -> list[bytes]:
+        data, begin = self._buffer.data, starts(spans)
+        ends = begin + lengths(spans)
+        return [data[at:end] for at, end in zip(begin.tolist(), ends.tolist(), strict=True)]
+
+    def _slices(self, rows: I64, spans: Spans) -> list[str]:
+        text, begin = self._text, starts(spans)
+        ends = begin + lengths(spans)
+        found = [text[at:end] for at, end in zip(begin.tolist(), ends.tolist(), strict=True)]
+        if not "".join(found).isascii():
+            for place, each in enumerate(found):
+                if not each.isascii():
+                    found[place] = self._decoded(each, int(rows[place]))
+        return found
+
+    def _decoded(self, text: str, row: int) -> str:
+        """What was taken for Latin-1 as the UTF-8 that it is."""
+        try:
+            return text.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            self.malformed[row] = True
+            return ""

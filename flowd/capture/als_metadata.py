@@ -10,7 +10,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from flowd.accesslog.keys import known_field
 from flowd.accesslog.metadata import NAMESPACES, read_metadata
 from flowd.model.metadata import Metadata
-from flowd.wire.als.als_pb2 import Common, DynamicMetadata, StateObject
+from flowd.wire.als.als_pb2 import DynamicMetadata, StateObject
 
 _MARKS = tuple(name.encode() for name in NAMESPACES)
 _LONGEST = 4096
@@ -19,22 +19,34 @@ _DEPTH = 6
 _WORDS = {"filter_chain": "filter_chain", "listener": "listener", "virtual_host": "vhost"}
 
 
-def entry_metadata(common: Common) -> Metadata | None:
-    """What an entry's tags, dynamic metadata and filter state say of its route, or None."""
+def entry_metadata(
+    tags: tuple[tuple[str, str], ...], metadata: bytes, states: tuple[bytes, ...]
+) -> Metadata | None:
+    """What an entry's custom tags, dynamic metadata and filter state say of its route, or None."""
+    size = len(metadata) + sum(map(len, states)) + sum(len(tag) + len(text) for tag, text in tags)
+    return (_cached if size <= _LONGEST else _read)(tags, metadata, states)
+
+
+def _read(
+    tags: tuple[tuple[str, str], ...], metadata: bytes, states: tuple[bytes, ...]
+) -> Metadata | None:
     names: list[str] = []
     values: list[Any] = []
-    for tag, value in common.custom_tags.items():
+    for tag, value in tags:
         what = _what(tag) if len(tag) <= 128 else ""
         if (what or value[:1] in ("{", "[", "/")) and len(values) < _MOST:
             names.append(what)
             values.append(value)
-    if _is_told(common.metadata):
-        values += _namespaces(common.metadata)
-    for raw in common.filter_state[:_MOST]:
+    if _is_told(metadata):
+        values += _namespaces(metadata)
+    for raw in states[:_MOST]:
         if _is_told(raw):
             values += _state(raw)
     names += [""] * (len(values) - len(names))
     return read_metadata(names, values) if values else None
+
+
+_cached = lru_cache(1024)(_read)
 
 
 @lru_cache(1024)

@@ -22,7 +22,7 @@ from flowd.commands.replay_flows import FlowLines, Recorded
 from flowd.errors import UsageError
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch
-from flowd.wire.als.als_pb2 import Message
+from flowd.wire.als.als_pb2 import Envelope
 
 InputFormat: TypeAlias = Literal["auto", "json", "text", "als", "otlp", "flows"]
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _messages(
 def _is_als(frame: bytes) -> bool:
     """Whether a frame is a StreamAccessLogsMessage: an export request has field 1 alone."""
     try:
-        fields = Message.FromString(frame).ListFields()
+        fields = Envelope.FromString(frame).ListFields()
     except DecodeError:
         return False
     return bool(fields) and fields[-1][0].number > 1
@@ -147,7 +147,7 @@ def _als(frames: Iterator[bytes], losses: Losses) -> Iterator[Entries]:
     decoder, source = EntryDecoder(losses, ends_only=False), Source()
     for frame in frames:
         try:
-            message = Message.FromString(frame)
+            message = Envelope.FromString(frame)
         except DecodeError:
             losses.add(Place.ACCESS_LOG, "malformed")
             continue

@@ -1,59 +1,196 @@
-"""Lines a second on one core: from bytes to REQUEST rows, and attributed.
+"""Entries a second on one core, from bytes to attributed, joined and counted.
 
     python -m tests.bench.bench_accesslog
 
-Lines are those of a real Envoy (tests/data/accesslog), repeated; routes are those it served.
+Entries are those that a real Envoy logged (tests/data/accesslog), again and again, each with a
+request id of its own and every eighth with a client socket of its own. Every request finds both
+its connections among 100,000 others; the join makes Hubble's flows too, and Prometheus's counters
+count all of it. Columns are microseconds an entry, the median of RUNS runs; the last is entries a
+second.
 """
 
 import gzip
+import json
 import statistics
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from flowd.accesslog.lines import LineParser
+from flowd.capture.als import FLUSH_ROWS
+from flowd.capture.als_decode import EntryDecoder, Source
 from flowd.gateway.attribute import Attributor
 from flowd.kubernetes.manifests import load_manifests
+from flowd.model.connection import empty_connections
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
+from flowd.model.request import RequestBatch
+from flowd.pipeline.conntable import ConnectionTable
+from flowd.pipeline.join import Join
+from flowd.wire.als.als_pb2 import Addr, Envelope, Message, Sock
+from flowd_exporters.prometheus import PrometheusExporter
 from tests.attribution_truth import LOGS, MANIFESTS
+from tests.bench.bench_als import SECOND, NoAddresses, records
 
-FILES = {
-    "Envoy Gateway, JSON": ("eg", "eg.http.default.jsonl.gz"),
-    "Istio, text": ("istio", "istio.http.default.log.gz"),
-    "123 operators, JSON": ("eg", "eg.http.all.jsonl.gz"),
+ENTRIES, RUNS = 20_000, 7
+MESSAGE = 30  # entries of 16 KiB, as Envoy sends them
+ISTIO = {
+    "authority": "req_authority",
+    "method": "req_method",
+    "path": "req_x_envoy_original_path_path",
+    "request_id": "req_x_request_id",
+    "upstream_cluster": "upstream_cluster_raw",
+    "user_agent": "req_user_agent",
+    "x_forwarded_for": "req_x_forwarded_for",
+} | {
+    name: name
+    for name in (
+        *("bytes_received", "bytes_sent", "connection_termination_details", "duration", "protocol"),
+        *("downstream_local_address", "downstream_remote_address", "requested_server_name"),
+        *("response_code", "response_code_details", "response_flags", "route_name", "start_time"),
+        *("upstream_host", "upstream_local_address", "upstream_service_time"),
+        "upstream_transport_failure_reason",
+    )
 }
-LINES, RUNS, BATCH = 20_000, 5, 2_000
+"""Istio's own keys with `accessLogEncoding: JSON`, by the operator."""
+Reader = Callable[[], Iterator[RequestBatch]]
 
 
-def rates(dialect: str, lines: list[bytes]) -> tuple[float, float]:
-    """Lines a second without and with attribution."""
-    directory = Directory()
-    attributor = Attributor(directory, dialect)
-    paths = [MANIFESTS / "routes.yaml", MANIFESTS / f"{dialect}.gateways.yaml"]
-    attributor.update(load_manifests([Path(path) for path in paths], Losses()), 0)
-    parser = LineParser(Losses())
-    parsing = attributing = 0.0
-    for start in range(0, len(lines), BATCH):
-        began = time.perf_counter()
-        for line in lines[start : start + BATCH]:
-            parser.add(line)
-        batch = parser.take()
-        parsed = time.perf_counter()
-        attributor.attribute(batch)
-        parsing += parsed - began
-        attributing += time.perf_counter() - parsed
-    return len(lines) / parsing, len(lines) / (parsing + attributing)
+def client(number: int) -> tuple[str, int]:
+    """The socket of every eight entries."""
+    return f"10.0.{number // 8 % 7}.9", 1024 + number // 8
+
+
+def als(name: str, node_cluster: str) -> Reader:
+    """Messages of about 16 KiB to batches of the server's size."""
+    data, at = gzip.decompress((LOGS / name).read_bytes()), 0
+    found: list[Any] = []
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        entries = Message.FromString(data[at + 4 : at + 4 + size]).http.entries
+        found += [entry for entry in entries if entry.common.type == 6]
+        at += 4 + size
+    made = [Message()]
+    for number in range(ENTRIES):
+        entry = made[-1].http.entries.add()
+        entry.CopyFrom(found[number % len(found)])
+        host, port = client(number)
+        socket = Addr(socket=Sock(address=host, port=port)).SerializeToString()
+        entry.common.direct_remote = entry.common.remote = socket
+        entry.request.request_id = f"0000c0de-0000-4000-8000-{number:012d}"
+        if len(made[-1].http.entries) == MESSAGE:
+            made.append(Message())
+    raw = [message.SerializeToString() for message in made]
+
+    def read() -> Iterator[RequestBatch]:
+        decoder = EntryDecoder(Losses())
+        for each in raw:
+            decoder.add(Envelope.FromString(each), Source("pod", node_cluster, "http"), 0)
+            if len(decoder) >= FLUSH_ROWS:
+                yield decoder.take()
+        yield decoder.take()
+
+    return read
+
+
+def lines(name: str, keys: dict[str, str]) -> Reader:
+    """Lines of a followed file to batches of the same size."""
+    recorded = gzip.decompress((LOGS / name).read_bytes()).splitlines()
+    entries = [json.loads(line) for line in recorded]
+    made: list[bytes] = []
+    for number in range(ENTRIES):
+        entry = entries[number % len(entries)]
+        entry = {key: entry[name] for key, name in keys.items()} if keys else dict(entry)
+        entry["downstream_remote_address"] = "{}:{}".format(*client(number))
+        identifier = "request_id" if keys else "x-request-id"
+        entry[identifier] = f"0000c0de-0000-4000-8000-{number:012d}"
+        made.append(json.dumps(entry, separators=(",", ":")).encode())
+
+    def read() -> Iterator[RequestBatch]:
+        parser = LineParser(Losses())
+        for start in range(0, len(made), FLUSH_ROWS):
+            for line in made[start : start + FLUSH_ROWS]:
+                parser.add(line)
+            yield parser.take()
+
+    return read
+
+
+class Pipeline:
+    """What the agent does with a batch of entries, with the time that each part took."""
+
+    def __init__(self, dialect: str, manifests: Sequence[str], known: RequestBatch) -> None:
+        directory, losses = Directory(), Losses()
+        self.attributor = Attributor(directory, dialect)
+        objects = load_manifests([MANIFESTS / name for name in manifests], losses)
+        self.attributor.update(objects, 0)
+        table = ConnectionTable()
+        table.update(records(known))
+        self.join = Join(NoAddresses(), losses, table)
+        self.counters = PrometheusExporter(directory, losses)
+        self.now = int(known["time_ns"].max()) + SECOND
+        self.spent = np.zeros(4)
+
+    def run(self, read: Reader) -> None:
+        batches, clock = read(), time.process_time
+        self.spent[:] = 0
+        while True:
+            marks = [clock()]
+            batch = next(batches, None)
+            if batch is None:
+                return
+            marks.append(clock())
+            self.attributor.attribute(batch)
+            marks.append(clock())
+            joined = self.join.step(empty_connections(), batch, self.now)
+            marks.append(clock())
+            self.counters.observe(joined)
+            marks.append(clock())
+            self.spent += np.diff(marks)
+
+
+ROUTES = "routes.yaml"
+INPUTS: dict[str, tuple[Callable[[], Reader], str, list[str]]] = {
+    "ALS, Envoy Gateway: names": (
+        lambda: als("eg.http.als.bin.gz", "infra/public"),
+        "eg",
+        [ROUTES, "eg.gateways.yaml"],
+    ),
+    "ALS, Cilium: resolver": (
+        lambda: als("cilium.als.bin.gz", "infra"),
+        "cilium",
+        ["cilium.objects.yaml"],
+    ),
+    "JSON, Envoy Gateway: names": (
+        lambda: lines("eg.http.default.jsonl.gz", {}),
+        "eg",
+        [ROUTES, "eg.gateways.yaml"],
+    ),
+    "JSON, Istio: names and resolver": (
+        lambda: lines("istio.http.all.jsonl.gz", ISTIO),
+        "istio",
+        [ROUTES, "istio.gateways.yaml"],
+    ),
+}
 
 
 def main() -> None:
-    print("| lines | parsed/s | parsed and attributed/s |")
-    print("| --- | --- | --- |")
-    for name, (dialect, file) in FILES.items():
-        recorded = gzip.decompress((LOGS / file).read_bytes()).splitlines()
-        lines = (recorded * (LINES // len(recorded) + 1))[:LINES]
-        runs = [rates(dialect, lines) for _ in range(RUNS)]
-        parsed, attributed = (statistics.median(column) for column in zip(*runs, strict=True))
-        print(f"| {name} | {parsed:,.0f} | {attributed:,.0f} |")
+    print("| entries | decoded | attributed | joined | counted | all | entries/s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, (make, dialect, manifests) in INPUTS.items():
+        read = make()
+        pipeline = Pipeline(dialect, manifests, np.concatenate(list(read())))
+        runs: list[list[float]] = []
+        for _ in range(RUNS + 1):
+            pipeline.run(read)
+            runs.append([*pipeline.spent, float(pipeline.spent.sum())])
+        columns = [
+            statistics.median(run[1:]) / ENTRIES for run in zip(*runs, strict=True)
+        ]  # the first run fills the caches
+        shown = " | ".join(f"{column * 1e6:.2f}" for column in columns)
+        print(f"| {name} | {shown} | {1 / columns[-1]:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":

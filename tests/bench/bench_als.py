@@ -24,7 +24,7 @@ from flowd.model.request import RequestBatch
 from flowd.pipeline.conntable import ConnectionTable
 from flowd.pipeline.flows import FlowBuilder
 from flowd.pipeline.join import Join
-from flowd.wire.als.als_pb2 import Addr, Http, Message, Sock
+from flowd.wire.als.als_pb2 import Addr, Envelope, Http, Message, Sock
 
 DATA = Path(__file__).parents[1] / "data" / "als" / "envoy.als.bin"
 ENTRIES, OPEN, RUNS, BATCH = 20_000, 100_000, 7, 2_000
@@ -56,7 +56,7 @@ def decode(raw: list[bytes]) -> RequestBatch:
     """All rows, in arrays of the server's size."""
     decoder, batches = EntryDecoder(Losses()), list[RequestBatch]()
     for each in raw:
-        decoder.add(Message.FromString(each), Source("pod", "infra/public", "http"), 0)
+        decoder.add(Envelope.FromString(each), Source("pod", "infra/public", "http"), 0)
         if len(decoder) >= FLUSH_ROWS:
             batches.append(decoder.take())
     return np.concatenate([*batches, decoder.take()])

@@ -17,7 +17,7 @@ from flowd.gateway.attribute import Attributor
 from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
-from flowd.wire.als.als_pb2 import Addr, Http, Message, Sock
+from flowd.wire.als.als_pb2 import Addr, Envelope, Http, Message, Sock
 from tests.attribution_truth import MANIFESTS
 from tests.fuzz.decoders import corpus
 
@@ -64,7 +64,7 @@ def main() -> None:
     print("| entries | resident, MiB | routes | backends |\n| --- | --- | --- | --- |")
     done = shown = 0
     for raw in cycle(messages):
-        decoder.add(Message.FromString(raw), Source("pod", "", "http"), 0)
+        decoder.add(Envelope.FromString(raw), Source("pod", "", "http"), 0)
         batch = decoder.take()
         attributor.attribute(batch)
         done += len(batch)

@@ -22,7 +22,7 @@ from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.request import TEXT_COLUMNS, RequestBatch
-from flowd.wire.als.als_pb2 import Message
+from flowd.wire.als.als_pb2 import Envelope
 from tests.attribution_truth import LOGS, MANIFESTS
 
 Decoder = Callable[[bytes], None]
@@ -68,7 +68,7 @@ def decoders(folder: Path) -> dict[str, Decoder]:
 
     def als(data: bytes) -> None:
         try:
-            message = Message.FromString(data)
+            message = Envelope.FromString(data)
         except DecodeError:
             return
         entries = EntryDecoder(losses, ends_only=False, trusted_hops=1)

@@ -15,7 +15,17 @@ from flowd.model.address import pack, unpack
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind, HttpVersion
 from flowd.model.losses import Losses, Place
 from flowd.model.request import REQUEST, RequestBatch
-from flowd.wire.als.als_pb2 import Addr, Common, Flags, Http, HttpEntries, Message, Req, Sock, Tcp
+from flowd.wire.als.als_pb2 import (
+    Addr,
+    Common,
+    Envelope,
+    Flags,
+    Http,
+    Message,
+    Req,
+    Sock,
+    Tcp,
+)
 
 DATA = Path(__file__).parents[1] / "data" / "als"
 SECOND = 10**9
@@ -23,11 +33,11 @@ NOW = 1_790_000_000 * SECOND
 SOURCE = Source("pod-a", "infra/public", "http")
 
 
-def recorded() -> Iterator[Message]:
+def recorded() -> Iterator[Envelope]:
     data, at = (DATA / "envoy.als.bin").read_bytes(), 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "big")
-        yield Message.FromString(data[at + 4 : at + 4 + size])
+        yield Envelope.FromString(data[at + 4 : at + 4 + size])
         at += 4 + size
 
 
@@ -37,8 +47,12 @@ def decode(*entries: Http | Tcp, limits: Limits | None = None) -> tuple[RequestB
     message.tcp.entries.extend(entry for entry in entries if isinstance(entry, Tcp))
     losses = Losses()
     decoder = EntryDecoder(losses, limits or Limits())
-    decoder.add(Message.FromString(message.SerializeToString()), SOURCE, NOW)
+    decoder.add(received(message), SOURCE, NOW)
     return decoder.take(), losses
+
+
+def received(message: Message) -> Envelope:
+    return Envelope.FromString(message.SerializeToString())
 
 
 def common(**fields: Any) -> Common:
@@ -126,9 +140,9 @@ def test_source_is_kept_for_the_messages_without_an_identifier() -> None:
     first = Message()
     first.identifier.log_name = "l" * 9000
     first.identifier.node.id = "n"
-    known = source_of(first, Source(), Limits(text=5))
+    known = source_of(received(first), Source(), Limits(text=5))
     assert known == Source("n", "", "lllll")
-    assert source_of(Message(), known) is known
+    assert source_of(Envelope(), known) is known
 
 
 def test_headers_are_lower_case_and_give_the_trace() -> None:
@@ -163,8 +177,9 @@ def test_only_ends_are_entries(kind: type[Http | Tcp], log_type: int, taken: boo
     entry = kind(common=Common(type=log_type, start={"seconds": NOW // SECOND}))
     message = Message()
     (message.http if kind is Http else message.tcp).entries.append(entry)  # type: ignore[arg-type]
-    decoder.add(message, SOURCE, NOW)
-    assert (len(decoder), decoder.seen, decoder.intermediate) == (taken, taken, not taken)
+    decoder.add(received(message), SOURCE, NOW)
+    assert len(decoder.take()) == taken
+    assert (decoder.seen, decoder.intermediate) == (taken, not taken)
     assert not losses.total(), "not a loss"
 
 
@@ -238,12 +253,12 @@ def test_message_and_headers_are_bounded() -> None:
 
 def test_nothing_gives_an_empty_array() -> None:
     decoder = EntryDecoder(Losses())
-    decoder.add(Message(http=HttpEntries()), SOURCE, NOW)
+    decoder.add(Envelope(), SOURCE, NOW)
     assert decoder.take().dtype == REQUEST
     assert len(decoder.take()) == 0
 
 
-sample = next(recorded())
+sample = Message.FromString(next(recorded()).SerializeToString())
 sample.ClearField("identifier")
 del sample.http.entries[3:]
 SAMPLE = sample.SerializeToString()
@@ -258,7 +273,7 @@ def test_damaged_bytes_are_refused_or_give_sound_rows(changes: list[tuple[int, i
     losses = Losses()
     decoder = EntryDecoder(losses)
     try:
-        message = Message.FromString(bytes(data))
+        message = Envelope.FromString(bytes(data))
     except DecodeError:
         return
     decoder.add(message, source_of(message, SOURCE), NOW)
@@ -270,5 +285,8 @@ def test_damaged_bytes_are_refused_or_give_sound_rows(changes: list[tuple[int, i
     assert (rows["upstream_ns"] <= year).all()
     assert set(losses.snapshot()) <= {
         (Place.ACCESS_LOG, reason)
-        for reason in ("bad_time", "bad_duration", "bad_address", "bad_flags", "oversize_text")
+        for reason in (
+            *("bad_time", "bad_duration", "bad_address", "bad_flags", "oversize_text"),
+            "malformed",
+        )
     }

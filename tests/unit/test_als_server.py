@@ -116,12 +116,14 @@ async def test_malformed_message_ends_its_stream_only() -> None:
         assert await als.rows(2) == [("a", "/1"), ("a", "/2")]
 
 
-async def test_text_that_is_no_utf8_is_malformed() -> None:
+async def test_entries_that_are_malformed_are_left_out_and_the_stream_lives_on() -> None:
     async with running() as als:
         stream = als.stream()
-        await stream.write(message("/ab").replace(b"/ab", b"/\xff\xfe"))
-        assert await stream.code() == grpc.StatusCode.INVALID_ARGUMENT
+        await stream.write(message("/1", "/ab", "/2").replace(b"/ab", b"/\xff\xfe"))
+        assert [path for _, path in await als.rows(2)] == ["/1", "/2"]
         assert als.lost("malformed") == 1
+        await stream.write(message("/3"))
+        assert [path for _, path in await als.rows(1)] == ["/3"]
 
 
 @pytest.mark.parametrize("size", [1500, 3000])

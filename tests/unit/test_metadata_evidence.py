@@ -22,7 +22,7 @@ from flowd.model.losses import Losses
 from flowd.model.metadata import Metadata
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.model.route import RouteRef
-from flowd.wire.als.als_pb2 import Addr, DynamicMetadata, Message, Sock, StateObject
+from flowd.wire.als.als_pb2 import Addr, DynamicMetadata, Envelope, Message, Sock, StateObject
 from tests.unit.envoy_entries import Truth, bundle, recorded
 
 Route = tuple[str, str, str, int, int, str]
@@ -114,7 +114,7 @@ def als(**common: Any) -> np.void:
         else:
             setattr(entry.common, name, value)
     decoder = EntryDecoder(Losses(), trusted_hops=1)
-    decoder.add(message, Source(), 0)
+    decoder.add(Envelope.FromString(message.SerializeToString()), Source(), 0)
     (row,) = decoder.take()
     return row
 

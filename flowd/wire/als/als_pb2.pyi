@@ -322,6 +322,22 @@ class Identifier(_message.Message):
     log_name: str
     def __init__(self, node: _Optional[_Union[Node, _Mapping[str, object]]] = ..., log_name: _Optional[str] = ...) -> None: ...
 
+class RawEntries(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Envelope(_message.Message):
+    __slots__ = ("identifier", "http", "tcp")
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    HTTP_FIELD_NUMBER: _ClassVar[int]
+    TCP_FIELD_NUMBER: _ClassVar[int]
+    identifier: Identifier
+    http: RawEntries
+    tcp: RawEntries
+    def __init__(self, identifier: _Optional[_Union[Identifier, _Mapping[str, object]]] = ..., http: _Optional[_Union[RawEntries, _Mapping[str, object]]] = ..., tcp: _Optional[_Union[RawEntries, _Mapping[str, object]]] = ...) -> None: ...
+
 class Message(_message.Message):
     __slots__ = ("identifier", "http", "tcp")
     IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
