@@ -7,10 +7,10 @@ export PATH := $(CURDIR)/.tools/debian/usr/bin:$(CURDIR)/.tools/debian/usr/sbin:
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench demo-down proto docs screenshot setup clean
+.PHONY: help run test test-second-kernel lint bench demo-down proto docs screenshot setup clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup ## Start the agent, the demo gateway and its traffic, and open `flowd top` (DEMO=0: this machine alone)
 	@$(RUN)/python tools/run.py --demo $(DEMO)
@@ -25,9 +25,15 @@ lint: setup-test ## Style (ruff), types (pyright strict), import contracts, fres
 	@echo "==> import contracts" && $(RUN)/lint-imports --no-logo > .tools/contracts.log || (cat .tools/contracts.log; exit 1)
 	@echo "==> generated files" && $(RUN)/python tools/proto.py --check && $(RUN)/python tools/docs_configuration.py --check && $(RUN)/python tools/docs_metrics.py --check && $(RUN)/python tools/docs_attribution.py --check
 
+test-second-kernel: setup-test ## Run tests/kernel on a stock Debian 6.1 kernel, emulated (ARGS: for pytest)
+	@$(RUN)/python tools/second_kernel.py $(ARGS)
+
 bench: setup-test ## Rates and costs, several runs each, as tables on stdout
 	@for module in $$(ls tests/bench/bench_*.py | sed 's/.*\/\(.*\)\.py/\1/'); do \
 	  echo "==> $$module"; $(RUN)/python -m tests.bench.$$module || exit 1; done
+
+fuzz: setup-test ## Feed every decoder of untrusted input with mutations (MINUTES=5 each)
+	@$(RUN)/python -m tests.fuzz $(or $(MINUTES),5)
 
 demo-down: ## Take the demo and its agent down; nothing stays
 	@$(RUN)/python tools/run.py --down

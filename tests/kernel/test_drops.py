@@ -17,6 +17,7 @@ from flowd.model.enums import Protocol
 from flowd.model.status import State
 from flowd_bpf.droptypes import DropTypes, drop_types
 from tests.kernel import traffic
+from tests.kernel.kernelhas import needs_packets
 from tests.kernel.net import Cluster, Pod, inside, run
 from tests.kernel.recorder import Recorder, eventually, recording
 
@@ -73,6 +74,7 @@ def nft(pod: Pod, hook: str, rule: str) -> None:
     run("ip", "netns", "exec", pod.namespace, "nft", "-f", "-", stdin=text)
 
 
+@needs_packets
 async def test_refused_connection_is_a_packet_without_a_socket(cluster: Cluster) -> None:
     client, server = cluster.pods
     async with recording(drops=True) as recorder:
@@ -85,6 +87,7 @@ async def test_refused_connection_is_a_packet_without_a_socket(cluster: Cluster)
     assert row["packets"] == 1
 
 
+@needs_packets
 @pytest.mark.parametrize("family", traffic.FAMILIES)
 async def test_datagrams_to_nobody(cluster: Cluster, family: socket.AddressFamily) -> None:
     client, server = cluster.pods
@@ -99,6 +102,7 @@ async def test_datagrams_to_nobody(cluster: Cluster, family: socket.AddressFamil
     assert set(rows["family"]) == {4 if family == socket.AF_INET else 6}
 
 
+@needs_packets
 async def test_firewall_and_its_interface(cluster: Cluster) -> None:
     client, server = cluster.pods
     nft(server, "input", "udp dport 9 drop")
@@ -112,6 +116,7 @@ async def test_firewall_and_its_interface(cluster: Cluster) -> None:
     assert set(rows["ifindex"]) == {0}  # of the pod's namespace, where numbers mean others
 
 
+@needs_packets
 async def test_interface_of_this_namespace_is_named(cluster: Cluster) -> None:
     client, _ = cluster.pods
     run("ip", "-n", cluster.node, "address", "add", "10.244.0.250/24", "dev", "br0")
@@ -122,6 +127,7 @@ async def test_interface_of_this_namespace_is_named(cluster: Cluster) -> None:
         assert recorder.directory.interfaces[int(row["ifindex"])] == "br0"
 
 
+@needs_packets
 async def test_full_socket_buffer(cluster: Cluster) -> None:
     client, server = cluster.pods
     with server.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
@@ -140,6 +146,7 @@ async def test_full_socket_buffer(cluster: Cluster) -> None:
     assert int(rows["packets"].sum()) == 100 - held
 
 
+@needs_packets
 async def test_wrong_checksum(cluster: Cluster) -> None:
     client, server = cluster.pods
     async with recording(drops=True) as recorder:
@@ -150,6 +157,7 @@ async def test_wrong_checksum(cluster: Cluster) -> None:
     assert row["packets"] == 1
 
 
+@needs_packets
 async def test_time_to_live_ends_at_a_router(cluster: Cluster) -> None:
     client, router = cluster.pods
     forward(router)
@@ -162,6 +170,7 @@ async def test_time_to_live_ends_at_a_router(cluster: Cluster) -> None:
     assert int(rows["packets"].sum()) == 3
 
 
+@needs_packets
 async def test_what_arrives_is_not_dropped(cluster: Cluster) -> None:
     client, server = cluster.pods
     async with recording(drops=True) as recorder:
@@ -173,6 +182,7 @@ async def test_what_arrives_is_not_dropped(cluster: Cluster) -> None:
     assert int(there.rows()["packets"].sum()) == 1
 
 
+@needs_packets
 async def test_what_a_closing_socket_lets_go_of_was_delivered(cluster: Cluster) -> None:
     client, server = cluster.pods
     async with recording(drops=True) as recorder:
@@ -184,6 +194,7 @@ async def test_what_a_closing_socket_lets_go_of_was_delivered(cluster: Cluster) 
     assert len(dropped.rows("QUEUE_PURGE")) == 0
 
 
+@needs_packets
 async def test_full_map_is_counted(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     client, server = cluster.pods
     monkeypatch.setattr(kernel_drops, "TUPLES", 4)
@@ -202,7 +213,7 @@ async def test_full_map_is_counted(cluster: Cluster, monkeypatch: pytest.MonkeyP
 
 async def test_switched_off() -> None:
     async with recording(drops=False) as recorder:
-        capture, drops = recorder.capture.status()
+        capture, drops, _ = recorder.capture.status()
     assert capture.part == "capture"
     assert (drops.part, drops.state) == ("drops", State.OFF)
     assert "setting `drops`" in drops.detail
@@ -250,6 +261,7 @@ async def test_refused_program_leaves_connections(
     assert len(recorder.capture.take_drops()) == 0
 
 
+@needs_packets
 def test_check_tells_of_drops() -> None:
     found = {check.name: check for check in preflight.checks()}
     assert found["drops"].grade is preflight.Grade.OK

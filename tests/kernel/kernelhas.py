@@ -1,0 +1,36 @@
+"""What only some kernels have: tests that need it are skipped elsewhere, and say so."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flowd_bpf import libbpf
+from flowd_bpf.droptypes import drop_types
+from flowd_bpf.errors import BpfError
+
+if TYPE_CHECKING:
+    from flowd_bpf.attach import AttachMode
+
+
+def _reads_packets() -> bool:
+    try:
+        return drop_types(16).packets
+    except (BpfError, OSError):
+        return False
+
+
+def _has_tcx() -> bool:
+    try:
+        return libbpf.has_tcx()
+    except (BpfError, OSError):
+        return False
+
+
+needs_packets = pytest.mark.skipif(
+    not _reads_packets(), reason="this kernel has no bpf_rdonly_cast (6.2): drops name sockets only"
+)
+needs_tcx = pytest.mark.skipif(not _has_tcx(), reason="this kernel has no tcx (6.6)")
+
+TCX: "AttachMode" = "tcx"
+CLSACT: "AttachMode" = "clsact"
+MODES = (pytest.param(TCX, marks=needs_tcx), CLSACT)
