@@ -301,12 +301,10 @@ class Assembly:
         return batch
 
     def _tell_kernel(self, _objects: Objects) -> None:
-        self._push_endpoints()
+        changes = self.identities.take_differences()
+        if self.kernel:
+            self.kernel.change_endpoints(changes)
 
     def _tell_hubble(self, objects: Objects) -> None:
         node = self.settings.node_name
         self.hubble.cluster.update(cluster_view(objects, node, self.identities.entries()))
-
-    def _push_endpoints(self) -> None:
-        if self.kernel:
-            self.kernel.set_endpoints(self.identities.entries())

@@ -122,9 +122,9 @@ class KernelCapture:
         self._out: Queue[ConnectionBatch] | None = None
         self._failed: dict[int, str] = {}
         self._gone: deque[int] = deque()
-        self._wanted: dict[bytes, int] = {}
-        self._endpoints: dict[bytes, int] = {}
-        self._homeless: set[bytes] = set()
+        self._pending: dict[bytes, int] = {}
+        self._housed: set[bytes] = set()
+        self._homeless: dict[bytes, int] = {}
         self._epoch = 0
         self._sweep_at = 0.0
         self._created = self._ended = self._removed = 0
@@ -203,13 +203,14 @@ class KernelCapture:
             for fd in watched:
                 loop.remove_reader(fd)
 
-    def set_endpoints(self, entries: Mapping[bytes, int]) -> None:
-        """Tell the kernel who has which address (16 bytes to Directory.endpoints index).
+    def change_endpoints(self, changes: Mapping[bytes, int]) -> None:
+        """Tell the kernel whose addresses (16 bytes) changed hands, 0 for nobody's.
 
-        Only differences are written, new ones before old ones go. A connection keeps the indexes it
-        began with, so an address that changes hands does not change its past.
+        Values are indexes into Directory.endpoints. New ones are written before old ones go. A
+        connection keeps the indexes it began with, so an address that changes hands does not
+        change its past.
         """
-        self._wanted = dict(entries)
+        self._pending.update(changes)
         if self._loaded is not None:
             self._push_endpoints()
 
@@ -311,21 +312,21 @@ class KernelCapture:
             self._losses.put(Place.KERNEL, reason, int(counters[counter]))
 
     def _push_endpoints(self) -> None:
-        known, wanted = self._endpoints, self._wanted
-        changed = [address for address, index in wanted.items() if known.get(address) != index]
-        changed.sort(key=lambda address: address not in known)
-        gone = [address for address in known if address not in wanted]
-        indexes = np.array([wanted[address] for address in changed], "u4")
+        changes, self._pending = {**self._homeless, **self._pending}, {}
+        changed = [address for address, index in changes.items() if index]
+        changed.sort(key=lambda address: address not in self._housed)
+        gone = [address for address, index in changes.items() if not index]
+        gone = [address for address in gone if address in self._housed]
+        indexes = np.array([changes[address] for address in changed], "u4")
         done = self._addresses.update(_addresses(changed), indexes)
         self._addresses.delete(_addresses(gone))
         if done < len(changed):
             done += self._addresses.update(_addresses(changed[done:]), indexes[done:])
-        homeless = set(changed[done:])
-        self._losses.add(Place.KERNEL, "endpoints_full", len(homeless - self._homeless))
+        homeless = {address: changes[address] for address in changed[done:]}
+        fresh = len(homeless.keys() - self._homeless.keys())
+        self._losses.add(Place.KERNEL, "endpoints_full", fresh)
         self._homeless = homeless
-        self._endpoints = {
-            address: index for address, index in wanted.items() if address not in homeless
-        }
+        self._housed = self._housed.difference(gone).union(changed[:done])
 
     async def _follow_links(self) -> None:
         appeared, gone = self._watch.poll()

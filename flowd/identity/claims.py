@@ -59,7 +59,7 @@ class Reader:
     objects: Objects
     node_name: str
     cluster_name: str
-    fronts: dict[bytes, tuple[tuple[str, str, str], ...]] 
+    fronts: dict[bytes, tuple[tuple[str, str, str], ...]]
     shared: dict[tuple[str, ...], tuple[str, ...]]
 
     def gateway(self, item: Gateway) -> Claimed:

@@ -76,6 +76,8 @@ class Ledger:
         if not claims:
             return None
         top = max(claims, key=lambda claim: (claim.rank, claim.order))
+        if top.rank == Rank.GATEWAY and address in host:
+            return None
         if top.rank != Rank.SLICE:
             return top
         rivals = [claim for claim in claims if claim.rank == Rank.SLICE]

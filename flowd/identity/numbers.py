@@ -1,7 +1,7 @@
 """Numeric identities that every node derives alike, without asking anyone."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
@@ -22,7 +22,7 @@ def allot(keys: Iterable[Key]) -> dict[Key, int]:
     no free number in ATTEMPTS tries shares, which takes tens of thousands of workloads.
     """
     numbers = Numbers()
-    numbers.change(keys, ())
+    numbers.change(list(keys), ())
     return numbers.by_key
 
 
@@ -35,32 +35,30 @@ class Numbers:
 
     def __init__(self) -> None:
         self.by_key: dict[Key, int] = {}
-        self._uses: dict[Key, int] = defaultdict(int)
+        self._uses: Counter[Key] = Counter()
         self._holders: dict[int, Key] = {}
         self._refused: set[int] = set()
 
-    def change(self, come: Iterable[Key], gone: Iterable[Key]) -> bool:
+    def change(self, come: Sequence[Key], gone: Sequence[Key]) -> bool:
         """Count uses of keys; whether a key that stays got another number.
 
         A key that comes to a number which no key ever wanted, and one that goes from such a
         number, changes nothing for the others; anything else means to allot all again.
         """
-        fresh: set[Key] = set()
-        for key in come:
-            self._uses[key] += 1
-            fresh.add(key)
+        uses = self._uses
+        uses.update(come)
+        gone = Counter(gone)
+        uses.subtract(gone)
         for key in gone:
-            self._uses[key] -= 1
-        for key in [key for key in gone if not self._uses.get(key, 1)]:
-            del self._uses[key]
-        lost = [key for key in dict.fromkeys(gone) if key in self.by_key and key not in self._uses]
-        fresh = {key for key in fresh if key in self._uses and key not in self.by_key}
+            if not uses[key]:
+                del uses[key]
+        lost = [key for key in gone if key in self.by_key and key not in uses]
         for key in lost:
             number = self.by_key.pop(key)
             if number in self._refused or self._holders[number] != key:
                 return self._allot()
             del self._holders[number]
-        for key in fresh:
+        for key in dict.fromkeys(key for key in come if key in uses and key not in self.by_key):
             number = _number(key, 0)
             if number in self._holders:
                 return self._allot()
@@ -77,6 +75,8 @@ class Numbers:
                     break
                 self._refused.add(number)
                 number = _number(key, attempt)
+            if number in self._holders:
+                self._refused.add(number)
             self.by_key[key] = number
             self._holders.setdefault(number, key)
         return any(self.by_key.get(key, number) != number for key, number in before.items())
