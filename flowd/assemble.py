@@ -306,12 +306,11 @@ class Assembly:
         return batch
 
     def _tell_kernel(self, _objects: Objects) -> None:
-        self._push_endpoints()
+        changes = self.identities.take_differences()
+        if self.kernel:
+            self.kernel.change_endpoints(changes)
+            self.kernel.set_networks(self.identities.prefixes())
 
     def _tell_hubble(self, objects: Objects) -> None:
         node = self.settings.node_name
         self.hubble.cluster.update(cluster_view(objects, node, self.identities.entries()))
-
-    def _push_endpoints(self) -> None:
-        if self.kernel:
-            self.kernel.set_endpoints(self.identities.entries())

@@ -205,17 +205,14 @@ class KernelCapture:
             for fd in watched:
                 loop.remove_reader(fd)
 
-    def set_endpoints(self, entries: Mapping[bytes, int]) -> None:
-        """Tell the kernel who has which address (16 bytes to Directory.endpoints index).
+    def change_endpoints(self, changes: Mapping[bytes, int]) -> None:
+        """Tell the kernel whose addresses (16 bytes) changed hands, 0 for nobody's.
 
-        Only differences are written, new ones before old ones go. A connection keeps the indexes it
-        began with, so an address that changes hands does not change its past.
+        Values are indexes into Directory.endpoints. New ones are written before old ones go. A
+        connection keeps the indexes it began with, so an address that changes hands does not
+        change its past.
         """
-        self._endpoints.set(entries)
-
-    def change_endpoints(self, entries: Mapping[bytes, int]) -> None:
-        """Tell the kernel what is different; index 0 is an address that nobody has any more."""
-        self._endpoints.change(entries)
+        self._endpoints.change(changes)
 
     def set_networks(self, networks: Iterable[tuple[bytes, int, int]]) -> None:
         """Tell the kernel whose networks those addresses are in that nobody has by themselves.

@@ -1,153 +1,187 @@
-"""Who claims which address: Kubernetes objects as endpoints that have no number yet."""
+"""What one Kubernetes object claims: addresses, each with an endpoint that has no number yet."""
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from sys import intern
+from typing import TypeAlias
 
 from flowd.identity.numbers import Key
-from flowd.kubernetes.core import EndpointSlice, Pod, Service, gateway_of
+from flowd.identity.owners import workload
+from flowd.kubernetes.core import EndpointSlice, Node, Pod, Service, gateway_of
+from flowd.kubernetes.gatewayapi import Gateway
 from flowd.kubernetes.objects import Objects
 from flowd.model.address import pack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 
-_REPLICA_SET = re.compile(r"(?P<deployment>.+)-[bcdf-hj-np-tv-z2456789]{1,10}")
+Source: TypeAlias = tuple[str, str, str]
+"""The object behind a claim: name of its kind in Objects, namespace and name."""
 
 
-@dataclass(slots=True)
+class Rank(IntEnum):
+    """Of the claims to one address the one of the highest rank counts."""
+
+    GATEWAY = 1
+    SLICE = 2
+    SERVICE = 3
+    NODE = 4
+    POD = 5
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """An endpoint without its number, and the key that the number is derived from."""
+    """An endpoint without its number.
 
+    Attributes:
+        key: what the number is derived from; () where the identity is a reserved one.
+        order: the greatest counts among claims of one rank.
+    """
+
+    rank: Rank
+    source: Source
+    order: tuple[str, ...]
     endpoint: Endpoint
     key: Key = ()
 
 
-@dataclass(slots=True)
-class Claims:
-    """Reads the objects once; `by_address` is the outcome, 16 bytes each.
+Claimed: TypeAlias = list[tuple[bytes, Claim]]
 
-    Stronger claims come later and win: Services, Nodes, endpoints of slices, Pods. Of two running
-    Pods with one address the younger has it.
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads objects of one moment as claims.
+
+    Attributes:
+        fronts: namespace, name and slice of the Services by the addresses behind them.
+        shared: tuples already made, so that equal ones take memory once.
     """
 
     objects: Objects
     node_name: str
     cluster_name: str
-    host: set[bytes]
-    by_address: dict[bytes, Claim] = field(default_factory=dict[bytes, Claim])
+    fronts: dict[bytes, tuple[tuple[str, str, str], ...]]
+    shared: dict[tuple[str, ...], tuple[str, ...]]
 
-    def __post_init__(self) -> None:
-        services = _services_by_address(self.objects)
-        self._services()
-        self._nodes()
-        self._slices(services)
-        self._pods(services)
+    def gateway(self, item: Gateway) -> Claimed:
+        """The addresses of a Gateway's status; a Service in front of it is told instead."""
+        namespace, name = item.key
+        source = "gateways", namespace, name
+        found: Claimed = []
+        for address in item.addresses():
+            endpoint = Endpoint(
+                EndpointKind.SERVICE,
+                0,
+                namespace,
+                name,
+                self._labels(namespace, {}),
+                gateway=f"{namespace}/{name}",
+                address=address,
+            )
+            key = self.cluster_name, namespace, "Gateway", name
+            found.append((pack(address), Claim(Rank.GATEWAY, source, item.key, endpoint, key)))
+        return found
 
-    def _nodes(self) -> None:
-        for node in self.objects.nodes.values():
-            name = node.metadata.name
-            mine = name == self.node_name
-            kind = EndpointKind.HOST if mine else EndpointKind.NODE
-            identity = ReservedIdentity.HOST if mine else ReservedIdentity.REMOTE_NODE
-            label = "reserved:host" if mine else "reserved:remote-node"
-            for address in node.addresses():
-                text = "" if mine else address
-                endpoint = Endpoint(
-                    kind, identity, name=name, labels=(label,), node=name, address=text
-                )
-                self.by_address[pack(address)] = Claim(endpoint)
+    def node(self, item: Node) -> Claimed:
+        """The addresses of a node: of this one it is the host, of all others a remote node."""
+        name = item.metadata.name
+        mine = name == self.node_name
+        kind = EndpointKind.HOST if mine else EndpointKind.NODE
+        identity = ReservedIdentity.HOST if mine else ReservedIdentity.REMOTE_NODE
+        labels = ("reserved:host" if mine else "reserved:remote-node",)
+        found: Claimed = []
+        for address in item.addresses():
+            text = "" if mine else address
+            endpoint = Endpoint(kind, identity, name=name, labels=labels, node=name, address=text)
+            claim = Claim(Rank.NODE, ("nodes", "", name), item.key, endpoint)
+            found.append((pack(address), claim))
+        return found
 
-    def _services(self) -> None:
-        for service in self.objects.services.values():
-            for address in service.addresses():
-                self.by_address[pack(address)] = self._service(service, address)
+    def service(self, item: Service) -> Claimed:
+        """Cluster addresses, external ones and those of a load balancer."""
+        namespace, name = item.key
+        labels = self._labels(namespace, item.spec.selector)
+        key = self.cluster_name, namespace, "Service", name
+        source = "services", namespace, name
+        found: Claimed = []
+        for address in item.addresses():
+            endpoint = Endpoint(
+                EndpointKind.SERVICE,
+                0,
+                namespace,
+                name,
+                labels,
+                service_namespace=namespace,
+                service=name,
+                gateway=gateway_of(item.metadata),
+                address=address,
+            )
+            found.append((pack(address), Claim(Rank.SERVICE, source, item.key, endpoint, key)))
+        return found
 
-    def _service(self, service: Service, address: str) -> Claim:
-        namespace, name = service.key
-        endpoint = Endpoint(
-            EndpointKind.SERVICE,
-            0,
-            namespace,
-            name,
-            self._labels(namespace, service.spec.selector),
-            service_namespace=namespace,
-            service=name,
-            address=address,
-        )
-        return Claim(endpoint, (self.cluster_name, namespace, "Service", name))
-
-    def _slices(self, services: dict[bytes, tuple[str, str]]) -> None:
-        """Endpoints whose Pod is not among the objects; what is known comes from the slice.
-
-        The addresses of Nodes stay theirs (pods on the host's network share them), those of this
-        host yield to Pods only, and an address that two different Pods claim has no owner.
-        """
-        taken = set(self.by_address)
-        for part, address, pod, node in _slice_endpoints(self.objects):
+    def slice(self, item: EndpointSlice) -> Claimed:
+        """Endpoints of a slice, which count where their Pod is not among the objects."""
+        source = "slices", *item.key
+        found: Claimed = []
+        for address, pod, node in slice_endpoints(item):
             packed = pack(address)
-            if packed in taken or (not pod and packed in self.host):
-                continue
-            claim = self._slice_endpoint(part, address, pod, node, services.get(packed))
-            known = self.by_address.setdefault(packed, claim)
-            if known.endpoint.name != claim.endpoint.name:
-                taken.add(packed)
-                del self.by_address[packed]
+            namespace, name = self.service_before(packed) or (item.metadata.namespace, "")
+            selected = self.objects.services.get((namespace, name))
+            labels = self._labels(namespace, selected.spec.selector if selected else {})
+            endpoint = Endpoint(
+                EndpointKind.POD if pod else EndpointKind.SERVICE,
+                0,
+                namespace,
+                pod or name,
+                labels,
+                service_namespace=namespace if name else "",
+                service=name,
+                node=node,
+                gateway=gateway_of(item.metadata),
+                address=address,
+            )
+            key = self._share((self.cluster_name, *labels))
+            found.append((packed, Claim(Rank.SLICE, source, item.key, endpoint, key)))
+        return found
 
-    def _slice_endpoint(
-        self,
-        part: EndpointSlice,
-        address: str,
-        pod: str,
-        node: str,
-        service: tuple[str, str] | None,
-    ) -> Claim:
-        namespace, name = service or (part.metadata.namespace, "")
-        selected = self.objects.services.get((namespace, name))
-        labels = self._labels(namespace, selected.spec.selector if selected else {})
-        endpoint = Endpoint(
-            EndpointKind.POD if pod else EndpointKind.SERVICE,
-            0,
-            namespace,
-            pod or name,
-            labels,
-            service_namespace=namespace if name else "",
-            service=name,
-            node=node,
-            gateway=gateway_of(part.metadata),
-            address=address,
-        )
-        return Claim(endpoint, (self.cluster_name, *labels))
+    def pod(self, item: Pod, selecting: Sequence[str]) -> Claimed:
+        """A Pod with an address of its own, until it is finished.
 
-    def _pods(self, services: dict[bytes, tuple[str, str]]) -> None:
-        selected = _Selectors(self.objects)
-        living = (pod for pod in self.objects.pods.values() if not pod.finished)
-        for pod in sorted(living, key=lambda pod: (pod.metadata.creation_timestamp, pod.key)):
-            if pod.spec.host_network:
-                continue
-            for address in pod.addresses():
-                packed = pack(address)
-                service = services.get(packed) or selected.service_of(pod)
-                self.by_address[packed] = self._pod(pod, address, service)
+        Args:
+            selecting: names of the Services that select it, for an address in no slice.
+        """
+        if item.spec.host_network or item.finished:
+            return []
+        namespace, name = item.key
+        labels = self._labels(namespace, item.metadata.labels, item.spec.service_account_name)
+        kind, owner = workload(item, self.objects)
+        number = (self.cluster_name, *((namespace, kind, owner) if owner else labels))
+        number, source = self._share(number), ("pods", *item.key)
+        order = item.metadata.creation_timestamp, *item.key
+        found: Claimed = []
+        for address in item.addresses():
+            packed = pack(address)
+            service = self.service_before(packed)
+            if service is None and selecting:
+                service = namespace, min(selecting)
+            endpoint = Endpoint(
+                EndpointKind.POD,
+                0,
+                namespace,
+                name,
+                labels,
+                owner,
+                kind,
+                *(service or ("", "")),
+                node=item.spec.node_name,
+                gateway=gateway_of(item.metadata),
+                address=address,
+            )
+            found.append((packed, Claim(Rank.POD, source, order, endpoint, number)))
+        return found
 
-    def _pod(self, pod: Pod, address: str, service: tuple[str, str]) -> Claim:
-        namespace, name = pod.key
-        labels = self._labels(namespace, pod.metadata.labels, pod.spec.service_account_name)
-        kind, workload = _workload(pod)
-        endpoint = Endpoint(
-            EndpointKind.POD,
-            0,
-            namespace,
-            name,
-            labels,
-            workload,
-            kind,
-            *service,
-            node=pod.spec.node_name,
-            gateway=gateway_of(pod.metadata),
-            address=address,
-        )
-        what = (namespace, kind, workload) if workload else labels
-        return Claim(endpoint, (self.cluster_name, *what))
+    def service_before(self, address: bytes) -> tuple[str, str] | None:
+        """(namespace, name) of the first Service by name whose slices have an address."""
+        return min((front[:2] for front in self.fronts.get(address, ())), default=None)
 
     def _labels(self, namespace: str, labels: dict[str, str], account: str = "") -> tuple[str, ...]:
         every = {
@@ -157,58 +191,20 @@ class Claims:
         }
         if account:
             every["io.cilium.k8s.policy.serviceaccount"] = account
-        return tuple(sorted(f"k8s:{key}={value}" for key, value in every.items()))
+        return self._share(
+            tuple(sorted(intern(f"k8s:{key}={value}") for key, value in every.items()))
+        )
+
+    def _share(self, value: tuple[str, ...]) -> tuple[str, ...]:
+        return self.shared.setdefault(value, value)
 
 
-class _Selectors:
-    """Services by one pair of their selector, so that a Pod asks only the few it may be in."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._by_pair: dict[tuple[str, str, str], list[Service]] = defaultdict(list)
-        for _, service in sorted(objects.services.items()):
-            for key, value in sorted(service.spec.selector.items())[:1]:
-                self._by_pair[service.metadata.namespace, key, value].append(service)
-
-    def service_of(self, pod: Pod) -> tuple[str, str]:
-        """(namespace, name) of the first Service by name that selects the Pod, or empty."""
-        labels = pod.metadata.labels
-        names = [
-            service.metadata.name
-            for pair in labels.items()
-            for service in self._by_pair.get((pod.metadata.namespace, *pair), ())
-            if service.spec.selector.items() <= labels.items()
-        ]
-        return (pod.metadata.namespace, min(names)) if names else ("", "")
-
-
-def _slice_endpoints(objects: Objects) -> Iterator[tuple[EndpointSlice, str, str, str]]:
-    """Slice, address, name of the Pod or "", and node, of every address in a slice."""
-    for _, part in sorted(objects.slices.items()):
-        if part.address_type == "FQDN":
-            continue
-        for endpoint in part.endpoints:
-            target = endpoint.target_ref
-            pod = target.name if target.kind == "Pod" else ""
-            for address in endpoint.addresses:
-                yield part, address, pod, endpoint.node_name
-
-
-def _services_by_address(objects: Objects) -> dict[bytes, tuple[str, str]]:
-    """(namespace, name) of the Service, the first by name, whose slices have an address."""
-    found: dict[bytes, tuple[str, str]] = {}
-    for part, address, _, _ in _slice_endpoints(objects):
-        if part.service:
-            name = (part.metadata.namespace, part.service)
-            known = found.setdefault(pack(address), name)
-            found[pack(address)] = min(known, name)
-    return found
-
-
-def _workload(pod: Pod) -> tuple[str, str]:
-    """(kind, name) of the owning controller; a ReplicaSet of a Deployment counts as that."""
-    owners = [owner for owner in pod.metadata.owner_references if owner.controller]
-    for owner in owners or pod.metadata.owner_references[:1]:
-        if owner.kind == "ReplicaSet" and (match := _REPLICA_SET.fullmatch(owner.name)):
-            return "Deployment", match["deployment"]
-        return owner.kind, owner.name
-    return "", ""
+def slice_endpoints(item: EndpointSlice) -> Iterator[tuple[str, str, str]]:
+    """Address, name of the Pod or "", and node, of every address in a slice."""
+    if item.address_type == "FQDN":
+        return
+    for endpoint in item.endpoints:
+        target = endpoint.target_ref
+        pod = target.name if target.kind == "Pod" else ""
+        for address in endpoint.addresses:
+            yield address, pod, endpoint.node_name

@@ -1,23 +1,29 @@
 """The address table: whose address is it?"""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.identity.claims import Claim, Claims
+from flowd.identity.claims import Claim
+from flowd.identity.history import History
 from flowd.identity.hostaddr import host_addresses, is_loopback
-from flowd.identity.numbers import allot
+from flowd.identity.ledger import Ledger
+from flowd.identity.networks import Networks
+from flowd.identity.numbers import Numbers
+from flowd.identity.sortedkeys import SortedKeys
 from flowd.kubernetes.objects import Objects
 from flowd.model.directory import Directory
 from flowd.model.endpoint import HOST, WORLD, Endpoint, EndpointKind
 
 
 class IdentityTable:
-    """Endpoints by address, and their identities, built anew from each set of objects.
+    """Endpoints by address, and their identities, kept current with each set of objects.
 
-    Endpoints go to `directory.endpoints`; one that did not change keeps its index.
+    Endpoints go to `directory.endpoints`; one that did not change keeps its index. Work is in
+    proportion to what differs from the set before.
 
     Args:
         node_name: this node, whose pods are local and whose own addresses are the host.
@@ -35,54 +41,114 @@ class IdentityTable:
     ) -> None:
         self._directory = directory
         self._node_name = node_name
-        self._cluster_name = cluster_name
         self._proc = proc
         self._world = directory.endpoints.index(WORLD)
         self._host = directory.endpoints.index(replace(HOST, name=node_name, node=node_name))
+        self._local: set[bytes] = set()
+        self._ledger = Ledger(node_name, cluster_name)
+        self._networks = Networks(cluster_name)
+        self._numbers = Numbers()
+        self._owners: dict[bytes, Claim] = {}
         self._entries: dict[bytes, int] = {}
-        self._keys = np.empty(0, "S16")
-        self._values = np.empty(0, np.uint32)
+        self._differences: dict[bytes, int] = {}
+        self._sorted = SortedKeys()
+        self._history = History()
         self._identity_of = np.empty(0, np.uint32)
         self._is_local = np.empty(0, np.bool_)
         self._is_gateway = np.empty(0, np.bool_)
         self.update(Objects())
 
-    def update(self, objects: Objects) -> None:
-        """Make this set of objects the one in force."""
-        host = host_addresses(self._proc)
-        claims = Claims(objects, self._node_name, self._cluster_name, host).by_address
-        numbers = allot(claim.key for claim in claims.values() if claim.key)
-        entries = dict.fromkeys(host, self._host)
-        for address, claim in claims.items():
-            entries[address] = self._index(claim, numbers)
-        self._entries = entries
-        ordered = sorted(entries)
-        self._keys = np.array(ordered, "S16")
-        self._values = np.array([entries[address] for address in ordered], np.uint32)
+    def update(self, objects: Objects, now_ns: int | None = None) -> None:
+        """Make this set of objects the one in force, from now on or from a Unix time."""
+        now = time.time_ns() if now_ns is None else now_ns
+        local = host_addresses(self._proc)
+        touched = self._ledger.update(objects) | (local ^ self._local)
+        self._local = local
+        come, gone = self._networks.update(objects.cidr_groups)
+        fresh: dict[bytes, Claim | None] = {}
+        for address in touched:
+            old, new = self._owners.get(address), self._ledger.owner(address, local)
+            fresh[address] = new
+            if new and new.key:
+                come.append(new.key)
+            if old and old.key:
+                gone.append(old.key)
+        self._owners.update((at, claim) for at, claim in fresh.items() if claim)
+        for address in [at for at, claim in fresh.items() if claim is None]:
+            self._owners.pop(address, None)
+        renumbered = self._numbers.change(come, gone)
+        self._networks.number(self._numbers.by_key, self._directory)
+        self._write([*self._owners, *touched] if renumbered else touched, now)
 
-    def _index(self, claim: Claim, numbers: dict[tuple[str, ...], int]) -> int:
+    def _write(self, addresses: "set[bytes] | list[bytes]", now: int) -> None:
+        """Look at the owners of these addresses again, and note where the endpoint is another."""
+        changed: dict[bytes, int] = {}
+        for address in addresses:
+            claim = self._owners.get(address)
+            index = self._index(claim) if claim else self._host if address in self._local else 0
+            before = self._entries.get(address, 0)
+            if index == before:
+                continue
+            changed[address] = index
+            if index:
+                self._entries[address] = index
+            else:
+                del self._entries[address]
+            if before:
+                self._history.add(address, before, now)
+        self._differences.update(changed)
+        self._sorted.change(changed)
+        self._history.forget(now)
+
+    def _index(self, claim: Claim) -> int:
         endpoint = claim.endpoint
         if claim.key:
-            endpoint = replace(endpoint, identity=numbers[claim.key])
+            endpoint = replace(endpoint, identity=self._numbers.by_key[claim.key])
         return self._directory.endpoints.index(endpoint)
 
     def entries(self) -> dict[bytes, int]:
         """Endpoint index by address (16 bytes), for the kernel's map."""
         return dict(self._entries)
 
-    def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    def take_differences(self) -> dict[bytes, int]:
+        """What changed in `entries` since the last call: endpoint index by address, 0 for gone."""
+        taken, self._differences = self._differences, {}
+        return taken
+
+    def prefixes(self) -> list[tuple[bytes, int, int]]:
+        """First address (16 bytes), length in bits and endpoint index of each CIDR group's network.
+
+        IPv4 networks are mapped, so a length is 96 more than as written; for a longest-prefix map.
+        """
+        return self._networks.prefixes()
+
+    def resolve(
+        self, addresses: NDArray[np.uint8], times: NDArray[np.uint64] | None = None
+    ) -> NDArray[np.uint32]:
         """Endpoint indices, shape (N,), of addresses, shape (N, 16).
 
-        An address that nobody claims is the host when it is a loopback one, and else the world;
-        the all-zero address is 0, the unknown.
+        An address that nobody claims is the host when it is a loopback one, or that of the
+        narrowest CIDR group it is in, and else the world; the all-zero address is 0, the unknown.
+
+        Args:
+            times: Unix time in nanoseconds at which each is asked for, shape (N,); an address that
+                changed hands since, among the last changes, is that of its holder then. Without
+                it, now.
         """
         rows = np.ascontiguousarray(addresses, np.uint8).reshape(-1, 16)
-        keys = rows.view("S16").reshape(-1)
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        found = self._keys[at] == keys
-        unclaimed = np.where(is_loopback(rows), self._host, self._world)
-        unclaimed[~rows.any(axis=1)] = 0
-        return np.where(found, self._values[at], unclaimed).astype(np.uint32)
+        found = self._sorted.find(rows)
+        if times is not None:
+            self._history.correct(found, rows, times)
+        free = np.flatnonzero(found == 0)
+        if len(free):
+            found[free] = self._unclaimed(rows[free])
+        return found
+
+    def _unclaimed(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        found = self._networks.find(rows)
+        rest = np.where(is_loopback(rows), self._host, self._world)
+        rest[~rows.any(axis=1)] = 0
+        return np.where(found, found, rest).astype(np.uint32)
 
     @property
     def identity_of(self) -> NDArray[np.uint32]:

@@ -91,9 +91,12 @@ class Api:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], read: float
+        self, path: str, params: Mapping[str, str], read: float, accept: str = "application/json"
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """The body of a GET in chunks; `read` is the longest silence in seconds.
+
+        Args:
+            accept: the form to ask for.
 
         Raises:
             ApiError: no answer, not 200, or the connection was lost on the way.
@@ -101,7 +104,7 @@ class Api:
         session = self._session
         session.streams += 1
         try:
-            response = await self._send(session, path, params, read)
+            response = await self._send(session, path, params, read, accept)
             try:
                 if response.status_code != 200:
                     raise await self._refusal(session, response)
@@ -117,10 +120,12 @@ class Api:
                 self._retired.discard(session)
 
     async def _send(
-        self, session: _Session, path: str, params: Mapping[str, str], read: float
+        self, session: _Session, path: str, params: Mapping[str, str], read: float, accept: str
     ) -> httpx2.Response:
         timeout = httpx2.Timeout(self._limits.connect, read=read)
-        request = session.client.build_request("GET", path, params=params, timeout=timeout)
+        request = session.client.build_request(
+            "GET", path, params=params, headers={"Accept": accept}, timeout=timeout
+        )
         try:
             return await session.client.send(request, stream=True)
         except httpx2.HTTPError:
@@ -163,7 +168,7 @@ class Api:
         client = httpx2.AsyncClient(
             base_url=connection.url,
             auth=connection.auth,
-            headers={"User-Agent": f"flowd/{__version__}", "Accept": "application/json"},
+            headers={"User-Agent": f"flowd/{__version__}"},
             transport=httpx2.AsyncHTTPTransport(
                 verify=connection.tls,
                 trust_env=False,

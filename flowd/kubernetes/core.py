@@ -4,6 +4,8 @@ from typing import Annotated
 
 import msgspec
 
+from flowd.model.address import network, pack
+
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Labels = dict[str, str]
 
@@ -41,8 +43,17 @@ class Object(Struct, frozen=True, kw_only=True):
         return self.metadata.namespace, self.metadata.name
 
     def addresses(self) -> list[str]:
-        """Every textual IP address that the object claims, for checking."""
+        """Every textual IP address that the object claims."""
         return []
+
+    def check(self) -> None:
+        """Look at what the types of the fields do not tell.
+
+        Raises:
+            ValueError: an address or network that is none.
+        """
+        for text in self.addresses():
+            pack(text)
 
 
 class Namespace(Object, frozen=True, kw_only=True):
@@ -98,6 +109,37 @@ class Pod(Object, frozen=True, kw_only=True):
     def finished(self) -> bool:
         """Whether its address may already belong to another pod."""
         return self.status.phase in ("Succeeded", "Failed")
+
+
+class Controlled(Object, frozen=True, kw_only=True):
+    """An object of which only its own controller matters; read without spec and status."""
+
+    @property
+    def controller(self) -> Owner | None:
+        """What made it, or None."""
+        return controller_of(self.metadata)
+
+
+class ReplicaSet(Controlled, frozen=True, kw_only=True):
+    """apps/v1 ReplicaSet."""
+
+
+class Job(Controlled, frozen=True, kw_only=True):
+    """batch/v1 Job."""
+
+
+class CIDRGroupSpec(Struct, frozen=True, kw_only=True):
+    external_cidrs: tuple[str, ...] = msgspec.field(default=(), name="externalCIDRs")
+
+
+class CIDRGroup(Object, frozen=True, kw_only=True):
+    """cilium.io/v2 CiliumCIDRGroup: networks outside of the cluster under one name."""
+
+    spec: CIDRGroupSpec = CIDRGroupSpec()
+
+    def check(self) -> None:
+        for text in self.spec.external_cidrs:
+            network(text)
 
 
 class ServicePort(Struct, frozen=True, kw_only=True):
@@ -182,6 +224,12 @@ class EndpointSlice(Object, frozen=True, kw_only=True):
         if self.address_type not in ("IPv4", "IPv6"):
             return []
         return [address for endpoint in self.endpoints for address in endpoint.addresses]
+
+
+def controller_of(metadata: Meta) -> Owner | None:
+    """The owner that controls an object, or else its first."""
+    owners = [owner for owner in metadata.owner_references if owner.controller]
+    return next(iter(owners or metadata.owner_references), None)
 
 
 def gateway_of(metadata: Meta) -> str:

@@ -5,7 +5,6 @@ import msgspec
 from flowd.kubernetes.core import Object, Struct
 from flowd.kubernetes.manifests import pruned
 from flowd.kubernetes.resources import Resource
-from flowd.model.address import pack
 
 ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding a stranger's bytes can raise."""
@@ -68,8 +67,7 @@ class ObjectDecoder:
         """
         try:
             item = self._decode(data)
-            for address in item.addresses():
-                pack(address)
+            item.check()
         except ERRORS as error:
             raise Malformed(str(error)) from None
         return item

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from flowd.kubernetes.core import Labels, Object, Port, Struct
+from flowd.model.address import is_address
 
 GROUP = "gateway.networking.k8s.io"
 X_GROUP = "gateway.networking.x-k8s.io"
@@ -99,8 +100,25 @@ class GatewaySpec(Struct, frozen=True, kw_only=True):
     allowed_listeners: AllowedListeners = AllowedListeners()
 
 
+class GatewayAddress(Struct, frozen=True, kw_only=True):
+    """status.addresses[]: an IPAddress, a Hostname, or a type of an implementation."""
+
+    type: str = "IPAddress"
+    value: Annotated[str, msgspec.Meta(max_length=253)] = ""
+
+
+class GatewayStatus(Struct, frozen=True, kw_only=True):
+    addresses: tuple[GatewayAddress, ...] = ()
+
+
 class Gateway(Object, frozen=True, kw_only=True):
     spec: GatewaySpec = GatewaySpec()
+    status: GatewayStatus = GatewayStatus()
+
+    def addresses(self) -> list[str]:
+        """The IP addresses of its status; one that is none is a controller's slip and left out."""
+        texts = [entry.value for entry in self.status.addresses if entry.type == "IPAddress"]
+        return list(filter(is_address, texts))
 
 
 class ParentRef(Struct, frozen=True, kw_only=True):
@@ -330,3 +348,28 @@ class GrantSpec(Struct, frozen=True, kw_only=True):
 
 class ReferenceGrant(Object, frozen=True, kw_only=True):
     spec: GrantSpec = GrantSpec()
+
+
+class PolicyTarget(Struct, frozen=True, kw_only=True):
+    """targetRefs[] of a policy; `section_name` is the name of a Service's port."""
+
+    group: str = ""
+    kind: str = ""
+    name: str
+    section_name: str = ""
+
+
+class Validation(Struct, frozen=True, kw_only=True):
+    hostname: Hostname = ""
+    well_known_ca_certificates: str = msgspec.field(default="", name="wellKnownCACertificates")
+
+
+class BackendTLSPolicySpec(Struct, frozen=True, kw_only=True):
+    target_refs: tuple[PolicyTarget, ...] = ()
+    validation: Validation = Validation()
+
+
+class BackendTLSPolicy(Object, frozen=True, kw_only=True):
+    """TLS from the Gateway to the Services that it names, v1 and v1alpha3."""
+
+    spec: BackendTLSPolicySpec = BackendTLSPolicySpec()

@@ -9,7 +9,6 @@ import msgspec
 from flowd.errors import UsageError
 from flowd.kubernetes.objects import KINDS, Kind, Objects
 from flowd.kubernetes.yaml import BadYaml, as_list, as_mapping, documents
-from flowd.model.address import pack
 from flowd.model.losses import Losses, Place
 from flowd.text import printable
 
@@ -157,8 +156,7 @@ def _convert(objects: Objects, value: object, kind: Kind) -> str:
     """Keep one object; returns what is wrong with it, or ""."""
     try:
         item = msgspec.convert(_placed(pruned(value), kind), kind.type)
-        for address in item.addresses():
-            pack(address)
+        item.check()
     except (msgspec.ValidationError, ValueError) as error:
         return str(error)
     objects.add(item)

@@ -25,6 +25,13 @@ class Objects:
     slices: ByName[core.EndpointSlice] = field(
         default_factory=dict[tuple[str, str], core.EndpointSlice]
     )
+    replica_sets: ByName[core.ReplicaSet] = field(
+        default_factory=dict[tuple[str, str], core.ReplicaSet]
+    )
+    jobs: ByName[core.Job] = field(default_factory=dict[tuple[str, str], core.Job])
+    cidr_groups: ByName[core.CIDRGroup] = field(
+        default_factory=dict[tuple[str, str], core.CIDRGroup]
+    )
     gateway_classes: ByName[gw.GatewayClass] = field(
         default_factory=dict[tuple[str, str], gw.GatewayClass]
     )
@@ -42,6 +49,9 @@ class Objects:
     )
     x_listener_sets: ByName[gw.XListenerSet] = field(
         default_factory=dict[tuple[str, str], gw.XListenerSet]
+    )
+    backend_tls_policies: ByName[gw.BackendTLSPolicy] = field(
+        default_factory=dict[tuple[str, str], gw.BackendTLSPolicy]
     )
     ingresses: ByName[ing.Ingress] = field(default_factory=dict[tuple[str, str], ing.Ingress])
     ingress_classes: ByName[ing.IngressClass] = field(
@@ -77,6 +87,9 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("", "Pod"): Kind(core.Pod, "pods"),
     ("", "Service"): Kind(core.Service, "services"),
     ("discovery.k8s.io", "EndpointSlice"): Kind(core.EndpointSlice, "slices"),
+    ("apps", "ReplicaSet"): Kind(core.ReplicaSet, "replica_sets"),
+    ("batch", "Job"): Kind(core.Job, "jobs"),
+    ("cilium.io", "CiliumCIDRGroup"): Kind(core.CIDRGroup, "cidr_groups", False),
     (gw.GROUP, "GatewayClass"): Kind(gw.GatewayClass, "gateway_classes", False),
     (gw.GROUP, "Gateway"): Kind(gw.Gateway, "gateways"),
     (gw.GROUP, "HTTPRoute"): Kind(gw.HTTPRoute, "http_routes"),
@@ -87,6 +100,7 @@ KINDS: dict[tuple[str, str], Kind] = {
     (gw.GROUP, "ReferenceGrant"): Kind(gw.ReferenceGrant, "reference_grants"),
     (gw.GROUP, "ListenerSet"): Kind(gw.ListenerSet, "listener_sets"),
     (gw.X_GROUP, "XListenerSet"): Kind(gw.XListenerSet, "x_listener_sets"),
+    (gw.GROUP, "BackendTLSPolicy"): Kind(gw.BackendTLSPolicy, "backend_tls_policies"),
     (ing.GROUP, "Ingress"): Kind(ing.Ingress, "ingresses"),
     (ing.GROUP, "IngressClass"): Kind(ing.IngressClass, "ingress_classes", False),
 }

@@ -161,7 +161,9 @@ class Reflector:
         known = self._store.get(self._kind)
         items = ListItems(self._limits.object_bytes)
         try:
-            async with self._api.stream(self._path, params, self._limits.read) as chunks:
+            accept = self.resource.accept(watch=False)
+            stream = self._api.stream(self._path, params, self._limits.read, accept)
+            async with stream as chunks:
                 async for chunk in chunks:
                     for data in items.feed(chunk):
                         item = self._decode(data)
@@ -187,7 +189,8 @@ class Reflector:
         }
         lines = Lines(limits.object_bytes)
         try:
-            async with self._api.stream(self._path, params, limits.idle) as chunks:
+            accept = self.resource.accept(watch=True)
+            async with self._api.stream(self._path, params, limits.idle, accept) as chunks:
                 self._open = True
                 self.health.well()
                 self._noted()

@@ -31,6 +31,27 @@ def unpack(packed: bytes) -> str:
     return str(ipaddress.IPv6Address(packed))
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        pack(text)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(4096)
+def network(text: str) -> tuple[bytes, int]:
+    """First address (16 bytes) and prefix length in bits of a network in CIDR form, IPv4 mapped.
+
+    Raises:
+        ValueError: text is no network.
+    """
+    found = ipaddress.ip_network(text, strict=False)
+    shift = 96 if found.version == 4 else 0
+    return pack(str(found.network_address)), found.prefixlen + shift
+
+
 def column(texts: list[str]) -> NDArray[np.uint8]:
     """Addresses as an array of shape (len(texts), 16) and dtype uint8."""
     return np.frombuffer(b"".join(map(pack, texts)), np.uint8).reshape(-1, 16)

@@ -25,6 +25,10 @@ SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
 INGRESSES, CLASSES = (
     f"/apis/networking.k8s.io/v1/{plural}" for plural in ("ingresses", "ingressclasses")
 )
+REPLICA_SETS, JOBS = "/apis/apps/v1/replicasets", "/apis/batch/v1/jobs"
+REQUIRED = (
+    PODS, SERVICES, NAMESPACES, NODES, SLICES, INGRESSES, CLASSES, REPLICA_SETS, JOBS
+)  # fmt: skip
 HTTP_ROUTES = f"{GATEWAY}/v1/httproutes"
 REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 410: "Gone", 429: "Too Many Requests"}
 
@@ -69,9 +73,7 @@ class FakeKubeApi:
         self.page_slice = 1 << 16
         self.cache_ignores_limit = True
         self.requests: list[Request] = []
-        self.objects: dict[str, dict[tuple[str, str], Json]] = {
-            path: {} for path in (PODS, SERVICES, NAMESPACES, NODES, SLICES, INGRESSES, CLASSES)
-        }
+        self.objects: dict[str, dict[tuple[str, str], Json]] = {path: {} for path in REQUIRED}
         self.history: list[tuple[int, str, str, Json]] = []
         self.faults: dict[tuple[str, bool], list[Fault]] = defaultdict(list)
         self.hanging = 0

@@ -163,7 +163,7 @@ V4 = 96
 async def test_addresses_are_known_by_themselves_and_by_prefix(cluster: Cluster) -> None:
     client, server = cluster.pods
     async with recording() as recorder:
-        recorder.capture.set_endpoints({pack(client.address): 11})
+        recorder.capture.change_endpoints({pack(client.address): 11})
         recorder.capture.set_networks(
             [
                 (pack("10.0.0.0"), 8 + V4, 1),

@@ -154,15 +154,15 @@ async def test_endpoints_are_those_of_the_time(cluster: Cluster) -> None:
     client, server = cluster.pods
     addresses = pack(client.address), pack(server.address)
     async with recording() as recorder:
-        recorder.capture.set_endpoints({addresses[0]: 11, addresses[1]: 22})
+        recorder.capture.change_endpoints({addresses[0]: 11, addresses[1]: 22})
         await asyncio.to_thread(traffic.tcp, client, server, 2)
         with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.sendto(b"old", (server.address, 5353))
             await recorder.until(lambda rows: 5353 in rows["dst_port"])
-            recorder.capture.set_endpoints({addresses[0]: 33, addresses[1]: 22})
+            recorder.capture.change_endpoints({addresses[0]: 33})
             asking.sendto(b"still the old connection", (server.address, 5353))
             await asyncio.to_thread(traffic.tcp, client, server, 1)
-            recorder.capture.set_endpoints({})
+            recorder.capture.change_endpoints(dict.fromkeys(addresses, 0))
             await asyncio.to_thread(traffic.tcp, client, server, 1)
             await recorder.until(ended(4))
     rows = recorder.rows()
@@ -187,7 +187,7 @@ async def test_endpoint_learnt_later_is_in_later_records(cluster: Cluster) -> No
         async with recording(active_seconds=0.1) as recorder:
             asking.sendto(b"who am I", (server.address, 5353))
             await recorder.until(lambda rows: 5353 in rows["dst_port"])
-            recorder.capture.set_endpoints({pack(client.address): 5})
+            recorder.capture.change_endpoints({pack(client.address): 5})
             async with asyncio.timeout(30):
                 while len(recorder.rows(port=5353)) < 2:
                     asking.sendto(b"now?", (server.address, 5353))
@@ -201,13 +201,13 @@ async def test_endpoint_learnt_later_is_in_later_records(cluster: Cluster) -> No
 async def test_more_endpoints_than_fit_are_counted() -> None:
     many = {pack(f"10.9.{n // 256}.{n % 256}"): n + 1 for n in range(100)}
     async with recording(endpoints=64) as recorder:
-        recorder.capture.set_endpoints(many)
+        recorder.capture.change_endpoints(many)
         full = recorder.lost("endpoints_full")
         assert 0 < full <= 36
-        recorder.capture.set_endpoints(many)
+        recorder.capture.change_endpoints(many)
         assert recorder.lost("endpoints_full") == full
-        recorder.capture.set_endpoints(dict(list(many.items())[:10]))
-        recorder.capture.set_endpoints(dict(list(many.items())[50:100]))
+        recorder.capture.change_endpoints(dict.fromkeys(list(many)[:50], 0))
+        recorder.capture.change_endpoints({})
         assert recorder.lost("endpoints_full") == full
 
 

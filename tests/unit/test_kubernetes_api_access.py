@@ -51,7 +51,7 @@ async def test_token_file_is_read_again_when_it_no_longer_lets_us_in(
         assert len(api.seen(PODS)) == 1
         last = next(r for r in reversed(api.requests) if r.path == PODS)
         assert last.headers["authorization"] == "Bearer second"
-        assert client.cluster.status().state == State.ON
+        await until(lambda: client.cluster.status().state == State.ON)
 
 
 async def test_kubeconfig_is_read_again_when_its_token_was_replaced(
