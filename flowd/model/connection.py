@@ -43,6 +43,26 @@ CONNECTION = np.dtype(
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
         ("direction", "u1"),  # Direction, set by the identify stage
+        ("nat", "u1"),  # Nat, set by the identify stage with the four columns below
+        ("nat_src_port", "u2"),  # the same connection on the other side of the translation
+        ("nat_dst_port", "u2"),
+        ("nat_src_addr", "u1", (16,)),
+        ("nat_dst_addr", "u1", (16,)),
+        ("tunnel", "u4"),  # index into Directory.tunnels; 0 is none
+        # Of the TCP sockets at both ends, 0 where the socket is not on this node; set by the join.
+        ("connect_us", "u4"),  # from the initiator's connect() to established, microseconds
+        ("src_srtt_us", "u4"),  # smoothed round-trip time, as the last report had it
+        ("dst_srtt_us", "u4"),
+        ("src_min_rtt_us", "u4"),
+        ("dst_min_rtt_us", "u4"),
+        ("src_retransmits", "u4"),  # segments sent again since the connection began
+        ("dst_retransmits", "u4"),
+        ("src_pid", "u4"),
+        ("dst_pid", "u4"),
+        ("src_process", "u4"),  # index into Directory.processes; 0 is not known
+        ("dst_process", "u4"),
+        ("src_cookie", "u8"),  # socket cookie; 0 is not known
+        ("dst_cookie", "u8"),
     ],
     align=True,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from flowd.model.endpoint import UNKNOWN_ENDPOINT, Endpoint
+from flowd.model.process import NO_PROCESS, NO_TUNNEL, Process, Tunnel
 from flowd.model.route import NO_BACKEND, NO_ROUTE, BackendRef, RouteRef
 
 T = TypeVar("T", bound=Hashable)
@@ -49,4 +50,6 @@ class Directory:
     routes: Registry[RouteRef] = field(default_factory=lambda: Registry(NO_ROUTE))
     backends: Registry[BackendRef] = field(default_factory=lambda: Registry(NO_BACKEND))
     drop_reasons: Registry[str] = field(default_factory=lambda: Registry(""))  # the kernel's words
+    processes: Registry[Process] = field(default_factory=lambda: Registry(NO_PROCESS))
+    tunnels: Registry[Tunnel] = field(default_factory=lambda: Registry(NO_TUNNEL))
     interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name

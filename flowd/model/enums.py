@@ -75,11 +75,55 @@ class L7Type(IntEnum):
     SAMPLE = 3
 
 
+class L7Protocol(IntEnum):
+    """Which protocol an L7 row is of."""
+
+    NONE = 0
+    HTTP = 1
+    DNS = 2
+
+
+class Nat(IntEnum):
+    """Whether a connection's addresses are those before or after a translation (DNAT, SNAT)."""
+
+    NONE = 0
+    BEFORE = 1  # what the initiator sees: a Service's virtual address
+    AFTER = 2  # what the responder sees: the real endpoint
+
+
+class SocketRole(IntEnum):
+    """How a TCP socket came to be established."""
+
+    CONNECTED = 1
+    ACCEPTED = 2
+
+
+class SocketReason(IntEnum):
+    """Why the kernel reported on a socket."""
+
+    ESTABLISHED = 1
+    UPDATE = 2  # every few seconds while it is in use
+    CLOSED = 3
+    FAILED = 4  # connect() did not succeed; `error` says why
+    RETRANSMIT = 5  # `retransmits` segments since the previous report of this reason
+    RESET_SENT = 6
+    RESET_RECEIVED = 7
+
+
+class DnsKind(IntEnum):
+    """What a DNS row tells of."""
+
+    QUERY = 1
+    RESPONSE = 2
+    TIMEOUT = 3  # a question without an answer
+
+
 class EventType(IntEnum):
     """Monitor event types of Hubble's `event_type.type`."""
 
     DROP = 1
     TRACE = 4
+    TRACE_SOCK = 7
     L7 = 129
     AGENT = 130
 

@@ -52,6 +52,27 @@ FLOW = np.dtype(
         ("reason", "u1"),  # Reason; 0 for L7 rows
         ("http_version", "u1"),  # HttpVersion
         ("attribution", "u1"),  # Attribution
+        ("l7_protocol", "u1"),  # L7Protocol; 0 for L3/L4 rows
+        ("nat", "u1"),  # Nat
+        ("nat_src_port", "u2"),  # this row's ends on the other side of the translation
+        ("nat_dst_port", "u2"),
+        ("nat_src_addr", "u1", (16,)),
+        ("nat_dst_addr", "u1", (16,)),
+        ("tunnel", "u4"),  # index into Directory.tunnels; 0 is none
+        ("connect_us", "u4"),  # as in CONNECTION; `src` and `dst` are this row's
+        ("src_srtt_us", "u4"),
+        ("dst_srtt_us", "u4"),
+        ("src_retransmits", "u4"),
+        ("dst_retransmits", "u4"),
+        ("src_pid", "u4"),
+        ("dst_pid", "u4"),
+        ("src_process", "u4"),  # index into Directory.processes; 0 is not known
+        ("dst_process", "u4"),
+        ("src_cookie", "u8"),
+        ("dst_cookie", "u8"),
+        ("src_name", "O"),  # DNS name of an outside peer
+        ("dst_name", "O"),
+        ("dns", "O"),  # Dns of rows with L7Protocol.DNS
         ("method", "O"),
         ("url", "O"),  # scheme://host/path?query
         ("request_id", "O"),
@@ -61,6 +82,11 @@ FLOW = np.dtype(
     align=True,
 )
 
+TEXT_COLUMNS = (
+    *("src_name", "dst_name", "dns"),
+    *("method", "url", "request_id", "trace_id", "headers"),
+)
+
 FlowRows: TypeAlias = NDArray[np.void]
 """A one-dimensional array of FLOW."""
 
@@ -68,6 +94,6 @@ FlowRows: TypeAlias = NDArray[np.void]
 def empty_flows(rows: int = 0) -> FlowRows:
     """A zeroed FLOW array of shape (rows,); text columns are None."""
     batch = np.zeros(rows, FLOW)
-    for column in ("method", "url", "request_id", "trace_id", "headers"):
+    for column in TEXT_COLUMNS:
         batch[column] = None
     return batch

@@ -56,6 +56,20 @@ REQUEST = np.dtype(
         ("backend_endpoint", "u4"),
         ("down_conn", "u8"),  # conn_id of the downstream connection; 0 is not found
         ("up_conn", "u8"),
+        ("forwarded_addr", "u1", (16,)),  # client as trusted hops tell; zero when they do not
+        # Microseconds, of the sockets that are on this node; 0 is not known. `down` is the client's
+        # connection, `up` the one to the backend.
+        ("down_srtt_us", "u4"),
+        ("up_srtt_us", "u4"),
+        ("down_retransmits", "u4"),
+        ("up_retransmits", "u4"),
+        ("down_connect_us", "u4"),
+        ("up_connect_us", "u4"),
+        # Where the request's time went, microseconds; the four add up to duration_ns where known.
+        ("client_network_us", "u4"),
+        ("gateway_us", "u4"),
+        ("pod_network_us", "u4"),
+        ("pod_us", "u4"),
     ],
     align=True,
 )

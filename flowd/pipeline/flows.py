@@ -16,6 +16,7 @@ from flowd.model.enums import (
     Hook,
     HttpVersion,
     Initiator,
+    L7Protocol,
     L7Type,
     ObservationPoint,
     Protocol,
@@ -140,6 +141,7 @@ class FlowBuilder:
         for name in ("time_ns", "route", "backend", "attribution", "http_version"):
             asked[name] = http[name]
         asked["type"], asked["event_type"] = FlowType.L7, EventType.L7
+        asked["l7_protocol"] = L7Protocol.HTTP
         asked["verdict"] = Verdict.FORWARDED
         quic = http["http_version"] == HttpVersion.HTTP3
         asked["protocol"] = np.where(quic, Protocol.UDP, Protocol.TCP)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.address import unpack
+from flowd.model.dns import Dns
 from flowd.model.flow import FLOW, FlowRows
 
 if TYPE_CHECKING:
@@ -56,6 +57,27 @@ class Row(NamedTuple):
     reason: int
     http_version: int
     attribution: int
+    l7_protocol: int
+    nat: int
+    nat_src_port: int
+    nat_dst_port: int
+    nat_src_addr: str
+    nat_dst_addr: str
+    tunnel: int
+    connect_us: int
+    src_srtt_us: int
+    dst_srtt_us: int
+    src_retransmits: int
+    dst_retransmits: int
+    src_pid: int
+    dst_pid: int
+    src_process: int
+    dst_process: int
+    src_cookie: int
+    dst_cookie: int
+    src_name: str | None
+    dst_name: str | None
+    dns: Dns | None
     method: str | None
     url: str | None
     request_id: str | None
