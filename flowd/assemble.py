@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects import Objects
 from flowd.logsources import LogSources
+from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
@@ -25,6 +25,7 @@ from flowd.model.status import PartStatus, State
 from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
 from flowd.pipeline.redact import Redactor
+from flowd.pipeline.translate import Translator
 from flowd.settings import Settings
 from flowd_exporters.agent_service import AgentService
 from flowd_exporters.h2grpc.tls import tls_certificates
@@ -37,6 +38,7 @@ from flowd_exporters.top import TopExporter
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from flowd.capture.conntrack import Conntrack
     from flowd.capture.kernel import KernelCapture
     from flowd.kubernetes.cluster import Cluster
     from flowd_exporters.flowlog import FlowLogExporter
@@ -69,6 +71,7 @@ class Assembly:
         )
         self.kernel_off = ""
         self.kernel = self._kernel()
+        self.conntrack, self.translator = self._nat()
         self.envoy = AlsServer(settings.als_listen, self.losses) if settings.als_listen else None
         self.logs = LogSources(settings, self.losses)
         # Without capture no connection will ever come, so requests need not wait for one.
@@ -97,6 +100,7 @@ class Assembly:
             self.losses,
             max_series=settings.max_series,
             live_connections=self.live_connections if self.kernel else None,
+            conntrack_entries=self._conntrack_entries if self.conntrack else None,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
             kubernetes_age=self.knowledge.age if cluster else None,
         )
@@ -104,12 +108,13 @@ class Assembly:
         self.parts = Parts(
             kernel=self.kernel,
             requests=({"envoy-als": self.envoy} if self.envoy else {}) | self.logs.sources,
-            identify=partial(identify, table=self.identities),
+            identify=self._identify,
             attribute=self._attribute,
             join=self.join,
             exporters=self._exporters(),
             losses=self.losses,
             queue_rows=settings.queue_rows,
+            late=self.translator.release if self.translator else None,
         )
 
     def live_connections(self) -> int:
@@ -121,6 +126,7 @@ class Assembly:
         parts: list[PartStatus] = []
         if self.kernel:
             parts += self.kernel.status()
+            parts += [self.conntrack.status()] if self.conntrack else []
         else:
             parts.append(PartStatus("capture", State.OFF, self.kernel_off))
         for source in self.parts.requests.values():
@@ -140,6 +146,8 @@ class Assembly:
         try:
             self.knowledge.load()
             await self._start_kernel()
+            if self.kernel and self.conntrack:
+                self.conntrack.start()
             if self.envoy:
                 await self.envoy.start()
             await self.logs.start()
@@ -157,6 +165,8 @@ class Assembly:
         finally:
             for close in reversed(closers):
                 await close()
+            if self.conntrack:
+                self.conntrack.close()
             if self.kernel:
                 await self.kernel.close()
 
@@ -192,6 +202,25 @@ class Assembly:
             connections=self.settings.max_connections,
             drops=self.settings.drops,
         )
+
+    def _nat(self) -> "tuple[Conntrack | None, Translator | None]":
+        """Where translations come from, and who tells rows of them; nobody without capture."""
+        if not self.kernel:
+            return None, None
+        from flowd.capture.conntrack import Conntrack
+
+        source = Conntrack(self.losses, wanted=self.settings.nat)
+        limit = self.settings.max_connections
+        return source, Translator(self.directory, self.losses, source.news, limit)
+
+    def _conntrack_entries(self) -> dict[str, int]:
+        assert self.conntrack
+        assert self.translator
+        return {"tracked": self.conntrack.tracked(), "translated": self.translator.table.live}
+
+    def _identify(self, batch: ConnectionBatch) -> ConnectionBatch:
+        rows = identify(batch, self.identities)
+        return self.translator.translate(rows) if self.translator else rows
 
     def _cluster(self) -> "Cluster | None":
         """The API server's objects; the HTTP client is imported only where there is one."""

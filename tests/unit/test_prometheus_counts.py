@@ -80,6 +80,7 @@ class SlowCount:
             "traffic_direction": {1: "ingress", 2: "egress"}.get(int(row["direction"]), "unknown"),
             **self.workload("source", row["src_endpoint"]),
             **self.workload("destination", row["dst_endpoint"]),
+            "nat": {1: "before", 2: "after"}.get(int(row["nat"]), "none"),
         }
         self.add("flowd_connections_total", row["reason"] == 1, **labels)
         for unit in ("bytes", "packets"):
@@ -240,6 +241,10 @@ def test_a_sampled_trace_is_the_exemplar_of_its_bucket() -> None:
 
 def test_every_metric_of_the_table_is_exported() -> None:
     exporter = PrometheusExporter(
-        cluster(), Losses(), live_connections=lambda: 0, kubernetes_age=lambda: 0.0
+        cluster(),
+        Losses(),
+        live_connections=lambda: 0,
+        conntrack_entries=lambda: {"tracked": 3, "translated": 2},
+        kubernetes_age=lambda: 0.0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]

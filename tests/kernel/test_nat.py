@@ -1,0 +1,319 @@
+"""Both tuples of translated connections, against what both ends saw."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowd.capture.conntrack import Conntrack
+from flowd.model.address import unpack
+from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.model.enums import Nat, Protocol, Reason
+from flowd.model.losses import Losses, Place
+from flowd.model.status import State
+from flowd.pipeline.translate import Translator
+from flowd_bpf.ctnetlink import RECEIVE_BYTES
+from tests.kernel.nat_net import NODE_PORT, SERVICE, SERVICE_PORT, Router, Truth
+from tests.kernel.net import Counts, run
+from tests.kernel.recorder import consistent, eventually, recording
+from tests.kernel.traffic import FAMILIES
+
+_numbers = itertools.count(1)
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+
+
+@pytest.fixture
+def router() -> Iterator[Router]:
+    """The test runs in the router's namespace."""
+    with Router(f"nat{next(_numbers)}").made() as made:
+        yield made
+
+
+class Translated:
+    """A capture whose rows go through the translator, as in the agent."""
+
+    def __init__(self, recorder: Any, receive_bytes: int) -> None:
+        self.recorder = recorder
+        self.conntrack = Conntrack(recorder.losses, receive_bytes=receive_bytes)
+        self.translator = Translator(
+            recorder.directory, recorder.losses, self.conntrack.news, 131072
+        )
+        self._rows = empty_connections()
+
+    def rows(self, protocol: int) -> ConnectionBatch:
+        """All rows of a protocol so far."""
+        batches = [self.translator.translate(batch) for batch in self.recorder.queue.take()]
+        batches.append(self.translator.release(False))
+        self._rows = np.concatenate([self._rows, *batches])
+        return self._rows[self._rows["protocol"] == protocol]
+
+    async def until(self, protocol: int, met: Callable[[ConnectionBatch], bool]) -> ConnectionBatch:
+        """Wait for rows that meet a condition."""
+        await eventually(lambda: met(self.rows(protocol)))
+        return self.rows(protocol)
+
+
+@contextlib.asynccontextmanager
+async def translating(receive_bytes: int = RECEIVE_BYTES) -> AsyncGenerator[Translated]:
+    async with recording() as recorder:
+        await recorder.interfaces(3)
+        made = Translated(recorder, receive_bytes)
+        made.conntrack.start()
+        try:
+            assert made.conntrack.status().state is State.ON
+            made.translator.release(False)
+            yield made
+        finally:
+            made.conntrack.close()
+
+
+def exchange(
+    router: Router,
+    family: socket.AddressFamily,
+    kind: socket.SocketKind,
+    to: tuple[str, int],
+    count: int,
+    *,
+    port: int = 0,
+) -> list[Truth]:
+    """So many connections, one after the other; with `port` all from it, each ended by a reset."""
+    truths: list[Truth] = []
+    for _ in range(count):
+        with router.client.socket(family, kind) as peer:
+            if port:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.bind((router.client.at(family), port))
+            peer.connect(to)
+            truths.append(router.ask(peer))
+    return truths
+
+
+def tuples(rows: ConnectionBatch, prefix: str = "") -> list[tuple[str, int, str, int]]:
+    return [
+        (
+            unpack(bytes(row[f"{prefix}src_addr"])),
+            int(row[f"{prefix}src_port"]),
+            unpack(bytes(row[f"{prefix}dst_addr"])),
+            int(row[f"{prefix}dst_port"]),
+        )
+        for row in rows
+    ]
+
+
+def sides(rows: ConnectionBatch) -> tuple[ConnectionBatch, ConnectionBatch]:
+    return rows[rows["nat"] == Nat.BEFORE], rows[rows["nat"] == Nat.AFTER]
+
+
+def check(rows: ConnectionBatch, truths: list[Truth]) -> None:
+    """Every row is of one side of a translation and carries the other one, as the ends saw it."""
+    consistent(rows)
+    before, after = sides(rows)
+    assert len(before) + len(after) == len(rows)
+    pairs = {(truth.before, truth.after) for truth in truths}
+    assert set(zip(tuples(before), tuples(before, "nat_"), strict=True)) == pairs
+    assert set(zip(tuples(after, "nat_"), tuples(after), strict=True)) == pairs
+    for side in (before, after):
+        assert len(np.unique(side["conn_id"])) == len(truths)
+
+
+def sums(rows: ConnectionBatch) -> list[int]:
+    return [
+        int(rows[column].sum())
+        for column in ("bytes_fwd", "packets_fwd", "bytes_rev", "packets_rev")
+    ]
+
+
+def counters(router: Router) -> tuple[Counts, Counts, Counts]:
+    return router.client.counts(), router.one.counts(), router.two.counts()
+
+
+def over(count: int) -> Callable[[ConnectionBatch], bool]:
+    return lambda rows: Counter(rows["reason"].tolist())[Reason.END] >= count
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_tcp_to_a_service_and_a_node_port(
+    router: Router, family: socket.AddressFamily
+) -> None:
+    with router.serving(family, TCP):
+        async with translating() as seen:
+            start = counters(router)
+            service = (SERVICE[family], SERVICE_PORT)
+            node = (router.client.router(family), NODE_PORT)
+            truths = [
+                truth
+                for to in (service, node)
+                for truth in await asyncio.to_thread(exchange, router, family, TCP, to, 20)
+            ]
+            rows = await seen.until(Protocol.TCP, over(80))
+            client, one, two = (
+                now - then for now, then in zip(counters(router), start, strict=True)
+            )
+    assert {truth.after[2] for truth in truths} == {router.one.at(family), router.two.at(family)}
+    assert any(truth.before[:2] != truth.after[:2] for truth in truths)
+    check(rows, truths)
+    before, after = sides(rows)
+    assert sums(before) == [
+        *(client.rx_bytes, client.rx_packets, client.tx_bytes, client.tx_packets),
+    ]
+    assert sums(after) == [
+        *(one.tx_bytes + two.tx_bytes, one.tx_packets + two.tx_packets),
+        *(one.rx_bytes + two.rx_bytes, one.rx_packets + two.rx_packets),
+    ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_udp_to_a_service(router: Router, family: socket.AddressFamily) -> None:
+    with router.serving(family, UDP):
+        async with translating() as seen:
+            to = (SERVICE[family], SERVICE_PORT)
+            truths = await asyncio.to_thread(exchange, router, family, UDP, to, 12)
+            rows = await seen.until(
+                Protocol.UDP, lambda rows: len(np.unique(rows["conn_id"])) == 24
+            )
+    check(rows, truths)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_echo_to_a_service(router: Router, family: socket.AddressFamily) -> None:
+    protocol = Protocol.ICMP if family == socket.AF_INET else Protocol.ICMPV6
+    kind = 8 if family == socket.AF_INET else 128
+
+    def ping() -> None:
+        with router.client.socket(family, UDP, protocol) as asking:
+            asking.sendto(struct.pack("!BBHHH", kind, 0, 0, 0, 1) + bytes(56), (SERVICE[family], 0))
+            asking.recv(1024)
+
+    async with translating() as seen:
+        await asyncio.to_thread(ping)
+        rows = await seen.until(protocol, lambda rows: len(np.unique(rows["conn_id"])) == 2)
+    before, after = sides(rows)
+    client, service, pod = router.client.at(family), SERVICE[family], router.one.at(family)
+    assert {(a, c) for a, _, c, _ in tuples(before)} == {(client, service)}
+    assert {(a, c) for a, _, c, _ in tuples(after)} == {(client, pod)}
+    assert set(tuples(before)) == set(tuples(after, "nat_"))
+    assert set(tuples(after)) == set(tuples(before, "nat_"))
+
+
+async def test_two_thousand_short_connections(router: Router) -> None:
+    family = socket.AF_INET
+    with router.serving(family, TCP):
+        async with translating() as seen:
+            to = (SERVICE[family], SERVICE_PORT)
+            truths = await asyncio.to_thread(exchange, router, family, TCP, to, 2000)
+            rows = await seen.until(Protocol.TCP, over(4000))
+            assert seen.translator.table.live == seen.conntrack.tracked() == 2000
+    check(rows, truths)
+
+
+async def test_a_port_used_again_at_once_has_each_time_its_own_backend(router: Router) -> None:
+    family = socket.AF_INET
+    with router.serving(family, TCP):
+        async with translating() as seen:
+            to = (SERVICE[family], SERVICE_PORT)
+            call = asyncio.to_thread(exchange, router, family, TCP, to, 20, port=40000)
+            truths = await call
+            rows = await seen.until(Protocol.TCP, over(40))
+    consistent(rows)
+    before, _ = sides(rows)
+    new = before[before["reason"] == Reason.NEW]
+    new = new[np.argsort(new["first_ns"])]
+    assert tuples(new, "nat_") == [truth.after for truth in truths]
+    ends = before[before["reason"] == Reason.END]
+    ends = ends[np.argsort(ends["first_ns"])]
+    assert tuples(ends, "nat_") == [truth.after for truth in truths]
+
+
+async def test_connections_older_than_the_agent(router: Router) -> None:
+    family = socket.AF_INET
+    with router.serving(family, TCP), contextlib.ExitStack() as stack:
+        to = (SERVICE[family], SERVICE_PORT)
+        peers = [stack.enter_context(router.client.socket(family, TCP)) for _ in range(6)]
+        for peer in peers:
+            peer.connect(to)
+        async with translating() as seen:
+            truths = [await asyncio.to_thread(router.ask, peer) for peer in peers]
+            stack.close()
+            rows = await seen.until(Protocol.TCP, over(12))
+    check(rows, truths)
+
+
+async def test_news_that_the_kernel_could_not_tell_is_counted_and_listed(router: Router) -> None:
+    family = socket.AF_INET
+    with router.serving(family, TCP), contextlib.ExitStack() as stack:
+        to = (SERVICE[family], SERVICE_PORT)
+        async with translating(receive_bytes=1) as seen:
+            peers = [stack.enter_context(router.client.socket(family, TCP)) for _ in range(60)]
+            for peer in peers:
+                peer.connect(to)
+            await seen.until(Protocol.TCP, lambda _: lost(seen) > 0)
+            await seen.until(Protocol.TCP, lambda _: seen.translator.table.live == 60)
+            truths = [await asyncio.to_thread(router.ask, peer) for peer in peers]
+            stack.close()
+            rows = await seen.until(Protocol.TCP, over(120))
+    ends = rows[rows["reason"] == Reason.END]
+    before, after = sides(ends)
+    assert len(before) == len(after) == 60
+    pairs = {(truth.before, truth.after) for truth in truths}
+    assert set(zip(tuples(before), tuples(before, "nat_"), strict=True)) == pairs
+
+
+def lost(seen: Translated) -> int:
+    return seen.recorder.losses.snapshot()[Place.CAPTURE, "conntrack_overrun"]
+
+
+CHILD = """
+from flowd.capture.conntrack import probe
+from flowd.privileges import drop_privileges
+drop_privileges()
+print(*probe(), sep="|")
+"""
+
+
+@pytest.mark.parametrize(
+    ("child", "state", "detail"),
+    [
+        (CHILD, State.ON, "connections in conntrack"),
+        (
+            CHILD.replace("\ndrop_privileges()", "\nimport os; os.setuid(65534)"),
+            State.DEGRADED,
+            "conntrack cannot be read without CAP_NET_ADMIN",
+        ),
+    ],
+    ids=["as the agent keeps them", "none"],
+)
+def test_privileges(router: Router, child: str, state: State, detail: str) -> None:
+    told = run(sys.executable, "-c", child).strip().split("|")
+    assert told[0] == state
+    assert detail in told[1]
+
+
+def test_conntrack_without_news_is_degraded_and_lists(router: Router) -> None:
+    setting = Path("/proc/sys/net/netfilter/nf_conntrack_events")
+    setting.write_text("0")
+    conntrack = Conntrack(Losses())
+    conntrack.start()
+    try:
+        part = conntrack.status()
+        assert (part.part, part.state) == ("nat", State.DEGRADED)
+        assert "net.netfilter.nf_conntrack_events" in part.detail
+        (first,) = conntrack.news()
+        assert first.complete
+    finally:
+        conntrack.close()
+
+
+def test_switched_off() -> None:
+    conntrack = Conntrack(Losses(), wanted=False)
+    conntrack.start()
+    assert conntrack.news() == []
+    assert conntrack.status().state is State.OFF
