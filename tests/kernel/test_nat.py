@@ -11,16 +11,19 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from flowd.assemble import Assembly
 from flowd.capture.conntrack import Conntrack
 from flowd.model.address import unpack
 from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
-from flowd.model.status import State
+from flowd.model.status import PartStatus, State
 from flowd.pipeline.translate import Translator
+from flowd.settings import Settings
 from flowd_bpf.ctnetlink import RECEIVE_BYTES
 from tests.kernel.nat_net import NODE_PORT, SERVICE, SERVICE_PORT, Router, Truth
 from tests.kernel.net import Counts, run
@@ -317,3 +320,37 @@ def test_switched_off() -> None:
     conntrack.start()
     assert conntrack.news() == []
     assert conntrack.status().state is State.OFF
+
+
+async def test_the_agent_counts_each_side_under_its_own_label(router: Router) -> None:
+    family = socket.AF_INET
+    nothing = {"als_listen": "", "hubble_listen": "", "metrics_listen": ""}
+    agent = Assembly(msgspec.convert({"capture": "on", **nothing}, Settings))
+    stop = asyncio.Event()
+
+    def counted() -> Counter[str]:
+        found: Counter[str] = Counter()
+        for metric in agent.prometheus.registry.collect():
+            for sample in metric.samples:
+                if sample.name == "flowd_connections_total" and sample.labels["protocol"] == "TCP":
+                    found[sample.labels["nat"]] += int(sample.value)
+                if sample.name == "flowd_conntrack_entries":
+                    found[sample.labels["state"]] = int(sample.value)
+        return found
+
+    running = asyncio.create_task(agent.run(stop))
+    try:
+        await eventually(lambda: running.done() or agent_part(agent, "nat").state is State.ON)
+        assert not running.done()
+        with router.serving(family, TCP):
+            to = (SERVICE[family], SERVICE_PORT)
+            await asyncio.to_thread(exchange, router, family, TCP, to, 10)
+        wanted = {"before": 10, "after": 10, "tracked": 10, "translated": 10}
+        await eventually(lambda: counted() == wanted)
+    finally:
+        stop.set()
+        await running
+
+
+def agent_part(agent: Assembly, name: str) -> PartStatus:
+    return next(part for part in agent.status() if part.part == name)
