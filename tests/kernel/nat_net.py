@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from tests.kernel.net import Pod, inside, run
+from tests.kernel.net import QUIET, Pod, inside, run
 
 PORT, SERVICE_PORT, NODE_PORT = 8080, 80, 30080
 SERVICE = {socket.AF_INET: "10.96.0.1", socket.AF_INET6: "fd00:96::1"}
@@ -111,6 +111,7 @@ class Router:
             ):
                 with open(f"/proc/sys/net/{path}", "w") as file:
                     file.write(value)
+        run("ip", "netns", "exec", name, "nft", "-f", "-", stdin=QUIET)
 
     def _join(self, host: Host) -> None:
         near = f"02:00:00:00:01:{host.number:02x}"

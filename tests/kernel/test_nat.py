@@ -198,7 +198,10 @@ async def test_echo_to_a_service(router: Router, family: socket.AddressFamily) -
 
     async with translating() as seen:
         await asyncio.to_thread(ping)
-        rows = await seen.until(protocol, lambda rows: len(np.unique(rows["conn_id"])) == 2)
+        rows = await seen.until(
+            protocol, lambda rows: len(np.unique(rows["conn_id"][rows["icmp_type"] == kind])) == 2
+        )
+    rows = rows[rows["icmp_type"] == kind]
     before, after = sides(rows)
     client, service, pod = router.client.at(family), SERVICE[family], router.one.at(family)
     assert {(a, c) for a, _, c, _ in tuples(before)} == {(client, service)}
