@@ -12,8 +12,10 @@ from flowd.capture import conntrack
 from flowd.capture.kernel_drops import TUPLES
 from flowd.model.status import State
 from flowd_bpf import bcc, libbpf, loader
+from flowd_bpf.cgroup import find_cgroup2, probe
 from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
+from flowd_bpf.socktypes import ATTACHED, RING_BYTES, socket_unit
 
 OLDEST_KERNEL = (5, 14)
 BTF = Path("/sys/kernel/btf/vmlinux")
@@ -128,7 +130,7 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
 
 
 def _programs() -> list[Check]:
-    """Both compiles, in one child: those of connections, and that of drops."""
+    """All compiles, in one child: those of connections, of drops and of sockets."""
     lacking: BpfError | None = None
     unit, detail = None, ""
     try:
@@ -139,7 +141,7 @@ def _programs() -> list[Check]:
         unit = types.unit
         detail = f"{len(types.reasons)} reasons, addresses from "
     try:
-        loaded = loader.load(None, unit)
+        loaded = loader.load(None, unit, socket_unit(RING_BYTES, loader.ticks_per_second()))
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
     lacking = loaded.failed.get("drops", lacking)
@@ -153,7 +155,24 @@ def _programs() -> list[Check]:
         if reads
         else Check("drops", Grade.WARN, f"{detail}sockets alone: packets cannot be read here")
     )
-    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops]
+    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, _sockets(loaded)]
+
+
+def _sockets(loaded: loader.Loaded) -> Check:
+    try:
+        if error := loaded.failed.get("sockets"):
+            raise error
+        path, whole = find_cgroup2()
+        for _, attach_type in ATTACHED.values():
+            probe(path, attach_type)
+    except BpfError as error:
+        return Check("sockets", Grade.WARN, f"not to be had: {_line(error)}")
+    if loaded.refused:
+        refused = "; ".join(f"{name}: {why}" for name, why in loaded.refused.items())
+        return Check("sockets", Grade.WARN, f"in part: {refused}")
+    if not whole:
+        return Check("sockets", Grade.WARN, "only this container's: mount the node's cgroup2")
+    return Check("sockets", Grade.OK, f"of every cgroup below {path}")
 
 
 def _line(error: BpfError) -> str:
