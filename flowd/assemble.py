@@ -221,8 +221,8 @@ class Assembly:
             return None, None
         from flowd.capture.conntrack import Conntrack
 
-        source = Conntrack(self.losses, wanted=self.settings.nat)
         limit = self.settings.max_connections
+        source = Conntrack(self.losses, wanted=self.settings.nat, limit=limit)
         return source, Translator(self.directory, self.losses, source.news, limit)
 
     def _conntrack_entries(self) -> dict[str, int]:

@@ -98,19 +98,25 @@ class ConntrackWatch:
                 break
         return np.concatenate(chunks)
 
-    def list(self) -> Entries:
-        """All translated entries there are, as ENTRY rows.
+    def list(self, limit: int) -> tuple[Entries, int]:
+        """The translated entries there are, as ENTRY rows.
+
+        Args:
+            limit: rows that are kept.
+
+        Returns:
+            Rows, and how many there were above the limit.
 
         Raises:
             OSError: the kernel refuses, or does not answer in time.
         """
         if self._every:
-            return _list(b"")
+            return _list(b"", limit)
         both = IPS_SRC_NAT | IPS_DST_NAT
         # The second leaves out what the first has
-        return np.concatenate(
-            [_list(_status(IPS_DST_NAT, IPS_DST_NAT)), _list(_status(IPS_SRC_NAT, both))]
-        )
+        first, above = _list(_status(IPS_DST_NAT, IPS_DST_NAT), limit)
+        second, more = _list(_status(IPS_SRC_NAT, both), limit - len(first))
+        return np.concatenate([first, second]), above + more
 
     def close(self) -> None:
         """Close the socket."""
@@ -181,9 +187,9 @@ def _request(kind: int, flags: int, attributes: bytes) -> bytes:
     return _HEADER.pack(_HEADER.size + len(body), SUBSYSTEM << 8 | kind, flags, 1, 0) + body
 
 
-def _list(attributes: bytes) -> Entries:
+def _list(attributes: bytes, limit: int) -> tuple[Entries, int]:
     """One dump, by a socket of its own: its answers cannot be lost to news."""
-    chunks = [np.zeros(0, ENTRY)]
+    chunks, kept, above = [np.zeros(0, ENTRY)], 0, 0
     with _open() as asking:
         asking.settimeout(SECONDS)
         asking.send(_request(CT_GET, NLM_F_REQUEST | NLM_F_DUMP, attributes))
@@ -199,9 +205,12 @@ def _list(attributes: bytes) -> Entries:
             at += (size + 3) & ~3
             if done or at > CHUNK - 2 * DATAGRAM:
                 starts: Offsets = np.array(held, np.int64)
-                chunks.append(parse(buffer, starts))
+                rows = parse(buffer, starts)
+                chunks.append(rows[: limit - kept])
+                kept += len(chunks[-1])
+                above += len(rows) - len(chunks[-1])
                 held, at = [], 0
-    return np.concatenate(chunks)
+    return np.concatenate(chunks), above
 
 
 def _refusal(data: bytes | memoryview, at: int) -> OSError:

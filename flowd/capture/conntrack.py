@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -21,6 +22,8 @@ IPVS_CONNTRACK = Path("/proc/sys/net/ipv4/vs/conntrack")
 LIST_SECONDS = 60.0  # entries older than the agent end without news
 BLIND_SECONDS = 5.0  # where there is no news at all
 OVERRUN_SECONDS = 1.0
+RETRY_SECONDS = 10.0
+LIMIT = 131_072
 
 
 class Conntrack:
@@ -28,15 +31,21 @@ class Conntrack:
 
     Args:
         losses: `conntrack_overrun` under Place.CAPTURE: times the kernel could not tell its news;
-            after each all entries are listed.
+            after each all entries are listed. `conntrack_list_full`: entries above `limit`.
         wanted: False leaves it out.
+        limit: entries that a list may have.
     """
 
     def __init__(
-        self, losses: Losses, *, wanted: bool = True, receive_bytes: int = RECEIVE_BYTES
+        self,
+        losses: Losses,
+        *,
+        wanted: bool = True,
+        limit: int = LIMIT,
+        receive_bytes: int = RECEIVE_BYTES,
     ) -> None:
         self._losses = losses
-        self._receive_bytes = receive_bytes
+        self._limit, self._receive_bytes = limit, receive_bytes
         self._watch: ConntrackWatch | None = None
         self._state, self._why = State.OFF, "not started"
         if not wanted:
@@ -47,11 +56,13 @@ class Conntrack:
         self._overruns = 0
         self._read_ns = 0
         self._list_at = 0.0
+        self._retry_at = math.inf
 
     def start(self) -> None:
         """Begin to listen in the network namespace of this thread; a refusal is in `status`."""
         if not self._wanted:
             return
+        self._retry_at = math.inf
         self._every, self._blind = IPVS.exists(), _read(EVENTS) == "0"
         try:
             tracked()
@@ -64,12 +75,14 @@ class Conntrack:
 
     def news(self) -> list[Translations]:
         """What happened since the last call, and at the first call and from time to time all."""
+        if time.monotonic() >= self._retry_at:
+            self.start()
         if self._watch is None:
             return []
         try:
             return self._news(self._watch)
         except OSError as error:
-            log.warning("no translations any more", extra={"why": str(error)})
+            log.warning("no translations for now", extra={"why": str(error)})
             self.close()
             self._refuse(error)
             return []
@@ -98,6 +111,8 @@ class Conntrack:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        self._retry_at = math.inf
+        if self._wanted:
             self._state, self._why = State.OFF, "stopped"
 
     def _news(self, watch: ConntrackWatch) -> list[Translations]:
@@ -114,7 +129,9 @@ class Conntrack:
         if monotonic >= self._list_at:
             self._list_at = monotonic + (BLIND_SECONDS if self._blind else LIST_SECONDS)
             since = 0 if self._gap or self._blind else self._read_ns
-            news.append(Translations(_rows(watch.list()), since, time.time_ns(), complete=True))
+            rows, above = watch.list(self._limit)
+            self._losses.add(Place.CAPTURE, "conntrack_list_full", above)
+            news.append(Translations(_rows(rows), since, time.time_ns(), complete=not above))
             self._gap = False
             self._look_again()
         return news
@@ -128,6 +145,7 @@ class Conntrack:
 
     def _refuse(self, error: OSError) -> None:
         self._state, self._why = State.DEGRADED, reason(error)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
 
 
 BLIND = f"only what lasts {BLIND_SECONDS:.0f} s is seen: set net.netfilter.nf_conntrack_events to 1 or 2"

@@ -1,8 +1,10 @@
-"""A node that translates: a client and two pods behind a router with nftables.
+"""A node that translates: a client and two pods behind a router.
 
-The Service is 10.96.0.1 and fd00:96::1, TCP and UDP port 80, echo requests to it go to the first
-pod, and port 30080 of the node is its NodePort. Connections to the second pod and all through the
-NodePort come from the node's own address, as kube-proxy does with its masquerade.
+The Service is 10.96.0.1 and fd00:96::1, TCP and UDP port 80; port 80 of 203.0.113.10 and
+2001:db8:10::1 is its load balancer, port 30080 of the node its NodePort. With nftables echo requests
+to it go to the first pod. Connections to the second pod and all through load balancer and NodePort
+come from the node's own address, as kube-proxy does with its masquerade. Who translates is in
+tests/kernel/nat_rules.py.
 """
 
 import contextlib
@@ -14,29 +16,10 @@ import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+from tests.kernel.nat_rules import LOAD_BALANCER, NODE_PORT, SERVICE, SERVICE_PORT, Makes, nftables
 from tests.kernel.net import QUIET, Pod, inside, run
 
-PORT, SERVICE_PORT, NODE_PORT = 8080, 80, 30080
-SERVICE = {socket.AF_INET: "10.96.0.1", socket.AF_INET6: "fd00:96::1"}
-
-RULES = """
-table {family} nat {{
-  chain pre {{
-    type nat hook prerouting priority -100
-    {family} daddr {service} meta l4proto {{ tcp, udp }} th dport 80 goto backends
-    {family} daddr {service} meta l4proto {icmp} dnat to {one}
-    {family} daddr {node} tcp dport 30080 meta mark set 1 goto backends
-  }}
-  chain backends {{
-    meta l4proto {{ tcp, udp }} dnat to numgen inc mod 2 map {{ 0 : {one} . 8080, 1 : {two} . 8080 }}
-  }}
-  chain post {{
-    type nat hook postrouting priority 100
-    {family} daddr {two} masquerade
-    meta mark 1 masquerade
-  }}
-}}
-"""
+PORT = 8080
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +48,14 @@ class Truth:
 
 
 class Router:
-    """The namespaces; all are deleted on leaving."""
+    """The namespaces; all are deleted on leaving.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        gso: whether senders leave segmentation to the device, and receivers merge segments.
+    """
+
+    def __init__(self, name: str, *, gso: bool = False) -> None:
+        self._gso = gso
         self.node = f"fnt{os.getpid()}-{name}"
         self.client, self.one, self.two = (
             Host(f"{self.node}-{number}", self.node, f"veth{number}", number)
@@ -75,27 +63,24 @@ class Router:
         )
 
     @contextlib.contextmanager
-    def made(self) -> Generator["Router"]:
+    def made(self, makes: Makes = nftables) -> Generator["Router"]:
         """Make everything, and be in the router's namespace meanwhile."""
         with contextlib.ExitStack() as stack:
             self._namespace(stack, self.node)
             for host in (self.client, self.one, self.two):
                 self._namespace(stack, host.namespace)
                 self._join(host)
-            rules = [
-                RULES.format(
-                    family="ip" if family == socket.AF_INET else "ip6",
-                    icmp="icmp" if family == socket.AF_INET else "icmpv6",
-                    service=SERVICE[family],
-                    node=self.client.router(family),
-                    one=self.one.at(family),
-                    two=self.two.at(family),
-                )
-                for family in SERVICE
-            ]
-            run("ip", "netns", "exec", self.node, "nft", "-f", "-", stdin="".join(rules))
+            for family in SERVICE:
+                pods = self.one.at(family), self.two.at(family)
+                makes(self.node, family, self.client.router(family), pods)
             with inside(self.node):
                 yield self
+
+    def virtual(self, family: socket.AddressFamily) -> list[tuple[str, int]]:
+        """ClusterIP, NodePort and load balancer of the Service."""
+        node = self.client.router(family)
+        service, balancer = SERVICE[family], LOAD_BALANCER[family]
+        return [(service, SERVICE_PORT), (node, NODE_PORT), (balancer, SERVICE_PORT)]
 
     def _namespace(self, stack: contextlib.ExitStack, name: str) -> None:
         run("ip", "netns", "add", name)
@@ -119,8 +104,9 @@ class Router:
         link = ["link", "add", host.veth, "address", near, *pair, "address", host.mac]
         run("ip", "-n", self.node, *link)
         for namespace, device in ((self.node, host.veth), (host.namespace, "eth0")):
-            off = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
-            run("ip", "netns", "exec", namespace, "ethtool", "-K", device, *off)
+            if not self._gso:
+                off = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
+                run("ip", "netns", "exec", namespace, "ethtool", "-K", device, *off)
             run("ip", "-n", namespace, "link", "set", device, "up")
         for family, bits in ((socket.AF_INET, "24"), (socket.AF_INET6, "64")):
             mine, yours = host.at(family), host.router(family)

@@ -25,7 +25,16 @@ from flowd.model.status import PartStatus, State
 from flowd.pipeline.translate import Translator
 from flowd.settings import Settings
 from flowd_bpf.ctnetlink import RECEIVE_BYTES
-from tests.kernel.nat_net import NODE_PORT, SERVICE, SERVICE_PORT, Router, Truth
+from tests.kernel.nat_net import Router, Truth
+from tests.kernel.nat_rules import (
+    SERVICE,
+    SERVICE_PORT,
+    Makes,
+    iptables_legacy,
+    iptables_nft,
+    ipvs,
+    nftables,
+)
 from tests.kernel.net import Counts, run
 from tests.kernel.recorder import consistent, eventually, recording
 from tests.kernel.traffic import FAMILIES
@@ -143,24 +152,36 @@ def over(count: int) -> Callable[[ConnectionBatch], bool]:
     return lambda rows: Counter(rows["reason"].tolist())[Reason.END] >= count
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_tcp_to_a_service_and_a_node_port(
-    router: Router, family: socket.AddressFamily
+@pytest.mark.parametrize(
+    ("makes", "family"),
+    [
+        (nftables, socket.AF_INET),
+        (nftables, socket.AF_INET6),
+        (iptables_nft, socket.AF_INET),
+        (iptables_nft, socket.AF_INET6),
+        (iptables_legacy, socket.AF_INET),
+        (iptables_legacy, socket.AF_INET6),
+        (ipvs, socket.AF_INET),
+        (ipvs, socket.AF_INET6),
+    ],
+)
+async def test_tcp_to_cluster_address_node_port_and_load_balancer(
+    makes: Makes, family: socket.AddressFamily
 ) -> None:
-    with router.serving(family, TCP):
+    router = Router(f"nat{next(_numbers)}")
+    with router.made(makes), router.serving(family, TCP):
         async with translating() as seen:
             start = counters(router)
-            service = (SERVICE[family], SERVICE_PORT)
-            node = (router.client.router(family), NODE_PORT)
             truths = [
                 truth
-                for to in (service, node)
-                for truth in await asyncio.to_thread(exchange, router, family, TCP, to, 20)
+                for to in router.virtual(family)
+                for truth in await asyncio.to_thread(exchange, router, family, TCP, to, 10)
             ]
-            rows = await seen.until(Protocol.TCP, over(80))
+            rows = await seen.until(Protocol.TCP, over(60))
             client, one, two = (
                 now - then for now, then in zip(counters(router), start, strict=True)
             )
+    assert {truth.before[2:] for truth in truths} == set(router.virtual(family))
     assert {truth.after[2] for truth in truths} == {router.one.at(family), router.two.at(family)}
     assert any(truth.before[:2] != truth.after[:2] for truth in truths)
     check(rows, truths)
