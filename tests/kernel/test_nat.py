@@ -7,9 +7,8 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,13 +17,11 @@ import pytest
 from flowd.assemble import Assembly
 from flowd.capture.conntrack import Conntrack
 from flowd.model.address import unpack
-from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.model.connection import ConnectionBatch
 from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
 from flowd.model.status import PartStatus, State
-from flowd.pipeline.translate import Translator
 from flowd.settings import Settings
-from flowd_bpf.ctnetlink import RECEIVE_BYTES
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.nat_rules import (
     SERVICE,
@@ -36,8 +33,9 @@ from tests.kernel.nat_rules import (
     nftables,
 )
 from tests.kernel.net import Counts, run
-from tests.kernel.recorder import consistent, eventually, recording
+from tests.kernel.recorder import consistent, eventually
 from tests.kernel.traffic import FAMILIES
+from tests.kernel.translated import Translated, exchange, translating
 
 _numbers = itertools.count(1)
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -48,65 +46,6 @@ def router() -> Iterator[Router]:
     """The test runs in the router's namespace."""
     with Router(f"nat{next(_numbers)}").made() as made:
         yield made
-
-
-class Translated:
-    """A capture whose rows go through the translator, as in the agent."""
-
-    def __init__(self, recorder: Any, receive_bytes: int) -> None:
-        self.recorder = recorder
-        self.conntrack = Conntrack(recorder.losses, receive_bytes=receive_bytes)
-        self.translator = Translator(
-            recorder.directory, recorder.losses, self.conntrack.news, 131072
-        )
-        self._rows = empty_connections()
-
-    def rows(self, protocol: int) -> ConnectionBatch:
-        """All rows of a protocol so far."""
-        batches = [self.translator.translate(batch) for batch in self.recorder.queue.take()]
-        batches.append(self.translator.release(False))
-        self._rows = np.concatenate([self._rows, *batches])
-        return self._rows[self._rows["protocol"] == protocol]
-
-    async def until(self, protocol: int, met: Callable[[ConnectionBatch], bool]) -> ConnectionBatch:
-        """Wait for rows that meet a condition."""
-        await eventually(lambda: met(self.rows(protocol)))
-        return self.rows(protocol)
-
-
-@contextlib.asynccontextmanager
-async def translating(receive_bytes: int = RECEIVE_BYTES) -> AsyncGenerator[Translated]:
-    async with recording() as recorder:
-        await recorder.interfaces(3)
-        made = Translated(recorder, receive_bytes)
-        made.conntrack.start()
-        try:
-            assert made.conntrack.status().state is State.ON
-            made.translator.release(False)
-            yield made
-        finally:
-            made.conntrack.close()
-
-
-def exchange(
-    router: Router,
-    family: socket.AddressFamily,
-    kind: socket.SocketKind,
-    to: tuple[str, int],
-    count: int,
-    *,
-    port: int = 0,
-) -> list[Truth]:
-    """So many connections, one after the other; with `port` all from it, each ended by a reset."""
-    truths: list[Truth] = []
-    for _ in range(count):
-        with router.client.socket(family, kind) as peer:
-            if port:
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                peer.bind((router.client.at(family), port))
-            peer.connect(to)
-            truths.append(router.ask(peer))
-    return truths
 
 
 def tuples(rows: ConnectionBatch, prefix: str = "") -> list[tuple[str, int, str, int]]:
