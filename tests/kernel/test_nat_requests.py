@@ -7,14 +7,17 @@ import time
 
 import numpy as np
 
+from flowd.model.address import unpack
 from flowd.model.connection import empty_connections
-from flowd.model.enums import Protocol, Reason
+from flowd.model.enums import FlowType, Protocol, Reason
 from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.pipeline.identify import identify
 from flowd.pipeline.join import Join
+from flowd.pipeline.moreflows import POST_FORWARD, PRE_FORWARD
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.nat_rules import LOAD_BALANCER, SERVICE, SERVICE_PORT
+from tests.kernel.recorder import eventually
 from tests.kernel.translated import exchange, translating
 from tests.unit.joinrows import KnownAddresses, request
 
@@ -71,3 +74,34 @@ async def test_requests_have_the_real_client_and_the_real_backend() -> None:
     assert (downstream["down_conn"] != 0).all()
     masqueraded = [truth for truth in truths if truth.before[:2] != truth.after[:2]]
     assert masqueraded
+
+
+async def test_sockets_to_a_service_are_shown_with_both_addresses() -> None:
+    family = socket.AF_INET
+    router = Router(f"req{next(_numbers)}")
+    with router.made(), router.serving(family, TCP):
+        client, one, two = (host.at(family) for host in (router.client, router.one, router.two))
+        addresses = KnownAddresses(client, one, two, SERVICE[family], local=(client, one, two))
+        async with translating(sockets=True) as seen:
+            sockets = seen.recorder.capture.take_sockets
+            join = Join(addresses, Losses(), sockets=sockets)
+            shown: set[tuple[int, str, int, str, int]] = set()
+
+            def step() -> None:
+                records = identify(seen.take(), addresses)
+                flows = join.step(records, empty_requests(), time.time_ns()).flows
+                for row in flows[flows["type"] == FlowType.SOCK]:
+                    src, dst = (unpack(bytes(row[f"{side}_addr"])) for side in ("src", "dst"))
+                    ports = int(row["src_port"]), int(row["dst_port"])
+                    shown.add((int(row["sub_type"]), src, ports[0], dst, ports[1]))
+
+            def all_shown(wanted: set[tuple[int, str, int, str, int]]) -> bool:
+                step()
+                return shown >= wanted
+
+            to = (SERVICE[family], SERVICE_PORT)
+            truths = await asyncio.to_thread(exchange, router, family, TCP, to, 4)
+            wanted = {(PRE_FORWARD, *truth.before) for truth in truths}
+            wanted |= {(POST_FORWARD, *truth.after) for truth in truths}
+            await eventually(lambda: all_shown(wanted))
+    assert shown == wanted

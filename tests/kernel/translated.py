@@ -28,11 +28,14 @@ class Translated:
         )
         self._rows = empty_connections()
 
+    def take(self) -> ConnectionBatch:
+        """Rows since the last call."""
+        batches = [self.translator.translate(batch) for batch in self.recorder.queue.take()]
+        return np.concatenate([*batches, self.translator.release(False)])
+
     def rows(self, protocol: int) -> ConnectionBatch:
         """All rows of a protocol so far."""
-        batches = [self.translator.translate(batch) for batch in self.recorder.queue.take()]
-        batches.append(self.translator.release(False))
-        self._rows = np.concatenate([self._rows, *batches])
+        self._rows = np.concatenate([self._rows, self.take()])
         return self._rows[self._rows["protocol"] == protocol]
 
     async def until(self, protocol: int, met: Callable[[ConnectionBatch], bool]) -> ConnectionBatch:
@@ -42,8 +45,11 @@ class Translated:
 
 
 @contextlib.asynccontextmanager
-async def translating(receive_bytes: int = RECEIVE_BYTES) -> AsyncGenerator[Translated]:
-    async with recording() as recorder:
+async def translating(
+    receive_bytes: int = RECEIVE_BYTES, **options: Any
+) -> AsyncGenerator[Translated]:
+    """A capture with conntrack beside it, in the router's namespace."""
+    async with recording(**options) as recorder:
         await recorder.interfaces(3)
         made = Translated(recorder, receive_bytes)
         made.conntrack.start()
