@@ -73,6 +73,7 @@ class Parts:
     exporters: Sequence[Exporter]
     losses: Losses
     queue_rows: int = 100000
+    late: Callable[[bool], ConnectionBatch] | None = None  # what `identify` held back, see `stage`
     failures: dict[str, PartStatus] = field(default_factory=dict[str, PartStatus])
 
     def failed(self, part: str, detail: str) -> None:
@@ -88,7 +89,7 @@ async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
 
     # Start: records as the kernel and Envoy give them
     connections, requests = queue("connections"), queue("requests")
-    # Middle: endpoints by index, routes by evidence
+    # Middle: endpoints by index, both sides of translations, routes by evidence
     identified, attributed = queue("identified"), queue("attributed")
     # End: a slow exporter loses only its own
     sinks = [
@@ -108,7 +109,8 @@ async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
         for name, source in parts.requests.items():
             running = guard(name, source.run(requests), parts.failed)
             sources.append((source, tasks.create_task(running)))
-        tasks.create_task(stage(connections, identified, parts.identify, parts.losses))
+        identifying = stage(connections, identified, parts.identify, parts.losses, parts.late)
+        tasks.create_task(identifying)
         tasks.create_task(stage(requests, attributed, parts.attribute, parts.losses))
         joining = tasks.create_task(parts.join.run(identified, attributed, fan_out))
         for exporter, sink in zip(parts.exporters, sinks, strict=True):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects import Objects
 from flowd.logsources import LogSources
+from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
@@ -27,6 +27,7 @@ from flowd.model.status import PartStatus, State
 from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
 from flowd.pipeline.redact import Redactor
+from flowd.pipeline.translate import Translator
 from flowd.settings import Settings
 from flowd.sink import Exporter
 from flowd_exporters.agent_service import AgentService
@@ -40,6 +41,7 @@ from flowd_exporters.top import TopExporter
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from flowd.capture.conntrack import Conntrack
     from flowd.capture.kernel import KernelCapture
     from flowd.kubernetes.cluster import Cluster
     from flowd_exporters.flowlog import FlowLogExporter
@@ -74,6 +76,7 @@ class Assembly:
         )
         self.kernel_off = ""
         self.kernel = self._kernel()
+        self.conntrack, self.translator = self._nat()
         hops = settings.trusted_hops
         self.envoy = (
             AlsServer(settings.als_listen, self.losses, trusted_hops=hops)
@@ -109,6 +112,7 @@ class Assembly:
             max_series=settings.max_series,
             live_connections=self.live_connections if self.kernel else None,
             packets=self.kernel.packets if self.kernel else None,
+            conntrack_entries=self._conntrack_entries if self.conntrack else None,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
             kubernetes_age=self.knowledge.age if cluster else None,
         )
@@ -116,12 +120,13 @@ class Assembly:
         self.parts = Parts(
             kernel=self.kernel,
             requests=({"envoy-als": self.envoy} if self.envoy else {}) | self.logs.sources,
-            identify=partial(identify, table=self.identities),
+            identify=self._identify,
             attribute=self._attribute,
             join=self.join,
             exporters=self._exporters(),
             losses=self.losses,
             queue_rows=settings.queue_rows,
+            late=self.translator.release if self.translator else None,
         )
 
     def live_connections(self) -> int:
@@ -133,6 +138,7 @@ class Assembly:
         parts: list[PartStatus] = []
         if self.kernel:
             parts += self.kernel.status()
+            parts += [self.conntrack.status()] if self.conntrack else []
         else:
             parts.append(PartStatus("capture", State.OFF, self.kernel_off))
         for source in self.parts.requests.values():
@@ -152,6 +158,8 @@ class Assembly:
         try:
             self.knowledge.load()
             await self._start_kernel()
+            if self.kernel and self.conntrack:
+                self.conntrack.start()
             if self.envoy:
                 await self.envoy.start()
             await self.logs.start()
@@ -169,6 +177,8 @@ class Assembly:
         finally:
             for close in reversed(closers):
                 await close()
+            if self.conntrack:
+                self.conntrack.close()
             if self.kernel:
                 await self.kernel.close()
 
@@ -209,6 +219,25 @@ class Assembly:
             sockets=self.settings.sockets,
             only=filter_of(self.settings),
         )
+
+    def _nat(self) -> "tuple[Conntrack | None, Translator | None]":
+        """Where translations come from, and who tells rows of them; nobody without capture."""
+        if not self.kernel:
+            return None, None
+        from flowd.capture.conntrack import Conntrack
+
+        limit = self.settings.max_connections
+        source = Conntrack(self.losses, wanted=self.settings.nat, limit=limit)
+        return source, Translator(self.directory, self.losses, source.news, limit)
+
+    def _conntrack_entries(self) -> dict[str, int]:
+        assert self.conntrack
+        assert self.translator
+        return {"tracked": self.conntrack.tracked(), "translated": self.translator.table.live}
+
+    def _identify(self, batch: ConnectionBatch) -> ConnectionBatch:
+        rows = identify(batch, self.identities)
+        return self.translator.translate(rows) if self.translator else rows
 
     def _cluster(self) -> "Cluster | None":
         """The API server's objects; the HTTP client is imported only where there is one."""

@@ -17,7 +17,7 @@ class Capability(IntEnum):
 
     DAC_READ_SEARCH = 2  # manifests and configuration that only their owner may read
     NET_BIND_SERVICE = 10  # listen addresses below port 1024
-    NET_ADMIN = 12  # attaching to interfaces
+    NET_ADMIN = 12  # attaching to interfaces, conntrack
     PERFMON = 38  # programs that read packet data by pointer
     BPF = 39  # loading programs and reading maps
 

@@ -89,6 +89,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             description="Dropped packets with the kernel's reason, of all this node's namespaces."
         ),
     ] = True
+    nat: Annotated[
+        bool,
+        Meta(
+            description="Both addresses of translated connections (Services, NodePorts), from the"
+            " conntrack of the agent's network namespace."
+        ),
+    ] = True
     sockets: Annotated[
         bool,
         Meta(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sized
+from functools import partial
 from typing import TypeVar
 
 from flowd.model.losses import Losses, Place
@@ -10,6 +11,8 @@ from flowd.queue import Closed, Queue
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Sized)
+
+LATE_SECONDS = 0.1
 
 
 async def guard(name: str, work: Awaitable[None], failed: Callable[[str, str], None]) -> None:
@@ -28,20 +31,40 @@ async def guard(name: str, work: Awaitable[None], failed: Callable[[str, str], N
 
 
 async def stage(
-    source: Queue[T], out: Queue[T], function: Callable[[T], T], losses: Losses
+    source: Queue[T],
+    out: Queue[T],
+    function: Callable[[T], T],
+    losses: Losses,
+    late: Callable[[bool], T] | None = None,
 ) -> None:
     """Move batches through a function; closes `out` when `source` ends.
 
     A batch that the function cannot take is logged, counted and left out, so that one bad batch
     does not end the stage.
+
+    Args:
+        late: gives what the function held back: asked with False whenever nothing came for
+            LATE_SECONDS, and once with True at the end, for all.
     """
+
+    def put(call: Callable[[], T], rows: int) -> None:
+        try:
+            out.put(call())
+        except Exception:
+            log.exception("batch left out", extra={"stage": out.name, "rows": rows})
+            losses.add(Place.STAGE, out.name, rows)
+
     try:
         while True:
-            batch = await source.get()
             try:
-                out.put(function(batch))
-            except Exception:
-                log.exception("batch left out", extra={"stage": out.name, "rows": len(batch)})
-                losses.add(Place.STAGE, out.name, len(batch))
+                async with asyncio.timeout(LATE_SECONDS if late else None):
+                    batch = await source.get()
+            except TimeoutError:
+                if late:
+                    put(partial(late, False), 0)
+                continue
+            put(partial(function, batch), len(batch))
     except Closed:
+        if late:
+            put(partial(late, True), 0)
         out.close()

@@ -57,6 +57,7 @@ def random_batch(rng: Generator, directory: Directory, rows: int) -> FlowBatch:
     connections["family"] = rng.choice([4, 6], rows)
     connections["reason"] = rng.integers(1, 5, rows)
     connections["direction"] = rng.integers(0, 4, rows)
+    connections["nat"] = rng.integers(0, 3, rows)
     connections["flags"] = rng.integers(0, 256, rows)
     for name in ("bytes_fwd", "bytes_rev", "packets_fwd", "packets_rev"):
         connections[name] = rng.integers(0, 1 << 40, rows)

@@ -25,6 +25,11 @@ has failed.
   characters.
 * Both nodes of a connection report it. To count it once, keep one `traffic_direction`, as with
   Hubble's `reporter`.
+* A connection through a Service, NodePort or masquerade has two tuples, and where both cross captured
+  interfaces it is two connections: `nat="before"` with the addresses its initiator sees (the Service),
+  `nat="after"` with those its responder sees (the pod). To count it once, leave one of them out:
+  `nat!="before"` has the real backends of Services, `nat!="after"` the real clients behind a
+  masquerade. What has no translation is `nat="none"`.
 * `flowd_route_duration_seconds` carries the trace id of sampled requests as exemplar (OpenMetrics).
 * The `hubble_*` names are Hubble's, so that dashboards made for Hubble work.
 """

@@ -18,7 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / ".tools" / "second-kernel"
-PACKAGES = ("qemu-system-x86", "busybox-static", "cpio", "kmod")
+PACKAGES = (
+    *("qemu-system-x86", "busybox-static", "cpio", "kmod"),
+    *("ipvsadm", "wireguard-tools"),  # for the tests in it
+)
 META = "linux-image-amd64"
 MARK = "flowd-second-kernel-exit="
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_rng")

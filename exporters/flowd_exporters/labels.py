@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from flowd.model.directory import Directory, Registry
 from flowd.model.endpoint import Endpoint, EndpointKind
-from flowd.model.enums import RESPONSE_FLAGS, Attribution, Direction, HttpVersion, Protocol
+from flowd.model.enums import RESPONSE_FLAGS, Attribution, Direction, HttpVersion, Nat, Protocol
 from flowd.model.route import BackendRef, RouteRef
 from flowd.text import printable
 from flowd_exporters.metrics import OTHER
@@ -27,6 +27,7 @@ PROTOCOLS: dict[int, str] = {
 }
 DIRECTIONS: dict[int, str] = {Direction.INGRESS: "ingress", Direction.EGRESS: "egress"}
 REPORTERS: dict[int, str] = {Direction.INGRESS: "server", Direction.EGRESS: "client"}
+NATS: dict[int, str] = {Nat.BEFORE: "before", Nat.AFTER: "after"}
 FAMILIES: dict[int, str] = {4: "IPv4", 6: "IPv6"}
 HTTP_VERSIONS: dict[int, str] = {
     HttpVersion.HTTP10: "HTTP/1.0",

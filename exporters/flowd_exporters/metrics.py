@@ -81,6 +81,7 @@ LABELS = {
         Label("gateway_namespace", "fine", "namespace of the Gateway"),
         Label("listener", "fine", "name of the Gateway's listener"),
         Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
+        Label("nat", "fine", "before or after: the side of a translation (DNAT, SNAT); or none"),
         Label("node", "fine", "name of the node"),
         Label("part", "fine", "client_network, gateway, pod_network or pod"),
         Label("place", "fine", "where it was lost"),
@@ -97,6 +98,7 @@ LABELS = {
         Label("source_namespace", "fine", "namespace of the initiator, empty outside"),
         Label("source_workload", "fine", "workload of the initiator; host, node, world, unknown"),
         Label("status", "fine", "HTTP status code"),
+        Label("state", "fine", "tracked is all, translated is those with another tuple"),
         Label("subtype", "fine", "Hubble's observation point, or HTTP"),
         Label("traffic_direction", "fine", "ingress or egress, seen from this node's endpoint"),
         Label("type", "fine", "Hubble's event type"),
@@ -130,16 +132,16 @@ _ROUTE = (
 
 _ROUTE_OBJECT = _ROUTE[:6]
 
-CONNECTIONS = Metric("flowd_connections_total", "counter", "New connections.", _TRAFFIC)
+CONNECTIONS = Metric("flowd_connections_total", "counter", "New connections.", (*_TRAFFIC, "nat"))
 BYTES = Metric(
     "flowd_bytes_total",
     "counter",
     "Bytes of connections.",
-    (*_TRAFFIC, "direction"),
+    (*_TRAFFIC, "nat", "direction"),
     "bytes",
 )
 PACKETS = Metric(
-    "flowd_packets_total", "counter", "Packets of connections.", (*_TRAFFIC, "direction")
+    "flowd_packets_total", "counter", "Packets of connections.", (*_TRAFFIC, "nat", "direction")
 )
 TCP_FLAGS = Metric(
     "flowd_tcp_flags_total",
@@ -160,6 +162,12 @@ SAMPLING = Metric(
     "flowd_sampling",
     "gauge",
     "One in so many connections is captured; multiply counts of connections, bytes and packets.",
+)
+CONNTRACK = Metric(
+    "flowd_conntrack_entries",
+    "gauge",
+    "Entries of the node's conntrack; the translated ones as the agent knows them.",
+    ("state",),
 )
 KUBERNETES_AGE = Metric(
     "flowd_kubernetes_last_contact_seconds",
@@ -345,6 +353,7 @@ METRICS = (
     LIVE_CONNECTIONS,
     KERNEL_PACKETS,
     SAMPLING,
+    CONNTRACK,
     KUBERNETES_AGE,
     DROPS,
     TCP_CONNECT,

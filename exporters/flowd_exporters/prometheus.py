@@ -37,6 +37,7 @@ class PrometheusExporter(Collector):
         max_series: most label sets of a metric; what is over goes to `other`, and is counted.
         live_connections: connections that are open now; None when nothing counts them.
         packets: what became of the packets that the kernel programs saw; None without them.
+        conntrack_entries: by state, of the node's conntrack; None when nothing reads it.
         kubernetes_age: seconds since the API server was last heard; None without one.
         flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
@@ -54,6 +55,7 @@ class PrometheusExporter(Collector):
         max_series: int = 10000,
         live_connections: Callable[[], int] | None = None,
         packets: Callable[[], Mapping[str, int]] | None = None,
+        conntrack_entries: Callable[[], Mapping[str, int]] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
         flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class PrometheusExporter(Collector):
         self._losses = losses
         self._live_connections = live_connections
         self._packets = packets
+        self._conntrack_entries = conntrack_entries
         self._kubernetes_age = kubernetes_age
         self._flow_logs = flow_logs
 
@@ -112,6 +115,9 @@ class PrometheusExporter(Collector):
             fates = self._packets()
             yield _plain(metrics.KERNEL_PACKETS, {(fate,): n for fate, n in fates.items()})
             yield _plain(metrics.SAMPLING, {(): self._directory.sampling})
+        if self._conntrack_entries:
+            entries = self._conntrack_entries()
+            yield _plain(metrics.CONNTRACK, {(state,): count for state, count in entries.items()})
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})

@@ -7,7 +7,7 @@ import numpy as np
 from flowd.model.connection import ConnectionBatch
 from flowd.model.enums import TCP_FLAGS, Protocol, Reason
 from flowd_exporters.histogram import NewSeries
-from flowd_exporters.labels import DIRECTIONS, FAMILIES, PROTOCOLS, DirectoryLabels
+from flowd_exporters.labels import DIRECTIONS, FAMILIES, NATS, PROTOCOLS, DirectoryLabels
 from flowd_exporters.metrics import CONNECTIONS
 from flowd_exporters.series import Labels, group, totals
 
@@ -36,6 +36,7 @@ class Traffic:
                 (batch["direction"], 256),
                 (source, workloads),
                 (destination, workloads),
+                (batch["nat"], 256),
             ]
         )
         amounts = totals(
@@ -59,10 +60,11 @@ class Traffic:
                     self.flags[name, family] += count
 
     def _labels(self, key: tuple[int, ...]) -> Labels:
-        protocol, direction, source, destination = key
+        protocol, direction, source, destination, nat = key
         return (
             PROTOCOLS.get(protocol, str(protocol)),
             DIRECTIONS.get(direction, "unknown"),
             *self._workloads.labels[source],
             *self._workloads.labels[destination],
+            NATS.get(nat, "none"),
         )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 
+from flowd.capture import conntrack
 from flowd.capture.kernel_drops import TUPLES
+from flowd.model.status import State
 from flowd_bpf import bcc, libbpf, loader
 from flowd_bpf.cgroup import find_cgroup2, probe
 from flowd_bpf.droptypes import drop_types
@@ -60,7 +62,7 @@ def checks() -> list[Check]:
     return [
         *(check() for check in (_kernel, _privileges, _btf, _lockdown, _bcc)),
         *_programs(),
-        *(check() for check in (_ring, _attachment)),
+        *(check() for check in (_ring, _attachment, _nat)),
     ]
 
 
@@ -189,3 +191,8 @@ def _attachment() -> Check:
     return _attempt(
         "attachment", lambda: "tcx" if libbpf.has_tcx() else "clsact, as tcx needs Linux 6.6"
     )
+
+
+def _nat() -> Check:
+    state, detail = conntrack.probe()
+    return Check("nat", Grade.OK if state is State.ON else Grade.WARN, detail)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.connection import CONNECTION, ConnectionBatch
-from flowd.model.enums import Reason, ShareSide
+from flowd.model.enums import Nat, Reason, ShareSide
 from flowd.pipeline.routesets import RouteSets
 from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
 
@@ -30,6 +30,7 @@ _ROW = np.dtype(
         ("route", "u4"),
         ("ended", "?"),
         ("nat_src", "u8"),  # hash of the source beyond the translation; 0 for none
+        ("nat", "u1"),  # Nat
     ],
     align=True,
 )
@@ -65,7 +66,10 @@ def _mix(words: U64) -> U64:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """N pairs of sockets, shape (N, 3) each, and when they were in use, Unix ns, shape (N,)."""
+    """N pairs of sockets, shape (N, 3) each, and when they were in use, Unix ns, shape (N,).
+
+    `near` is the initiator's.
+    """
 
     near: U64
     far: U64
@@ -145,16 +149,24 @@ class ConnectionTable:
         return fresh
 
     def find(self, pairs: Pairs) -> Found:
-        """The connection of each pair at its time."""
-        slots = self._search(self._by_pair, pairs)
-        missed = np.flatnonzero(slots < 0)
-        if len(missed) and len(self._by_nat):
-            slots[missed] = self._search(self._by_nat, pairs[missed])
-        there, rows = slots >= 0, self._rows[slots]
-        forward = self.forward(slots, pairs.near)
-        near = np.where(forward, rows["src_endpoint"], rows["dst_endpoint"])
-        far = np.where(forward, rows["dst_endpoint"], rows["src_endpoint"])
-        return Found(slots, rows["conn_id"] * there, near * there, far * there)
+        """The connection of each pair at its time.
+
+        Of a translated one the initiator is whom the side before tells, and the responder whom the
+        side after does, where both sides are known.
+        """
+        own = self._search(self._by_pair, pairs)
+        if not len(self._by_nat):
+            return Found(own, self._ids(own), *self._ends(own, pairs.near))
+        other = self._search(self._by_nat, pairs)
+        slots = np.where(own >= 0, own, other)
+        near, far = self._ends(slots, pairs.near)
+        both = (own >= 0) & (other >= 0)
+        if both.any():
+            near_other, far_other = self._ends(other, pairs.near)
+            side = self._rows["nat"][own]
+            near = np.where(both & (side == Nat.AFTER) & (near_other != 0), near_other, near)
+            far = np.where(both & (side == Nat.BEFORE) & (far_other != 0), far_other, far)
+        return Found(slots, self._ids(slots), near, far)
 
     def lives(self, pairs: Pairs, keep_ns: int = 0) -> list[Slots]:
         """The connections of each pair on both sides of a translation; -1 where there is none.
@@ -199,6 +211,16 @@ class ConnectionTable:
         if old.any():
             self._keep(~old)
 
+    def _ids(self, slots: Slots) -> U64:
+        return self._rows["conn_id"][slots] * (slots >= 0)
+
+    def _ends(self, slots: Slots, near: U64) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """Endpoints at the near and the far end; 0 for slot -1."""
+        there, rows = slots >= 0, self._rows[slots]
+        forward = self.forward(slots, near)
+        src, dst = rows["src_endpoint"] * there, rows["dst_endpoint"] * there
+        return np.where(forward, src, dst), np.where(forward, dst, src)
+
     def _add(self, batch: ConnectionBatch) -> U64:
         new = np.flatnonzero(self._by_id.last(batch["conn_id"]) < 0)
         _, first = np.unique(batch["conn_id"][new], return_index=True)
@@ -236,6 +258,7 @@ class ConnectionTable:
             for side in ("src", "dst")
         ]
         self._rows["nat_src"][new] = np.maximum(_mix(ends[0]), np.uint64(1))
+        self._rows["nat"][new] = source["nat"]
         hashes = pair_hash(ends[0], ends[1])
         self._by_nat.insert(hashes, new)
         self._by_nat.order_by(self._rows["first_ns"])

@@ -80,6 +80,7 @@ class SlowCount:
             "traffic_direction": {1: "ingress", 2: "egress"}.get(int(row["direction"]), "unknown"),
             **self.workload("source", row["src_endpoint"]),
             **self.workload("destination", row["dst_endpoint"]),
+            "nat": {1: "before", 2: "after"}.get(int(row["nat"]), "none"),
         }
         self.add("flowd_connections_total", row["reason"] == 1, **labels)
         for unit in ("bytes", "packets"):
@@ -253,6 +254,7 @@ def test_every_metric_of_the_table_is_exported() -> None:
         Losses(),
         live_connections=lambda: 0,
         packets=dict,
+        conntrack_entries=lambda: {"tracked": 3, "translated": 2},
         kubernetes_age=lambda: 0.0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]

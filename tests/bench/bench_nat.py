@@ -1,0 +1,86 @@
+"""Translations: conntrack's news read, taken in, and found for rows.
+
+    python -m tests.bench.bench_nat
+
+The news is of TCP connections to one Service, each to another of 1,000 pods; half of the rows are
+those the client sees, half those the pod sees.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from flowd.model.connection import empty_connections
+from flowd.model.directory import Directory
+from flowd.model.enums import Protocol, Reason
+from flowd.model.losses import Losses
+from flowd.model.translation import TRANSLATION, Translations
+from flowd.pipeline.translate import Translator
+from flowd_bpf.ctparse import parse
+from tests.unit.test_ctparse import message, side
+
+RUNS, EVENTS, LIVE, ROWS = 7, 10_000, 100_000, 100_000
+SECOND = 10**9
+
+
+def news(count: int) -> bytes:
+    """Messages of new connections; all have the same length."""
+    return b"".join(
+        message(
+            side(f"10.0.{n >> 14 & 255}.1", "10.96.0.1", 6, (n & 16383 | 16384, 80)),
+            side(f"10.1.{n % 1000 >> 8}.{n % 1000 & 255}", "10.0.0.9", 6, (8080, n & 65535)),
+        )
+        for n in range(count)
+    )
+
+
+def measure(name: str, count: int, run: Callable[[], object]) -> None:
+    """Print the median of several runs."""
+    spent: list[float] = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - began)
+    median = statistics.median(spent)
+    print(f"| {name} | {median / count * 1e6:.2f} µs | {count / median:,.0f} |")
+
+
+def main() -> None:
+    """Print the table."""
+    raw = np.frombuffer(news(LIVE), np.uint8)
+    starts = np.arange(0, len(raw), len(raw) // LIVE)
+    entries = parse(raw, starts)
+    rows = np.empty(LIVE, TRANSLATION)
+    for column in TRANSLATION.names or ():
+        rows[column] = entries[column]
+    told = [Translations(rows, SECOND, SECOND)]
+    translator = Translator(Directory(), Losses(), lambda: [told.pop()] if told else [], 4 * LIVE)
+    translator.release(False)
+
+    def fill() -> None:
+        made = Translator(Directory(), Losses(), list, LIVE)
+        for begin in range(0, LIVE, EVENTS):
+            made.table.update(Translations(rows[begin : begin + EVENTS], SECOND, SECOND))
+
+    batch = empty_connections(ROWS)
+    for column in ("src_addr", "dst_addr", "src_port", "dst_port"):
+        batch[column] = rows[column]
+        batch[column][1::2] = rows[f"nat_{column}"][1::2]
+    batch["protocol"], batch["reason"] = Protocol.TCP, Reason.ACTIVE
+    batch["first_ns"] = batch["time_ns"] = SECOND
+    assert (translator.translate(batch)["nat"] != 0).all()
+    other = batch.copy()
+    other["src_port"] = 1
+    print("| step | each | a second |\n| --- | --- | --- |")
+    measure(f"read {EVENTS:,} events", EVENTS, lambda: parse(raw, starts[:EVENTS]))
+    measure(f"take in {LIVE:,} in steps of {EVENTS:,}", LIVE, fill)
+    measure(f"rows that {LIVE:,} translations fit", ROWS, lambda: translator.translate(batch))
+    measure("rows that none fits", ROWS, lambda: translator.translate(other))
+    second = batch[:1000].copy()
+    measure("the same, 1,000 rows at a time", 1000, lambda: translator.translate(second))
+
+
+if __name__ == "__main__":
+    main()
