@@ -28,6 +28,9 @@ MAPS = {
     "flow.c": ("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
     "drops.c": ("flowd_drops", "flowd_drops_full"),
 }
+OPTIONAL_MAPS = {"DNS_PORT": ("flowd_dns_short", "flowd_dns_long")}
+"""Maps that are there with a define."""
+
 KFUNC_CALL = 0x7F0F10D0
 """What drops.c calls in place of a kernel function; helpers have small numbers."""
 
@@ -126,10 +129,12 @@ def build(bcc: Any, sources: Path, unit: dict[str, Any]) -> tuple[dict[str, Any]
                 descriptors.append(module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd)
         except Exception as error:  # noqa: BLE001
             return {"failed": "load", "name": name, "detail": str(error)}, []
-    descriptors += [module[name.encode()].map_fd for name in MAPS[source]]
+    optional = (OPTIONAL_MAPS.get(define, ()) for define in unit["defines"])
+    maps = [*MAPS[source], *(name for names in optional for name in names)]
+    descriptors += [module[name.encode()].map_fd for name in maps]
     # What BCC made must outlive this call, or it closes the descriptors before they are sent.
     _kept.append(module)
-    return {"programs": PROGRAMS[source], "maps": MAPS[source]}, descriptors
+    return {"programs": PROGRAMS[source], "maps": maps}, descriptors
 
 
 _kept: list[Any] = []

@@ -18,6 +18,7 @@ enum counter {
 	COUNT_RECORDS,	 /* records written */
 	COUNT_CREATED,	 /* connections */
 	COUNT_ENDED,	 /* connections ended by the program, a new one having taken their place */
+	COUNT_DNS_RING_FULL, /* stretches of DNS payload without space in their ring */
 	COUNTERS,
 };
 

@@ -12,9 +12,11 @@
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define NET16(x) __builtin_bswap16(x)
+#define NET32(x) __builtin_bswap32(x)
 #define MAPPED 0xffff0000U
 #else
 #define NET16(x) (x)
+#define NET32(x) (x)
 #define MAPPED 0x0000ffffU
 #endif
 
@@ -104,6 +106,10 @@ struct packet {
 	__be16 dst_port;
 	u32 from;    /* side that sent it */
 	u32 headers; /* bytes up to the payload, which every segment of a GSO packet carries */
+#ifdef DNS_PORT
+	u32 end; /* bytes up to the end of the IP packet; 0 where its header does not tell */
+	u32 seq; /* of TCP, host byte order */
+#endif
 	bool later_fragment;
 	bool reversed; /* an answer by its kind, whether or not the question was seen */
 	u8 protocol;
@@ -160,6 +166,9 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, const u32
 		p->family = 4;
 		p->later_fragment = (ip->fragment & NET16(0x1fff)) != 0;
 		p->headers = next - data + length;
+#ifdef DNS_PORT
+		p->end = ip->length ? next - data + NET16(ip->length) : 0;
+#endif
 	} else if (type == NET16(TYPE_IPV6)) {
 		struct ipv6 *ip = next;
 
@@ -172,6 +181,9 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, const u32
 		p->protocol = ip->protocol;
 		p->family = 6;
 		p->headers = next - data + sizeof(*ip);
+#ifdef DNS_PORT
+		p->end = ip->length ? p->headers + NET16(ip->length) : 0;
+#endif
 #pragma clang loop unroll(disable)
 		for (u32 i = 0; i <= EXTENSIONS; i++) {
 			struct extension *header;
@@ -220,6 +232,9 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 		p->src_port = tcp->src;
 		p->dst_port = tcp->dst;
 		p->flags = tcp->flags;
+#ifdef DNS_PORT
+		p->seq = NET32(tcp->seq);
+#endif
 		p->headers += (tcp->offset >> 4) * 4;
 		p->reversed = (tcp->flags & (SYN | ACK)) == (SYN | ACK);
 	} else if (protocol == UDP || protocol == SCTP || protocol == UDP_LITE) {

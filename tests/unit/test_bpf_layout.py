@@ -20,6 +20,9 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "flow_event": layout.EVENT,
     "drop_key": layout.DROP_KEY,
     "drop_count": layout.DROP_COUNT,
+    "dns_head": layout.DNS_HEAD,
+    "dns_short": layout.DNS_SHORT,
+    "dns_long": layout.DNS_LONG,
 }
 
 
@@ -34,7 +37,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler")
-    lines = ['#include "drop.h"', '#include "counters.h"', "int printf(const char *, ...);"]
+    lines = ['#include "drop.h"', '#include "dns_record.h"', '#include "counters.h"', "int printf(const char *, ...);"]
     lines += ["int main(void) {"]
     for struct, dtype in STRUCTS.items():
         for name in of_numpy(dtype):
