@@ -191,6 +191,8 @@ class Assembly:
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
             drops=self.settings.drops,
+            dns=self.settings.dns,
+            dns_ports=self.settings.dns_ports,
         )
 
     def _cluster(self) -> "Cluster | None":

@@ -12,11 +12,13 @@ from typing import TypeVar, TypeVarTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
+from flowd.model.dns import DnsBatch, empty_dns
 from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.losses import Losses, Place
 from flowd.model.status import PartStatus, State
@@ -39,12 +41,14 @@ POLL_SECONDS = 0.2
 SWEEP_SECONDS = 1.0
 SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
 DROP_ROWS = 65536
+DNS_ROWS = 65536
 GONE = 256  # interfaces whose names are kept for rows that are still on their way
 
 _LOST = {
     "ring_full": Counter.RING_FULL,
     "map_full": Counter.MAP_FULL,
     "malformed": Counter.MALFORMED,
+    "dns_ring_full": Counter.DNS_RING_FULL,
 }
 
 
@@ -55,7 +59,7 @@ class KernelCapture:
         directory: its `interfaces` are kept current.
         losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
             wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
-            (addresses without a place in the kernel's map).
+            (addresses without a place in the kernel's map), `dns_ring_full` (stretches of DNS).
         interfaces: globs; `!glob` excludes, `lo` only when named.
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
@@ -64,6 +68,7 @@ class KernelCapture:
         head: run before other tcx programs.
         limits: when a connection is over.
         drops: count dropped packets too, in all network namespaces of this machine.
+        dns, dns_ports: read DNS messages from and to these ports too.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class KernelCapture:
         head: bool = True,
         limits: Limits | None = None,
         drops: bool = False,
+        dns: bool = False,
+        dns_ports: Sequence[int] = (53,),
     ) -> None:
         self._directory = directory
         self._losses = losses
@@ -94,6 +101,8 @@ class KernelCapture:
         self._head = head
         self._limits = limits or Limits()
         self._drops = KernelDrops(directory, losses, wanted=drops)
+        self._dns = KernelDns(losses, ports=dns_ports, wanted=dns)
+        self._messages: Queue[DnsBatch] = Queue("dns", DNS_ROWS, losses)
         self._dropped: Queue[DropBatch] = Queue("drops", DROP_ROWS, losses)
         # Attaching waits for the kernel's readers, 12 ms a program, and pyroute2 for its own loop.
         self._aside = ThreadPoolExecutor(1, "attach")
@@ -117,7 +126,7 @@ class KernelCapture:
         """
         try:
             unit = await asyncio.to_thread(self._drops.unit)
-            self._loaded = await asyncio.to_thread(loader.load, self._settings, unit)
+            self._loaded = await asyncio.to_thread(self._dns.load, self._settings, unit)
             maps, programs = self._loaded.maps, self._loaded.programs
             self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
             self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
@@ -135,6 +144,7 @@ class KernelCapture:
                 partial(attacher, programs, self._mode, head=self._head)
             )
             self._watch = LinkWatch(self._globs)
+            self._dns.start(self._loaded)
         except BpfError as error:
             await self._abandon()
             raise UnsupportedError(error.message, error.hint) from None
@@ -167,6 +177,7 @@ class KernelCapture:
                     pass
                 wake.clear()
                 self._emit(out)
+                self._messages.put(self._dns.read(self._unix_epoch()))
                 await self._follow_links()
                 if time.monotonic() >= self._sweep_at:
                     await self._sweep(out)
@@ -189,12 +200,16 @@ class KernelCapture:
             self._push_endpoints()
 
     def status(self) -> list[PartStatus]:
-        """One line on the programs and where they are, and one on the drops."""
-        return [self._capture_status(), self._drops.status()]
+        """One line on the programs and where they are, one on the drops, and one on DNS."""
+        return [self._capture_status(), self._drops.status(), self._dns.status()]
 
     def take_drops(self) -> DropBatch:
         """Drops since the last call, read out of the kernel once a second."""
         return np.concatenate([empty_drops(), *self._dropped.take()])
+
+    def take_dns(self) -> DnsBatch:
+        """DNS messages since the last call, and queries that nobody answered."""
+        return np.concatenate([empty_dns(), *self._messages.take()])
 
     def _capture_status(self) -> PartStatus:
         if self._attacher is None:
@@ -224,6 +239,7 @@ class KernelCapture:
             await self._apart(self._attacher.close)
             self._dropped.put(self._drops.read(self._unix_epoch()))
             self._drops.close()
+            self._messages.put(self._dns.read(self._unix_epoch(), everything=True))
             if self._out is not None:
                 self._emit(self._out)
                 epoch = self._unix_epoch()
@@ -238,6 +254,7 @@ class KernelCapture:
 
     async def _abandon(self) -> None:
         self._drops.close()
+        self._dns.close()
         if self._attacher is not None:
             await self._apart(self._attacher.close)
             self._attacher = None

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 
+from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import TUPLES
-from flowd_bpf import bcc, libbpf, loader
+from flowd.model.losses import Losses
+from flowd.model.status import State
+from flowd_bpf import bcc, libbpf
 from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
 
@@ -126,7 +129,7 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
 
 
 def _programs() -> list[Check]:
-    """Both compiles, in one child: those of connections, and that of drops."""
+    """Both compiles, in one child: those of connections with DNS, and that of drops."""
     lacking: BpfError | None = None
     unit, detail = None, ""
     try:
@@ -137,7 +140,8 @@ def _programs() -> list[Check]:
         unit = types.unit
         detail = f"{len(types.reasons)} reasons, addresses from "
     try:
-        loaded = loader.load(None, unit)
+        messages = KernelDns(Losses(), wanted=True)
+        loaded = messages.load({}, unit)
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
     lacking = loaded.failed.get("drops", lacking)
@@ -151,7 +155,13 @@ def _programs() -> list[Check]:
         if reads
         else Check("drops", Grade.WARN, f"{detail}sockets alone: packets cannot be read here")
     )
-    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops]
+    refused = messages.status()
+    dns = (
+        Check("DNS", Grade.WARN, f"not to be had: {refused.detail}")
+        if refused.state is State.DEGRADED
+        else Check("DNS", Grade.OK, "payload of DNS ports can be read")
+    )
+    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, dns]
 
 
 def _line(error: BpfError) -> str:
