@@ -37,7 +37,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler")
-    lines = ['#include "drop.h"', '#include "dns_record.h"', '#include "counters.h"', "int printf(const char *, ...);"]
+    lines = [
+        '#include "drop.h"',
+        '#include "dns_record.h"',
+        '#include "counters.h"',
+        "int printf(const char *, ...);",
+    ]
     lines += ["int main(void) {"]
     for struct, dtype in STRUCTS.items():
         for name in of_numpy(dtype):
