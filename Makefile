@@ -32,6 +32,9 @@ bench: setup-test ## Rates and costs, several runs each, as tables on stdout
 	@for module in $$(ls tests/bench/bench_*.py | sed 's/.*\/\(.*\)\.py/\1/'); do \
 	  echo "==> $$module"; $(RUN)/python -m tests.bench.$$module || exit 1; done
 
+fuzz: setup-test ## Feed every decoder of untrusted input with mutations (MINUTES=5 each)
+	@$(RUN)/python -m tests.fuzz $(or $(MINUTES),5)
+
 demo-down: ## Take the demo and its agent down; nothing stays
 	@$(RUN)/python tools/run.py --down
 

@@ -20,6 +20,7 @@ from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
 from flowd.queue import Queue
+from flowd.sink import Exporter
 from flowd.tasks import guard, stage
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,6 @@ class Joiner(Protocol):
         requests: Queue[RequestBatch],
         out: Callable[[FlowBatch], None],
     ) -> None: ...
-
-
-class Exporter(Protocol):
-    """A sink: runs until its queue is closed and empty, then flushes."""
-
-    @property
-    def name(self) -> str: ...
-    async def run(self, batches: Queue[FlowBatch]) -> None: ...
 
 
 @runtime_checkable

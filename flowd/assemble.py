@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowd.agent import Exporter, Parts, Reporting, run_pipeline
+from flowd.accesslog.forwarded import fill_forwarded
+from flowd.agent import Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
 from flowd.capture.preflight import unsupported_reason
+from flowd.clusterview import cluster_view
 from flowd.errors import UnsupportedError
 from flowd.gateway.attribute import Attributor
 from flowd.gateway.describe import describe
@@ -26,6 +28,7 @@ from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
 from flowd.pipeline.redact import Redactor
 from flowd.settings import Settings
+from flowd.sink import Exporter
 from flowd_exporters.agent_service import AgentService
 from flowd_exporters.h2grpc.tls import tls_certificates
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -69,7 +72,12 @@ class Assembly:
         )
         self.kernel_off = ""
         self.kernel = self._kernel()
-        self.envoy = AlsServer(settings.als_listen, self.losses) if settings.als_listen else None
+        hops = settings.trusted_hops
+        self.envoy = (
+            AlsServer(settings.als_listen, self.losses, trusted_hops=hops)
+            if settings.als_listen
+            else None
+        )
         self.logs = LogSources(settings, self.losses)
         # Without capture no connection will ever come, so requests need not wait for one.
         self.join = Join(
@@ -77,11 +85,12 @@ class Assembly:
             self.losses,
             wait_ns=WAIT_NS if self.kernel else 0,
             drops=self.kernel.take_drops if self.kernel else None,
+            sockets=self.kernel.take_sockets if self.kernel else None,
         )
         cluster = self._cluster()
         self.knowledge = Knowledge(
             Manifests([Path(p) for p in settings.manifests], self.losses),
-            [self.identities.update, self.attributor.update, self._tell_kernel],
+            [self.identities.update, self.attributor.update, self._tell_kernel, self._tell_hubble],
             cluster,
         )
         self.top = TopExporter(self.directory, self.losses)
@@ -171,6 +180,7 @@ class Assembly:
             log.warning("no kernel capture, access logs only: %s", error.message)
             self.kernel_off = error.message
             self.kernel = self.parts.kernel = None
+            self.join.wait_ns = 0
 
     def _kernel(self) -> "KernelCapture | None":
         if self.settings.capture == "off":
@@ -191,6 +201,8 @@ class Assembly:
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
             drops=self.settings.drops,
+            tunnel_ports=self.settings.tunnel_port,
+            sockets=self.settings.sockets,
             dns=self.settings.dns,
             dns_ports=self.settings.dns_ports,
         )
@@ -285,12 +297,17 @@ class Assembly:
         return fields
 
     def _attribute(self, batch: RequestBatch) -> RequestBatch:
+        fill_forwarded(batch, self.settings.trusted_hops)
         self.attributor.attribute(batch)
         self.redactor.redact(batch)  # after it, for routes may match on what is redacted
         return batch
 
     def _tell_kernel(self, _objects: Objects) -> None:
         self._push_endpoints()
+
+    def _tell_hubble(self, objects: Objects) -> None:
+        node = self.settings.node_name
+        self.hubble.cluster.update(cluster_view(objects, node, self.identities.entries()))
 
     def _push_endpoints(self) -> None:
         if self.kernel:

@@ -47,10 +47,24 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_connections: Annotated[
         int, Meta(ge=1024, le=4194304, description="Connections tracked at a time in the kernel.")
     ] = 131072
+    tunnel_port: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="UDP port of a tunnel, `vxlan:4789`; what is inside is the connection."
+            " Four at most."
+        ),
+    ] = ("vxlan:4789", "vxlan:8472", "geneve:6081")
     drops: Annotated[
         bool,
         Meta(
             description="Dropped packets with the kernel's reason, of all this node's namespaces."
+        ),
+    ] = True
+    sockets: Annotated[
+        bool,
+        Meta(
+            description="TCP sockets of all this node's pods: round trips, retransmits, failed"
+            " connects and the process that owns them."
         ),
     ] = True
     dns: Annotated[
@@ -97,6 +111,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Literal["spec", "eg", "cilium", "istio", "contour", "kgateway"],
         Meta(description="Gateway implementation whose names and match order apply."),
     ] = "eg"
+    trusted_hops: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=32,
+            description="Proxies before Envoy whose X-Forwarded-For tells the client's address;"
+            " 0 trusts what Envoy itself trusts.",
+        ),
+    ] = 0
     hubble_listen: Annotated[
         str,
         Meta(description="Address of the Hubble API; empty is off. In a cluster 0.0.0.0:4244."),

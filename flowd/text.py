@@ -28,6 +28,18 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def safe_json(line: bytes) -> bytes:
+    """JSON in UTF-8 with what `printable` would escape as `\\uXXXX`: the same data."""
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNSAFE.sub(_unicode_escape, line.decode()).encode()
+
+
+def _unicode_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
 def count(number: float) -> str:
     """A count with thousands separators: `48,211`."""
     return f"{number:,.0f}"

@@ -8,47 +8,67 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.attribution_truth import (
-    EXTENSIONS,
-    SOURCES,
-    Entry,
-    manifests,
-    paired,
-    paths,
-    tally,
-)
+from tests.attribution_truth import DIALECTS, Entry, manifests, paired, sources, tally
 
 PAGE = ROOT / "docs" / "attribution.md"
-NAMES = {"eg": "Envoy Gateway", "istio": "Istio"}
+NAMES = {
+    "eg": "Envoy Gateway",
+    "istio": "Istio",
+    "contour": "Contour",
+    "cilium": "Cilium",
+    "kgateway": "kgateway",
+}
 EVIDENCE = ("name", "metadata", "resolver", "cluster", "listener", "none")
 
 HEAD = """# Attribution
 
 How requests come to their route, and what can be known from which log. The table is made by
 `tools/docs_attribution.py`: `flowd replay` over what a real Envoy logged (`tests/data/accesslog`),
-each entry compared with what the client asked for and which pod answered.
+each entry compared with what the client asked for and which pod answered. The rows of Contour,
+Cilium and kgateway are from configurations that `tests/envoy` makes of Gateway API objects the way
+these implementations do; the test runs the same anew.
 
-| names | source | entries | {evidence} | wrong |
-| --- | --- | --- | {lines} | --- |
+| names | source | entries | {evidence} | open | wrong |
+| --- | --- | --- | {lines} | --- | --- |
 """
 
 TAIL = """
 The columns in the middle are the evidence that gave the route: `name` is Envoy's own names,
-`resolver` the Gateway API's rules matched again on the logged request, `listener` that no route took
-it, as with a 404, a redirect of Envoy's own, or a server name that fits nothing. An entry is wrong
-when Gateway, listener, route, rule, match or backend differ from the truth.
+`metadata` that of Envoy's configuration, `resolver` the Gateway API's rules matched again on the
+logged request, `listener` that no route took it, as with a 404, a redirect of Envoy's own, or a
+server name that fits nothing. An entry is open when Gateway or listener stay unknown, and wrong when
+Gateway, listener, route, rule, match or backend are said and are not the truth.
 
 ## What cannot be known, and why
 - **A rule that matches on a header** needs that header in the log where names do not tell the rule
   (Istio with rule names, Cilium, Contour). The default formats log none.
 - **A TCP entry without a type**: the default formats do not log `%ACCESS_LOG_TYPE%`, so the entry of
   a connection's start or middle cannot be told from its end, where the gateway writes such.
-- **Envoy's default text** (Contour and Cilium too) has neither the gateway's address nor a cluster:
-  the route is that of the host and path on any Gateway, and no connection can be joined.
+- **Envoy's default text** (Contour too) and the samples of Cilium and kgateway have not the gateway's
+  address: the route is that of the host and path on any Gateway, the listener stays open where
+  several take the host, and no connection can be joined. Contour's TCP entries have no client.
+- **Cilium** sets no route name; its clusters and virtual hosts tell the Gateway, the rules the route.
+  Its TCPRoutes and UDPRoutes do not go through Envoy: their flows have no access-log entry.
+- **kgateway** cannot log TLS and TCP listeners. Its route names join name and namespace by a hyphen:
+  the known routes tell where one ends.
+- **Contour** says kind, namespace and name in metadata, which file logs carry by their
+  `contour_config_*` fields; the rule is matched again. It offers neither ALS nor OTLP itself: these
+  rows are from an Envoy with the same configuration and loggers of its own.
+- **A path after a rewrite**, where the original one is not logged (`suppress_envoy_headers`), is turned
+  back to the rules whose rewrite can have made it and that lead to the Service which answered. Where
+  several do, the rule stays unknown; of several routes all stay unknown, with the reason `ambiguous`.
 - **A client behind a trusted proxy**: `%DOWNSTREAM_REMOTE_ADDRESS%` then is the forwarded address
-  with port 0, which is no socket. `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%` is.
+  with port 0, which is no socket; `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%` is. Both are kept: the socket's
+  for the join, the forwarded one beside it. `trusted_hops` takes it from a logged `x-forwarded-for`
+  where Envoy itself trusts no hop.
 - **`%UPSTREAM_CLUSTER%`** is the cluster's other name where one is configured (Contour does);
   `%UPSTREAM_CLUSTER_RAW%` is always the real one.
+
+## Replay
+`flowd replay` reads recordings of every kind and writes one JSON line an entry. With `--to` it feeds
+exporters instead: `hubble=ADDRESS` serves the flows until it is interrupted, `flow-log=FILE`,
+`otlp=URL`, `prometheus[=FILE]` writes the metrics as text at the end. `--speed 1` keeps the pace of the
+recording, `--speed 60` is sixty times faster, `max` does not wait. Times stay those of the recording.
 
 ## Formats
 JSON entries are known by their keys: those of the default formats of Envoy Gateway, Istio, Contour
@@ -74,11 +94,10 @@ cannot keep up, the rest stays in the file.
 """
 
 
-def replayed(dialect: str, source: str) -> list[Entry]:
+def replayed(dialect: str, arguments: list[str]) -> list[Entry]:
     """A recording's entries through the real command."""
-    files = [str(path) for path in paths(dialect, source)]
     command = [sys.executable, "-m", "flowd", "replay", *manifests(dialect), "--dialect", dialect]
-    done = subprocess.run([*command, *files], cwd=ROOT, check=True, capture_output=True)
+    done = subprocess.run([*command, *arguments], cwd=ROOT, check=True, capture_output=True)
     return paired(dialect, [json.loads(line) for line in done.stdout.splitlines()])
 
 
@@ -101,12 +120,12 @@ def operators() -> str:
 def page() -> str:
     """The whole page."""
     text = HEAD.format(evidence=" | ".join(EVIDENCE), lines=" | ".join("---" for _ in EVIDENCE))
-    for dialect in EXTENSIONS:
-        for source in SOURCES:
-            entries = replayed(dialect, source)
+    for dialect in DIALECTS:
+        for source, arguments in sources(dialect).items():
+            entries = replayed(dialect, arguments)
             counts = tally(entries)
             cells = [NAMES[dialect], source, str(len(entries))]
-            cells += [str(counts[name] or "") for name in (*EVIDENCE, "wrong")]
+            cells += [str(counts[name] or "") for name in (*EVIDENCE, "open", "wrong")]
             text += f"| {' | '.join(cells)} |\n"
     return text + TAIL.replace("{operators}", operators())
 

@@ -2,11 +2,14 @@
 
 Run as `python -I compile.py SOCKET BCC SOURCES HEADERS UNITS`, where UNITS is a JSON list of
 `{"source": "flow.c", "defines": {...}}`, and for typed raw tracepoints `"attach"` (id of the
-tracepoint's type) and `"function"` (id of the kernel function they call, or 0) too. It needs the
-standard library and BCC only, and answers on the socket with one JSON message a unit: `{"programs":
-[...], "maps": [...]}` with the descriptors beside it (SCM_RIGHTS), in this order, or `{"failed":
-stage, "name": ..., "detail": ...}`. A unit that is refused with its kernel function is tried without,
-and the answer then has `"reduced": true`. What clang and the verifier have to say goes to stderr.
+tracepoint's type) and `"function"` (id of the kernel function they call, or 0) too, or for programs
+of several kinds `"programs"`: by name the program type, the expected attach type, and the id of the
+tracepoint's type or 0. It needs the standard library and BCC only, and answers on the socket with one
+JSON message a unit: `{"programs": [...], "maps": [...]}` with the descriptors beside it (SCM_RIGHTS),
+in this order, or `{"failed": stage, "name": ..., "detail": ...}`. A unit that is refused with its
+kernel function is tried without, and the answer then has `"reduced": true`; tracepoints out of
+several kinds that are refused are left out, and are in `"refused"` with the reason. What clang and
+the verifier have to say goes to stderr.
 """
 
 import ctypes
@@ -23,13 +26,29 @@ from typing import Any
 PROGRAMS = {
     "flow.c": ("flowd_in", "flowd_out", "flowd_in_raw", "flowd_out_raw", "flowd_clock"),
     "drops.c": ("flowd_drop",),
+    "sockets.c": (
+        "flowd_connect4",
+        "flowd_connect6",
+        "flowd_bind4",
+        "flowd_bind6",
+        "flowd_sock_ops",
+        "flowd_sock_state",
+        "flowd_reset_out",
+        "flowd_reset_in",
+    ),
 }
 MAPS = {
-    "flow.c": ("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
+    "flow.c": (
+        *("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
+        "flowd_tunnels",
+    ),
     "drops.c": ("flowd_drops", "flowd_drops_full"),
+    "sockets.c": ("flowd_socket_counters", "flowd_socket_errors", "flowd_socket_events"),
 }
 OPTIONAL_MAPS = {"DNS_PORT": ("flowd_dns_short", "flowd_dns_long")}
 """Maps that are there with a define."""
+TRACING, RAW_TP = 26, 23
+"""BPF_PROG_TYPE_TRACING and BPF_TRACE_RAW_TP, include/uapi/linux/bpf.h."""
 
 KFUNC_CALL = 0x7F0F10D0
 """What drops.c calls in place of a kernel function; helpers have small numbers."""
@@ -88,23 +107,28 @@ def without_function(unit: dict[str, Any]) -> dict[str, Any]:
     return {**unit, "defines": defines, "function": 0}
 
 
-def load_tracepoint(bcc: Any, module: Any, name: str, unit: dict[str, Any]) -> int:
-    """Load a typed raw tracepoint, which BCC itself cannot: the descriptor.
+def load_program(
+    bcc: Any, module: Any, name: str, kind: int, expected: int, attach: int = 0, function: int = 0
+) -> int:
+    """Load what BCC itself cannot, such as a typed raw tracepoint: the descriptor.
+
+    Args:
+        kind, expected: program type, and attach type that it is for.
+        attach, function: as in the unit.
 
     Raises:
         OSError: the kernel refused it; its words are on stderr.
     """
     begin = bcc.lib.bpf_function_start(module.module, name.encode())
     size = bcc.lib.bpf_function_size(module.module, name.encode())
-    code = call_function(ctypes.string_at(begin, size), unit["function"])
+    code = call_function(ctypes.string_at(begin, size), function)
     load = ctypes.CDLL("libbpf.so.1").bpf_prog_load
     log = ctypes.create_string_buffer(1 << 16)
-    options = _LoadOptions(ctypes.sizeof(_LoadOptions), attach_btf_id=unit["attach"])
-    options.expected_attach_type = 23  # BPF_TRACE_RAW_TP
+    options = _LoadOptions(ctypes.sizeof(_LoadOptions), attach_btf_id=attach)
+    options.expected_attach_type = expected
     options.log_level, options.log_size = 1, len(log)
     options.log_buf = ctypes.addressof(log)
-    tracing = 26  # BPF_PROG_TYPE_TRACING
-    fd: int = load(tracing, name.encode(), b"GPL", code, len(code) // 8, ctypes.byref(options))
+    fd: int = load(kind, name.encode(), b"GPL", code, len(code) // 8, ctypes.byref(options))
     if fd < 0:
         sys.stderr.write(log.value.decode(errors="replace"))
         raise OSError(-fd, os.strerror(-fd))
@@ -121,20 +145,29 @@ def build(bcc: Any, sources: Path, unit: dict[str, Any]) -> tuple[dict[str, Any]
     except Exception as error:  # noqa: BLE001 (BCC raises nothing narrower)
         return {"failed": "compile", "name": source, "detail": str(error)}, []
     descriptors: list[int] = []
-    for name in PROGRAMS[source]:
+    several: dict[str, tuple[int, int, int]] = unit.get("programs", {})
+    programs = [name for name in PROGRAMS[source] if not several or name in several]
+    refused: dict[str, str] = {}
+    for name in programs:
         try:
-            if "attach" in unit:
-                descriptors.append(load_tracepoint(bcc, module, name, unit))
+            if several:
+                descriptors.append(load_program(bcc, module, name, *several[name]))
+            elif "attach" in unit:
+                how = TRACING, RAW_TP, unit["attach"], unit["function"]
+                descriptors.append(load_program(bcc, module, name, *how))
             else:
                 descriptors.append(module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd)
         except Exception as error:  # noqa: BLE001
-            return {"failed": "load", "name": name, "detail": str(error)}, []
+            if not several or several[name][0] != TRACING:
+                return {"failed": "load", "name": name, "detail": str(error)}, []
+            refused[name] = str(error)
     optional = (OPTIONAL_MAPS.get(define, ()) for define in unit["defines"])
     maps = [*MAPS[source], *(name for names in optional for name in names)]
     descriptors += [module[name.encode()].map_fd for name in maps]
     # What BCC made must outlive this call, or it closes the descriptors before they are sent.
     _kept.append(module)
-    return {"programs": PROGRAMS[source], "maps": maps}, descriptors
+    loaded = [name for name in programs if name not in refused]
+    return {"programs": loaded, "maps": maps, "refused": refused}, descriptors
 
 
 _kept: list[Any] = []

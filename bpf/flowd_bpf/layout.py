@@ -1,4 +1,4 @@
-"""The structs of bpf/src/event.h, drop.h and dns_record.h, and the counters, for numpy."""
+"""The structs of bpf/src/event.h, drop.h, socket.h and dns_record.h, and the counters, for numpy."""
 
 from enum import IntEnum
 
@@ -34,12 +34,13 @@ CONNECTION = np.dtype(
         ("endpoint", "u4", (2,)),
         ("reported", "u4"),
         ("refused", "u4"),
+        ("tunnel", "u4"),
         ("forward", "u1"),
         ("initiator", "u1"),
         ("family", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("pad", "u1", (3,)),
+        ("pad", "u1", (7,)),
     ]
 )
 
@@ -57,6 +58,7 @@ EVENT = np.dtype(
         ("src_endpoint", "u4"),
         ("dst_endpoint", "u4"),
         ("ifindex", "u4"),
+        ("tunnel", "u4"),
         ("src_port", "u2"),
         ("dst_port", "u2"),
         ("protocol", "u1"),
@@ -69,7 +71,17 @@ EVENT = np.dtype(
         ("flags_seen", "u1", (2,)),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("pad", "u1", (5,)),
+        ("pad", "u1", (1,)),
+    ]
+)
+
+TUNNEL = np.dtype(
+    [
+        ("src", "u1", (16,)),
+        ("dst", "u1", (16,)),
+        ("vni", "u4"),
+        ("kind", "u1"),
+        ("pad", "u1", (3,)),
     ]
 )
 
@@ -113,6 +125,30 @@ DNS_HEAD = np.dtype(
 DNS_SHORT = np.dtype([("head", DNS_HEAD), ("payload", "u1", (184,))])
 DNS_LONG = np.dtype([("head", DNS_HEAD), ("payload", "u1", (1472,))])
 
+SOCKET_EVENT = np.dtype(
+    [
+        ("time_ns", "u8"),
+        ("cookie", "u8"),
+        ("cgroup", "u8"),
+        ("bytes_acked", "u8"),
+        ("bytes_received", "u8"),
+        ("connect_ns", "u8"),
+        ("local_addr", "u1", (16,)),
+        ("remote_addr", "u1", (16,)),
+        ("command", "u1", (16,)),
+        ("srtt_us", "u4"),
+        ("min_rtt_us", "u4"),
+        ("retransmits", "u4"),
+        ("pid", "u4"),
+        ("local_port", "u2"),
+        ("remote_port", "u2"),
+        ("family", "u1"),
+        ("role", "u1"),
+        ("reason", "u1"),
+        ("error", "u1"),
+    ]
+)
+
 MARK_ANNOUNCED = 1 << 32
 MARK_ENDED = 1 << 33
 
@@ -126,12 +162,29 @@ class Counter(IntEnum):
     NON_IP = 3
     MALFORMED = 4
     MAP_FULL = 5
-    FRAGMENT = 6
+    FRAGMENT_UNKNOWN = 6
     RING_FULL = 7
     RECORDS = 8
     CREATED = 9
     ENDED = 10
-    DNS_RING_FULL = 11
+    TUNNEL_UNNAMED = 11
+    DNS_RING_FULL = 12
+
+
+class TunnelKind(IntEnum):
+    """Which tunnel a packet came in."""
+
+    VXLAN = 1
+    GENEVE = 2
+    IP = 3
+
+
+class SocketCounter(IntEnum):
+    """Indexes into struct socket_counters."""
+
+    RECORDS = 0
+    RING_FULL = 1
+    FULL = 2
 
 
 FATES = (

@@ -56,6 +56,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "bpf_map_delete_batch": (c_int, c_void_p, POINTER(c_uint32), c_void_p),
     "bpf_obj_get_info_by_fd": (c_int, c_void_p, POINTER(c_uint32)),
     "bpf_raw_tracepoint_open": (c_char_p, c_int),
+    "bpf_prog_get_fd_by_id": (c_uint32,),
     "bpf_prog_query": (c_int, c_int, c_uint32, c_void_p, c_void_p, POINTER(c_uint32)),
     "bpf_prog_test_run_opts": (c_int, POINTER(_TestRunOptions)),
 }
@@ -92,15 +93,18 @@ def link_create(program: int, ifindex: int, attach_type: int, flags: int) -> int
     return fd
 
 
-def raw_tracepoint_open(program: int) -> int:
+def raw_tracepoint_open(program: int, what: str = "dropped packets") -> int:
     """File descriptor that keeps a typed raw tracepoint attached until it is closed.
+
+    Args:
+        what: the tracepoint is of, for the error.
 
     Raises:
         BpfError: the kernel refused it.
     """
     fd = library().bpf_raw_tracepoint_open(None, program)
     if fd < 0:
-        raise kernel_error("cannot attach to the tracepoint of dropped packets", -fd)
+        raise kernel_error(f"cannot attach to the tracepoint of {what}", -fd)
     return fd
 
 
@@ -130,14 +134,21 @@ def probe_ring() -> None:
     os.close(fd)
 
 
-def run_program(program: int, packet: bytes, repeat: int = 1) -> tuple[int, int]:
+def run_program(
+    program: int, packet: bytes, repeat: int = 1, context: bytes = b""
+) -> tuple[int, int]:
     """Run a program on a packet: its return value, and nanoseconds a run.
+
+    Args:
+        context: struct __sk_buff of the packet, or its head; none is zeros.
 
     Raises:
         BpfError: the kernel refused it.
     """
     options = _TestRunOptions(size=ctypes.sizeof(_TestRunOptions), data_in=packet, repeat=repeat)
     options.data_size_in = len(packet)
+    if context:
+        options.ctx_in, options.ctx_size_in = context, len(context)
     status = library().bpf_prog_test_run_opts(program, byref(options))
     if status < 0:
         raise kernel_error("cannot run a program", -status)

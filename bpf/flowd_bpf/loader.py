@@ -30,12 +30,14 @@ class Loaded:
     Attributes:
         failed: why a part that was asked for is not there.
         reduced: the program of drops was refused the kernel function, and does without.
+        refused: programs of sockets that the kernel did not take, with the reason; the rest goes on.
     """
 
     programs: dict[str, int] = field(default_factory=dict[str, int])
     maps: dict[str, int] = field(default_factory=dict[str, int])
     failed: dict[str, BpfError] = field(default_factory=dict[str, BpfError])
     reduced: bool = False
+    refused: dict[str, str] = field(default_factory=dict[str, str])
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -71,7 +73,25 @@ class DropUnit:
     function: int
 
 
-def load(settings: Mapping[str, int] | None = None, drops: DropUnit | None = None) -> Loaded:
+@dataclass(frozen=True, slots=True)
+class SocketUnit:
+    """What the programs of TCP sockets are made of.
+
+    Attributes:
+        defines: for the compiler.
+        programs: by name the program type, the expected attach type, and the type id of a
+            tracepoint or 0.
+    """
+
+    defines: Mapping[str, int]
+    programs: Mapping[str, tuple[int, int, int]]
+
+
+def load(
+    settings: Mapping[str, int] | None = None,
+    drops: DropUnit | None = None,
+    sockets: SocketUnit | None = None,
+) -> Loaded:
     """Compile and load the programs in a short-lived child; `settings` replace those of config.h.
 
     Blocks for as long as LLVM takes, under a second on most machines. A failure of a part that
@@ -94,6 +114,14 @@ def load(settings: Mapping[str, int] | None = None, drops: DropUnit | None = Non
                 "defines": {"PAGE_SIZE": page, **drops.defines},
                 "attach": drops.attach,
                 "function": drops.function,
+            }
+        )
+    if sockets:
+        units.append(
+            {
+                "source": "sockets.c",
+                "defines": {"PAGE_SIZE": page, "TICKS": ticks_per_second(), **sockets.defines},
+                "programs": dict(sockets.programs),
             }
         )
     # Packets, so that one answer is one message however fast they come
@@ -121,7 +149,9 @@ def load(settings: Mapping[str, int] | None = None, drops: DropUnit | None = Non
                 theirs.close()
                 loaded = _receive(ours, log)
                 if drops:
-                    _add_drops(loaded, ours, log)
+                    _add(loaded, "drops", ours, log)
+                if sockets:
+                    _add(loaded, "sockets", ours, log)
                 return loaded
             finally:
                 child.kill()
@@ -130,15 +160,16 @@ def load(settings: Mapping[str, int] | None = None, drops: DropUnit | None = Non
             os.close(log)
 
 
-def _add_drops(loaded: Loaded, channel: socket.socket, log: int) -> None:
+def _add(loaded: Loaded, part: str, channel: socket.socket, log: int) -> None:
     try:
         more = _receive(channel, log)
     except BpfError as error:
-        loaded.failed["drops"] = error
+        loaded.failed[part] = error
     else:
         loaded.programs |= more.programs
         loaded.maps |= more.maps
-        loaded.reduced = more.reduced
+        loaded.reduced |= more.reduced
+        loaded.refused |= more.refused
 
 
 def _receive(channel: socket.socket, log: int) -> Loaded:
@@ -161,6 +192,7 @@ def _receive(channel: socket.socket, log: int) -> Loaded:
         dict(zip(programs, fds, strict=False)),
         dict(zip(maps, fds[len(programs) :], strict=True)),
         reduced=answer.get("reduced", False),
+        refused=answer.get("refused", {}),
     )
 
 

@@ -28,3 +28,23 @@
 #ifndef WAKE_RECORDS
 #define WAKE_RECORDS 1024 /* on one CPU, until the reader is woken before its own time */
 #endif
+
+#ifndef MAX_TUNNELS
+#define MAX_TUNNELS 8192 /* pairs of outer addresses, by network; they are never forgotten */
+#endif
+
+#ifndef MAX_FRAGMENTED
+#define MAX_FRAGMENTED 4096 /* datagrams whose later fragments are known */
+#endif
+
+#ifndef FRAGMENT_TICKS
+#define FRAGMENT_TICKS (30 * TICKS) /* for which they are: as long as Linux waits for them */
+#endif
+
+/* UDP ports of tunnels, with their tunnel_kind above the lower 16 bits; 0 is none. */
+#ifndef TUNNEL_0
+#define TUNNEL_0 0x112b5 /* VXLAN on 4789 */
+#define TUNNEL_1 0x12118 /* VXLAN on 8472 */
+#define TUNNEL_2 0x217c1 /* Geneve on 6081 */
+#define TUNNEL_3 0
+#endif

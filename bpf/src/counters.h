@@ -13,11 +13,12 @@ enum counter {
 	COUNT_MALFORMED, /* headers cut short, broken, or too many IPv6 extensions */
 	COUNT_MAP_FULL,
 
-	COUNT_FRAGMENT,	 /* packets without ports, being later fragments; also counted above */
+	COUNT_FRAGMENT_UNKNOWN, /* later fragments before their first; counted above, without ports */
 	COUNT_RING_FULL, /* records that had to wait; their bytes and packets are in the next one */
 	COUNT_RECORDS,	 /* records written */
 	COUNT_CREATED,	 /* connections */
 	COUNT_ENDED,	 /* connections ended by the program, a new one having taken their place */
+	COUNT_TUNNEL_UNNAMED, /* connections whose tunnel found no place in flowd_tunnels */
 	COUNT_DNS_RING_FULL, /* stretches of DNS payload without space in their ring */
 	COUNTERS,
 };

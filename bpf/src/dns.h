@@ -86,7 +86,7 @@ static __always_inline void read_dns(struct __sk_buff *skb, struct packet *p, u6
 
 	if (!dns_port(p->src_port) && !dns_port(p->dst_port))
 		return;
-	if (p->later_fragment || (p->protocol != UDP && p->protocol != TCP))
+	if (p->fragment == LATER || (p->protocol != UDP && p->protocol != TCP))
 		return;
 	left = original = payload_length(skb, p);
 	if (p->protocol == UDP) {

@@ -40,6 +40,23 @@ struct connection_key {
 	__u8 pad[3];
 };
 
+enum tunnel_kind {
+	TUNNEL_VXLAN = 1,
+	TUNNEL_GENEVE = 2,
+	TUNNEL_IP = 3,
+};
+
+/* The outer addresses, in the direction of the initiator of what is inside. */
+struct tunnel {
+	union address src;
+	union address dst;
+	__u32 vni;
+	__u8 kind;
+	__u8 pad[3];
+};
+
+#define TUNNEL_UNNAMED 1 /* in place of a key of flowd_tunnels; 0 is no tunnel */
+
 /* What one side of a connection sent. */
 struct side {
 	__u64 bytes; /* not in any record yet */
@@ -68,12 +85,13 @@ struct connection {
 	__u32 endpoint[2];
 	__u32 reported; /* jiffies of the last record */
 	__u32 refused;	/* jiffies of the last time the ring was full */
+	__u32 tunnel;	/* key of flowd_tunnels */
 	__u8 forward;	/* side that began the connection */
 	__u8 initiator;
 	__u8 family;
 	__u8 icmp_type; /* of the first packet */
 	__u8 icmp_code;
-	__u8 pad[3];
+	__u8 pad[7];
 };
 
 /* A record. Index 0 is initiator to responder, and `src` the initiator. */
@@ -90,6 +108,7 @@ struct flow_event {
 	__u32 src_endpoint;
 	__u32 dst_endpoint;
 	__u32 ifindex;
+	__u32 tunnel;
 	__u16 src_port; /* host byte order */
 	__u16 dst_port;
 	__u8 protocol;
@@ -102,13 +121,14 @@ struct flow_event {
 	__u8 flags_seen[2];
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 pad[5];
+	__u8 pad[1];
 };
 
 _Static_assert(sizeof(struct connection_key) == 40, "connection_key");
+_Static_assert(sizeof(struct tunnel) == 40, "tunnel");
 _Static_assert(sizeof(struct side) == 48, "side");
-_Static_assert(sizeof(struct connection) == 144, "connection");
+_Static_assert(sizeof(struct connection) == 152, "connection");
 _Static_assert(sizeof(struct flow_event) == 152, "flow_event");
 _Static_assert(__builtin_offsetof(struct connection, marks) == 112, "connection.marks");
 _Static_assert(__builtin_offsetof(struct flow_event, src_addr) == 88, "flow_event.src_addr");
-_Static_assert(__builtin_offsetof(struct flow_event, protocol) == 136, "flow_event.protocol");
+_Static_assert(__builtin_offsetof(struct flow_event, protocol) == 140, "flow_event.protocol");

@@ -14,11 +14,13 @@
 #include "counters.h"
 #include "dns.h"
 #include "event.h"
+#include "fragment.h"
 #include "maps.h"
 #include "parse.h"
+#include "tunnel.h"
 
 #define PASS (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
-#define PULL 256  /* bytes made linear for headers that are not */
+#define PULL 512  /* bytes made linear for headers that are not */
 
 static __always_inline bool finished(u64 marks)
 {
@@ -97,6 +99,7 @@ static __always_inline bool report(struct connection *c, struct packet *p, u32 r
 	owner = c->side[from].owner;
 	event->ifindex = owner >> 1;
 	event->hook = owner & 1;
+	event->tunnel = c->tunnel;
 	event->protocol = key->protocol;
 	event->family = c->family;
 	event->reason = reason;
@@ -150,7 +153,7 @@ static __always_inline bool owns(struct side *side, u64 here, u32 now)
 static __always_inline void count_packet(struct __sk_buff *skb, struct side *side, u32 headers,
 					 u32 now)
 {
-	u64 segments = skb->gso_segs;
+	u64 segments = skb->gso_segs, tag = skb->vlan_present ? TAG : 0;
 
 	if (!segments && skb->gso_size && skb->len > headers)
 		segments = (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
@@ -158,7 +161,7 @@ static __always_inline void count_packet(struct __sk_buff *skb, struct side *sid
 		segments = 1;
 	if (side->seen != now)
 		side->seen = now;
-	__sync_fetch_and_add(&side->bytes, skb->len + (segments - 1) * headers);
+	__sync_fetch_and_add(&side->bytes, skb->len + tag + (segments - 1) * (headers + tag));
 	__sync_fetch_and_add(&side->packets, segments);
 }
 
@@ -180,7 +183,7 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 
 #pragma clang loop unroll(disable)
 	for (u32 attempt = 0; attempt < 2; attempt++) {
-		parsed = read_packet(skb, l2, p);
+		parsed = read_packet(skb, l2, attempt, p);
 		if (parsed != CUT_SHORT || attempt)
 			break;
 		if (bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
@@ -190,10 +193,10 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 		counters->count[parsed == NOT_IP ? COUNT_NON_IP : COUNT_MALFORMED]++;
 		return PASS;
 	}
-	if (p->later_fragment)
-		counters->count[COUNT_FRAGMENT]++;
 
 	now = bpf_jiffies64();
+	if (p->fragment)
+		follow_fragment(p, now, counters);
 	c = flowd_conns.lookup(&p->key);
 	if (c && (p->flags & (SYN | ACK)) == SYN && finished(c->marks)) {
 		/* Without space for the END the old entry lives on, and nothing is lost. */
@@ -210,6 +213,8 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 		return PASS;
 	}
 
+	if (p->tunnel.kind && !c->tunnel)
+		note_tunnel(c, p, counters);
 	from = p->from & 1;
 	side = &c->side[from];
 	if (!owns(side, (u64)skb->ifindex << 1 | hook, now)) {

@@ -1,100 +1,34 @@
 /*
- * From packet to key: Ethernet with or without a VLAN tag, or no link header, IPv4 with options
- * (RFC 791), IPv6 with extension headers (RFC 8200), ports, TCP flags, ICMP type, code and echo
- * identifier.
+ * From packet to key: Ethernet with up to two VLAN tags (IEEE 802.1Q), or no link header; IPv4 with
+ * options (RFC 791), IPv6 with extension headers (RFC 8200), in both an authentication header (RFC
+ * 4302); ports, TCP flags, what an SCTP chunk has of them, ICMP type, code and echo identifier.
  */
 #pragma once
 
+#include "config.h"
 #include "counters.h"
 #include "event.h"
+#include "wire.h"
 
-#define ETHERNET 14
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define NET16(x) __builtin_bswap16(x)
-#define NET32(x) __builtin_bswap32(x)
-#define MAPPED 0xffff0000U
-#else
-#define NET16(x) (x)
-#define NET32(x) (x)
-#define MAPPED 0x0000ffffU
-#endif
-
-#define TYPE_IPV4 0x0800
-#define TYPE_IPV6 0x86dd
-#define TYPE_VLAN 0x8100
-#define TYPE_QINQ 0x88a8
-
-enum protocol {
-	HOP_BY_HOP = 0,
-	ICMP = 1,
-	TCP = 6,
-	UDP = 17,
-	ROUTING = 43,
-	FRAGMENT = 44,
-	ICMPV6 = 58,
-	DESTINATION = 60,
-	SCTP = 132,
-	UDP_LITE = 136,
-};
-
-enum tcp_flag {
-	FIN = 0x01,
-	SYN = 0x02,
-	RST = 0x04,
-	ACK = 0x10,
-};
-
-/* Extension headers of RFC 8200 that do not hide what follows, and how many are followed. */
-#define EXTENSION_SET (1ULL << HOP_BY_HOP | 1ULL << ROUTING | 1ULL << FRAGMENT | 1ULL << DESTINATION)
+/* Headers that do not hide what follows, as far as their numbers go, and how many are followed. */
+#define EXTENSION_SET                                                                             \
+	(1ULL << HOP_BY_HOP | 1ULL << ROUTING | 1ULL << FRAGMENT | 1ULL << AUTHENTICATION |        \
+	 1ULL << DESTINATION)
 #define EXTENSIONS 6
-#define OFFSET 0x3fff /* bounds an offset for the verifier; more than six extensions can reach */
+#define OFFSET 0x3fff /* bounds an offset for the verifier; headers within headers can reach more */
 
-struct ipv4 {
-	__u8 version_length;
-	__u8 service;
-	__be16 length;
-	__be16 id;
-	__be16 fragment;
-	__u8 hops;
-	__u8 protocol;
-	__sum16 check;
-	__be32 src;
-	__be32 dst;
+enum fragment_place {
+	WHOLE,
+	FIRST,
+	LATER,
 };
 
-struct ipv6 {
-	__u8 version_class;
-	__u8 class_flow[3];
-	__be16 length;
-	__u8 protocol;
-	__u8 hops;
-	__be32 src[4];
-	__be32 dst[4];
-};
-
-struct extension {
-	__u8 protocol;
-	__u8 length;
-	__be16 fragment;
-};
-
-/* TCP, or the head of anything else that begins with two ports. */
-struct transport {
-	__be16 src;
-	__be16 dst;
-	__be32 seq;
-	__be32 ack;
-	__u8 offset;
-	__u8 flags;
-};
-
-struct icmp {
-	__u8 type;
-	__u8 code;
-	__sum16 check;
-	__be16 id;
-	__be16 seq;
+/* What the fragments of a datagram have in common. */
+struct datagram {
+	union address src;
+	union address dst;
+	__u32 id;
+	__u32 protocol;
 };
 
 /* The packet at hand, in a map: see flowd_packet. */
@@ -102,16 +36,19 @@ struct packet {
 	struct connection_key key;
 	union address src;
 	union address dst;
+	struct datagram datagram; /* only of a fragment */
+	struct tunnel tunnel;	  /* only of a packet that came in one */
+	u32 from;		  /* side that sent it */
+	u32 headers;		  /* bytes up to the payload; every segment of a GSO packet has them */
 	__be16 src_port;
 	__be16 dst_port;
-	u32 from;    /* side that sent it */
-	u32 headers; /* bytes up to the payload, which every segment of a GSO packet carries */
 #ifdef DNS_PORT
 	u32 end; /* bytes up to the end of the IP packet; 0 where its header does not tell */
 	u32 seq; /* of TCP, host byte order */
 #endif
-	bool later_fragment;
+	u8 fragment;
 	bool reversed; /* an answer by its kind, whether or not the question was seen */
+	u8 inside;     /* the tunnel that a packet to these ports or of this protocol is of */
 	u8 protocol;
 	u8 flags;
 	u8 family;
@@ -129,28 +66,77 @@ enum parsed {
 /* What was learnt so far is read from memory again, and so no longer known to the verifier. */
 #define FORGET() asm volatile("" ::: "memory")
 
-/* The IP header, `l2` bytes in, and its extensions: all of `p` but ports, flags, type and key. */
-static __always_inline enum parsed read_network(struct __sk_buff *skb, const u32 l2,
-						struct packet *p)
+static __always_inline bool is_tag(__be16 type)
+{
+	return type == NET16(TYPE_VLAN) || type == NET16(TYPE_QINQ) || type == NET16(TYPE_QINQ_OLD);
+}
+
+/* What follows the IP header, up to the first header that is not an extension. */
+static __always_inline enum parsed read_extensions(struct __sk_buff *skb, struct packet *p)
 {
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
-	void *next = data + l2;
-	__be16 type = skb->protocol;
 
-	p->later_fragment = false;
-	if (l2) {
+#pragma clang loop unroll(disable)
+	for (u32 i = 0; i <= EXTENSIONS; i++) {
+		struct extension *header;
+		u32 length;
+
+		FORGET();
+		if (p->protocol > DESTINATION || !(EXTENSION_SET >> p->protocol & 1))
+			return PARSED;
+		header = data + (p->headers & OFFSET);
+		if ((void *)(header + 1) > end)
+			return CUT_SHORT;
+		length = (header->length + 1) * 8;
+		if (p->protocol == AUTHENTICATION)
+			length = (header->length + 2) * 4;
+		if (p->protocol == FRAGMENT) {
+			length = sizeof(*header);
+			if (header->fragment & NET16(0xfff8))
+				p->fragment = LATER;
+			else if (header->fragment & NET16(MORE_FRAGMENTS_V6))
+				p->fragment = FIRST;
+			p->datagram.id = header->id;
+			p->datagram.protocol = header->protocol;
+		}
+		p->protocol = header->protocol;
+		p->headers += length;
+		if (p->fragment == LATER)
+			return PARSED;
+	}
+	return BROKEN;
+}
+
+/* An Ethernet header `*at` bytes in: what type follows, and where. */
+static __always_inline enum parsed read_link(struct __sk_buff *skb, u32 *at, __be16 *type)
+{
+	void *next = (void *)(long)skb->data + *at + ETHERNET;
+	void *end = (void *)(long)skb->data_end;
+
+	if (next > end)
+		return CUT_SHORT;
+	*at += ETHERNET;
+	*type = *(__be16 *)(next - 2);
+#pragma clang loop unroll(full)
+	for (u32 tags = 0; tags < 2 && is_tag(*type); tags++) {
+		next += TAG;
 		if (next > end)
 			return CUT_SHORT;
-		type = *(__be16 *)(data + 12);
-		if (type == NET16(TYPE_VLAN) || type == NET16(TYPE_QINQ)) {
-			next += 4;
-			if (next > end)
-				return CUT_SHORT;
-			type = *(__be16 *)(data + 16);
-		}
+		*at += TAG;
+		*type = *(__be16 *)(next - 2);
 	}
+	return PARSED;
+}
 
+/* An IP header of that type `at` bytes in, and its extensions. */
+static __always_inline enum parsed read_network(struct __sk_buff *skb, u32 at, __be16 type,
+						struct packet *p)
+{
+	void *next = (void *)(long)skb->data + at;
+	void *end = (void *)(long)skb->data_end;
+
+	p->fragment = WHOLE;
 	if (type == NET16(TYPE_IPV4)) {
 		struct ipv4 *ip = next;
 		u32 length;
@@ -164,11 +150,17 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, const u32
 		p->dst = (union address){ .word = { 0, 0, MAPPED, ip->dst } };
 		p->protocol = ip->protocol;
 		p->family = 4;
-		p->later_fragment = (ip->fragment & NET16(0x1fff)) != 0;
-		p->headers = next - data + length;
+		p->headers = at + length;
 #ifdef DNS_PORT
-		p->end = ip->length ? next - data + NET16(ip->length) : 0;
+		p->end = ip->length ? at + NET16(ip->length) : 0;
 #endif
+		if (ip->fragment & NET16(0x3fff)) {
+			p->fragment = ip->fragment & NET16(0x1fff) ? LATER : FIRST;
+			p->datagram.id = ip->id;
+			p->datagram.protocol = ip->protocol;
+		}
+		if (p->protocol != AUTHENTICATION || p->fragment == LATER)
+			return PARSED;
 	} else if (type == NET16(TYPE_IPV6)) {
 		struct ipv6 *ip = next;
 
@@ -180,36 +172,48 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, const u32
 		__builtin_memcpy(&p->dst, ip->dst, sizeof(p->dst));
 		p->protocol = ip->protocol;
 		p->family = 6;
-		p->headers = next - data + sizeof(*ip);
+		p->headers = at + sizeof(*ip);
 #ifdef DNS_PORT
 		p->end = ip->length ? p->headers + NET16(ip->length) : 0;
 #endif
-#pragma clang loop unroll(disable)
-		for (u32 i = 0; i <= EXTENSIONS; i++) {
-			struct extension *header;
-			u32 length;
-
-			FORGET();
-			if (p->protocol > DESTINATION || !(EXTENSION_SET >> p->protocol & 1))
-				return PARSED;
-			header = data + (p->headers & OFFSET);
-			if ((void *)(header + 1) > end)
-				return CUT_SHORT;
-			length = header->length;
-			if (p->protocol == FRAGMENT) {
-				length = 0;
-				p->later_fragment = (header->fragment & NET16(0xfff8)) != 0;
-			}
-			p->protocol = header->protocol;
-			p->headers += (length + 1) * 8;
-			if (p->later_fragment)
-				return PARSED;
-		}
-		return BROKEN;
 	} else {
 		return NOT_IP;
 	}
-	return PARSED;
+	return read_extensions(skb, p);
+}
+
+/* What TCP would have said: the first chunk tells who began an association, and that it is over. */
+static __always_inline u8 flags_of(u8 chunk)
+{
+	switch (chunk) {
+	case CHUNK_INIT:
+		return SYN;
+	case CHUNK_INIT_ACK:
+		return SYN | ACK;
+	case CHUNK_ABORT:
+		return RST;
+	case CHUNK_SHUTDOWN:
+	case CHUNK_SHUTDOWN_ACK:
+	case CHUNK_SHUTDOWN_COMPLETE:
+		return FIN;
+	default:
+		return ACK;
+	}
+}
+
+#define TUNNEL_TO(port, setting) ((setting) && (port) == NET16((setting) & 0xffff))
+
+static __always_inline u8 tunnel_to(__be16 port)
+{
+	if (TUNNEL_TO(port, TUNNEL_0))
+		return TUNNEL_0 >> 16;
+	if (TUNNEL_TO(port, TUNNEL_1))
+		return TUNNEL_1 >> 16;
+	if (TUNNEL_TO(port, TUNNEL_2))
+		return TUNNEL_2 >> 16;
+	if (TUNNEL_TO(port, TUNNEL_3))
+		return TUNNEL_3 >> 16;
+	return 0;
 }
 
 /* Ports, flags, type and code of what follows. */
@@ -220,9 +224,9 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 	u8 protocol = p->protocol;
 
 	p->src_port = p->dst_port = 0;
-	p->flags = p->icmp_type = p->icmp_code = 0;
+	p->flags = p->icmp_type = p->icmp_code = p->inside = 0;
 	p->reversed = false;
-	if (p->later_fragment)
+	if (p->fragment == LATER)
 		return PARSED;
 	if (protocol == TCP) {
 		struct transport *tcp = next;
@@ -237,14 +241,16 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 #endif
 		p->headers += (tcp->offset >> 4) * 4;
 		p->reversed = (tcp->flags & (SYN | ACK)) == (SYN | ACK);
-	} else if (protocol == UDP || protocol == SCTP || protocol == UDP_LITE) {
+	} else if (protocol == UDP || protocol == UDP_LITE) {
 		struct transport *ports = next;
 
-		if ((void *)&ports->seq > end)
+		if ((void *)&ports->ack > end)
 			return CUT_SHORT;
 		p->src_port = ports->src;
 		p->dst_port = ports->dst;
 		p->headers += 8;
+		if (protocol == UDP)
+			p->inside = tunnel_to(ports->dst);
 	} else if (protocol == ICMP || protocol == ICMPV6) {
 		struct icmp *icmp = next;
 		u8 request = protocol == ICMP ? 8 : 128, reply = protocol == ICMP ? 0 : 129;
@@ -256,6 +262,18 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 		p->reversed = icmp->type == reply;
 		if (icmp->type == request || icmp->type == reply)
 			p->src_port = p->dst_port = icmp->id;
+	} else if (protocol == SCTP) {
+		struct sctp *sctp = next;
+
+		if ((void *)&sctp->chunk + 1 > end)
+			return CUT_SHORT;
+		p->src_port = sctp->src;
+		p->dst_port = sctp->dst;
+		p->flags = flags_of(sctp->chunk);
+		p->headers += 12;
+		p->reversed = sctp->chunk == CHUNK_INIT_ACK;
+	} else if (protocol == IPV4_INSIDE || protocol == IPV6_INSIDE) {
+		p->inside = TUNNEL_IP;
 	}
 	return PARSED;
 }
@@ -277,20 +295,4 @@ static __always_inline void order(struct packet *p)
 	p->key.port[from] = p->src_port;
 	p->key.port[!from] = p->dst_port;
 	p->key.protocol = p->protocol;
-}
-
-static __always_inline enum parsed read_packet(struct __sk_buff *skb, const u32 l2,
-					       struct packet *p)
-{
-	enum parsed parsed = read_network(skb, l2, p);
-
-	if (parsed != PARSED)
-		return parsed;
-	FORGET();
-	parsed = read_transport(skb, p);
-	if (parsed != PARSED)
-		return parsed;
-	FORGET();
-	order(p);
-	return PARSED;
 }

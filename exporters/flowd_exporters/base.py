@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -26,14 +25,6 @@ def final(batch: RequestBatch, kind: EntryKind) -> RequestBatch:
     """The rows that are the one final entry of a request or connection of that kind."""
     mask = (batch["kind"] == kind) & _FINAL[batch["log_type"]]
     return batch if mask.all() else batch[mask]
-
-
-class Exporter(Protocol):
-    """A sink of flow batches: runs until its queue is closed and empty, then flushes."""
-
-    @property
-    def name(self) -> str: ...
-    async def run(self, batches: Queue[FlowBatch]) -> None: ...
 
 
 async def consume(

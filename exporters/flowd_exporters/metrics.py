@@ -50,6 +50,12 @@ HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
 HUBBLE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Default bounds of Prometheus clients, which Hubble's HTTP histogram has."""
 
+NETWORK_SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+"""Bounds for round trips, which within a node take far below a millisecond."""
+
 OTHER = "other"
 """Value of every label of the series that takes what is over the bound."""
 
@@ -61,10 +67,13 @@ LABELS = {
         Label("backend_namespace", "fine", "namespace of the backendRef"),
         Label("backend_port", "fine", "port of the backendRef"),
         Label("cluster", "fine", "name of the cluster, as the agent was told"),
+        Label("connection", "fine", "downstream: client to gateway; upstream: gateway to backend"),
         Label("code_class", "fine", "1xx to 5xx; none when the client got no response"),
         Label("destination_namespace", "fine", "namespace of the responder, empty outside"),
         Label("destination_workload", "fine", "workload of the responder; host, node, world"),
-        Label("direction", "fine", "request is initiator to responder, response is the way back"),
+        Label(
+            "direction", "fine", "request to the responder, response back; resets: sent, received"
+        ),
         Label("family", "fine", "IPv4 or IPv6"),
         Label("flag", "fine", "TCP flag"),
         Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
@@ -73,6 +82,7 @@ LABELS = {
         Label("listener", "fine", "name of the Gateway's listener"),
         Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
         Label("node", "fine", "name of the node"),
+        Label("part", "fine", "client_network, gateway, pod_network or pod"),
         Label("place", "fine", "where it was lost"),
         Label("protocol", "fine", "TCP, UDP, ICMPv4, ...; the HTTP version for hubble_http_*"),
         Label("reason", "fine", "why"),
@@ -118,6 +128,8 @@ _ROUTE = (
     "attribution",
 )
 
+_ROUTE_OBJECT = _ROUTE[:6]
+
 CONNECTIONS = Metric("flowd_connections_total", "counter", "New connections.", _TRAFFIC)
 BYTES = Metric(
     "flowd_bytes_total",
@@ -147,6 +159,44 @@ DROPS = Metric(
     "Packets that the kernel dropped on this node, by its own reason (enum skb_drop_reason).",
     ("reason", *_TRAFFIC),
 )
+_SOCKETS = (
+    "source_namespace",
+    "source_workload",
+    "destination_namespace",
+    "destination_workload",
+)
+TCP_CONNECT = Metric(
+    "flowd_tcp_connect_duration_seconds",
+    "histogram",
+    "Time from connect() to an established TCP connection, of this node's sockets.",
+    _SOCKETS,
+    "seconds",
+    NETWORK_SECONDS,
+)
+TCP_RTT = Metric(
+    "flowd_tcp_rtt_seconds",
+    "histogram",
+    "Smoothed round-trip time of TCP sockets, every few seconds of use and when they close.",
+    _SOCKETS,
+    "seconds",
+    NETWORK_SECONDS,
+)
+TCP_RETRANSMITS = Metric(
+    "flowd_tcp_retransmits_total", "counter", "TCP segments that were sent again.", _SOCKETS
+)
+TCP_FAILURES = Metric(
+    "flowd_tcp_connect_failures_total",
+    "counter",
+    "Calls of connect() without success: refused, timed_out, unreachable, reset, aborted (closed"
+    " before there was an answer), other.",
+    ("reason", *_SOCKETS),
+)
+TCP_RESETS = Metric(
+    "flowd_tcp_resets_total",
+    "counter",
+    "Established TCP connections that were reset; direction is sent or received by the socket.",
+    ("direction", *_SOCKETS),
+)
 ROUTE_REQUESTS = Metric(
     "flowd_route_requests_total",
     "counter",
@@ -174,6 +224,38 @@ ROUTE_UPSTREAM = Metric(
     _ROUTE,
     "seconds",
     HTTP_SECONDS,
+)
+ROUTE_BYTES = Metric(
+    "flowd_route_connection_bytes_total",
+    "counter",
+    "Bytes of a gateway's connections, shared out by the requests that each route had on them.",
+    (*_ROUTE_OBJECT, "connection", "direction"),
+    "bytes",
+)
+ROUTE_PACKETS = Metric(
+    "flowd_route_connection_packets_total",
+    "counter",
+    "Packets of a gateway's connections, shared out like their bytes.",
+    (*_ROUTE_OBJECT, "connection", "direction"),
+)
+ROUTE_RETRANSMITS = Metric(
+    "flowd_route_connection_retransmits_total",
+    "counter",
+    "TCP segments sent again by this node's sockets at either end, shared out like the bytes.",
+    (*_ROUTE_OBJECT, "connection"),
+)
+ROUTE_SPLIT = Metric(
+    "flowd_route_latency_split_seconds_total",
+    "counter",
+    "Where the time of HTTP requests went, of those whose sockets are known (docs/latency.md).",
+    (*_ROUTE_OBJECT, "part"),
+    "seconds",
+)
+ROUTE_SPLIT_REQUESTS = Metric(
+    "flowd_route_latency_split_requests_total",
+    "counter",
+    "HTTP requests that flowd_route_latency_split_seconds_total is of.",
+    _ROUTE_OBJECT,
 )
 ROUTE_UNATTRIBUTED = Metric(
     "flowd_route_unattributed_total",
@@ -250,10 +332,20 @@ METRICS = (
     LIVE_CONNECTIONS,
     KUBERNETES_AGE,
     DROPS,
+    TCP_CONNECT,
+    TCP_RTT,
+    TCP_RETRANSMITS,
+    TCP_FAILURES,
+    TCP_RESETS,
     ROUTE_REQUESTS,
     ROUTE_CONNECTIONS,
     ROUTE_DURATION,
     ROUTE_UPSTREAM,
+    ROUTE_BYTES,
+    ROUTE_PACKETS,
+    ROUTE_RETRANSMITS,
+    ROUTE_SPLIT,
+    ROUTE_SPLIT_REQUESTS,
     ROUTE_UNATTRIBUTED,
     LOST,
     FLOW_LOG_UP,

@@ -108,6 +108,10 @@ class OtlpExporter:
                 dropped += 1
         self._losses.add(Place.EXPORT, FULL, dropped)
 
+    def flush(self, seconds: float) -> None:
+        """Send what waits, for so many seconds at most."""
+        self._processor.force_flush(int(seconds * 1000))
+
     def status(self) -> list[PartStatus]:
         """Whether the receiver takes spans."""
         detail = f"{self._endpoint}, {self._sender.sent} spans sent"

@@ -24,6 +24,8 @@ from flowd_exporters.metrics import Metric
 from flowd_exporters.prometheus_drops import Drops
 from flowd_exporters.prometheus_hubble import LOST_SOURCES, HubbleNames
 from flowd_exporters.prometheus_routes import Routes
+from flowd_exporters.prometheus_shares import PARTS, Shares
+from flowd_exporters.prometheus_sockets import Sockets
 from flowd_exporters.prometheus_traffic import Traffic
 from flowd_exporters.series import Labels, Series
 
@@ -65,7 +67,9 @@ class PrometheusExporter(Collector):
         names = DirectoryLabels(directory)
         self._traffic = Traffic(names, series)
         self._drops = Drops(names, directory, series)
+        self._sockets = Sockets(names, series)
         self._routes = Routes(names, series)
+        self._shares = Shares(names, series)
         self._hubble = HubbleNames(series)
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -81,8 +85,13 @@ class PrometheusExporter(Collector):
             self._traffic.observe(batch.connections)
         if len(batch.drops):
             self._drops.observe(batch.drops)
+        if len(batch.sockets):
+            self._sockets.observe(batch.sockets)
         if len(batch.requests):
             self._routes.observe(batch.requests)
+            self._shares.observe_requests(batch.requests)
+        if len(batch.shares):
+            self._shares.observe_traffic(batch.shares)
         if len(batch.flows):
             self._hubble.observe(batch.flows)
 
@@ -99,10 +108,23 @@ class PrometheusExporter(Collector):
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})
+        sockets = self._sockets
+        yield _histogram(sockets.connect)
+        yield _histogram(sockets.rtt)
+        yield _counter(metrics.TCP_RETRANSMITS, sockets.retransmits, {0: ()})
+        yield _counter(metrics.TCP_FAILURES, sockets.failures, {0: ()})
+        yield _counter(metrics.TCP_RESETS, sockets.resets, {0: ()})
         yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
         yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})
         yield _histogram(routes.duration)
         yield _histogram(routes.upstream)
+        shared, split = self._shares.traffic, self._shares.split
+        yield _counter(metrics.ROUTE_BYTES, shared, {0: both[0], 1: both[1]})
+        yield _counter(metrics.ROUTE_PACKETS, shared, {2: both[0], 3: both[1]})
+        yield _counter(metrics.ROUTE_RETRANSMITS, shared, {4: ()})
+        parts = {place: (part,) for place, part in enumerate(PARTS)}
+        yield _counter(metrics.ROUTE_SPLIT, split, parts, 1e6)
+        yield _counter(metrics.ROUTE_SPLIT_REQUESTS, split, {len(PARTS): ()})
         yield _plain(
             metrics.ROUTE_UNATTRIBUTED,
             {(reason,): count for reason, count in routes.unattributed.items()},
@@ -165,9 +187,15 @@ def _plain(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
     return family
 
 
-def _counter(metric: Metric, series: Series, columns: Mapping[int, Labels]) -> Family:
-    """A family from columns of series, each with the label values it adds to the row's."""
-    return _family(metric, partial(_counter_samples, metric, *series.read(), columns))
+def _counter(
+    metric: Metric, series: Series, columns: Mapping[int, Labels], unit: float = 1
+) -> Family:
+    """A family from columns of series, each with the label values it adds to the row's.
+
+    Args:
+        unit: what of the column is one of the metric.
+    """
+    return _family(metric, partial(_counter_samples, metric, *series.read(), columns, unit))
 
 
 def _counter_samples(
@@ -175,10 +203,12 @@ def _counter_samples(
     rows: list[Labels],
     values: NDArray[np.uint64],
     columns: Mapping[int, Labels],
+    unit: float,
 ) -> Iterator[Sample]:
     for column, extra in columns.items():
         for labels, value in zip(rows, values[:, column].tolist(), strict=True):
-            yield Sample(metric.name, dict(zip(metric.labels, labels + extra, strict=True)), value)
+            named = dict(zip(metric.labels, labels + extra, strict=True))
+            yield Sample(metric.name, named, value / unit if unit != 1 else value)
 
 
 def _histogram(histogram: Histogram) -> Family:

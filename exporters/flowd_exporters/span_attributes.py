@@ -26,6 +26,8 @@ WORKLOADS = {
     "CronJob": "k8s.cronjob.name",
 }
 
+PARTS = ("client_network", "gateway", "pod_network", "pod")
+
 _METHODS = frozenset(METHODS[1:])
 _PORTS = {"http": 80, "https": 443}
 
@@ -65,6 +67,16 @@ class Row(NamedTuple):
     client_endpoint: int
     gateway_endpoint: int
     backend_endpoint: int
+    down_srtt_us: int
+    up_srtt_us: int
+    down_retransmits: int
+    up_retransmits: int
+    down_connect_us: int
+    up_connect_us: int
+    client_network_us: int
+    gateway_us: int
+    pod_network_us: int
+    pod_us: int
 
 
 def request_attributes(row: Row) -> Attributes:
@@ -96,6 +108,7 @@ def request_attributes(row: Row) -> Attributes:
             attributes["server.port"] = port
     _add_sockets(attributes, row)
     _add_outcome(attributes, row)
+    _add_measures(attributes, row)
     return attributes
 
 
@@ -130,6 +143,23 @@ def _add_outcome(attributes: Attributes, row: Row) -> None:
     if row.upstream_ns:
         attributes["flowd.upstream.duration"] = row.upstream_ns / 1e9
     attributes["flowd.attribution"] = ATTRIBUTIONS.get(row.attribution, "none")
+
+
+def _add_measures(attributes: Attributes, row: Row) -> None:
+    """Where the time went and what the sockets saw, in seconds; what is not known is left out."""
+    split = row.client_network_us, row.gateway_us, row.pod_network_us, row.pod_us
+    if any(split):
+        for part, spent in zip(PARTS, split, strict=True):
+            attributes[f"flowd.latency.{part}"] = spent / 1e6
+    for leg, rtt, connect, again in (
+        ("downstream", row.down_srtt_us, row.down_connect_us, row.down_retransmits),
+        ("upstream", row.up_srtt_us, row.up_connect_us, row.up_retransmits),
+    ):
+        if rtt:
+            attributes[f"flowd.{leg}.rtt"] = rtt / 1e6
+            attributes[f"flowd.{leg}.retransmits"] = again
+        if connect:
+            attributes[f"flowd.{leg}.connect"] = connect / 1e6
 
 
 def split_authority(authority: str) -> tuple[str, int]:

@@ -5,6 +5,7 @@ An operator that is not here is skipped: the parser passes over its value.
 
 from dataclasses import dataclass
 
+from flowd.accesslog.metadata import NAMESPACES
 from flowd.accesslog.operators import Operator
 from flowd.accesslog.times import has_form
 
@@ -17,8 +18,9 @@ class Field:
     """Where a value goes.
 
     Attributes:
-        target: a column of REQUEST, one of the names that `rows` merges into columns, or
-            `header:<name>` for a request header.
+        target: a column of REQUEST, one of the names that `rows` merges into columns,
+            `header:<name>` for a request header, or `metadata:<what>:<where>` as of
+            flowd.accesslog.metadata.
         rank: of two values for one target the lower rank counts, unless it is absent.
         scale: nanoseconds a unit, for durations.
         form: the strftime form of a time that is neither ISO 8601 nor seconds.
@@ -46,10 +48,10 @@ _SIMPLE = {
     "STREAM_ID": Field("request_id", 1),
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": Field("client"),
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": Field("client", 1),
-    "DOWNSTREAM_REMOTE_ADDRESS": Field("client", 2),
-    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": Field("client", 3),
+    "DOWNSTREAM_REMOTE_ADDRESS": Field("remote"),
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": Field("remote", 1),
     "DOWNSTREAM_DIRECT_REMOTE_PORT": Field("client_port"),
-    "DOWNSTREAM_REMOTE_PORT": Field("client_port", 1),
+    "DOWNSTREAM_REMOTE_PORT": Field("remote_port"),
     "DOWNSTREAM_LOCAL_ADDRESS": Field("local"),
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": Field("local", 1),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS": Field("local", 2),
@@ -68,6 +70,10 @@ _SIMPLE = {
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": Field("attempts"),
     "ACCESS_LOG_TYPE": Field("log_type"),
     "PATH": Field("path_any", 1),
+    "FILTER_CHAIN_NAME": Field("metadata:filter_chain:"),
+    "LISTENER_NAME": Field("metadata:listener:"),
+    "CILIUM_GATEWAY_NAME": Field("metadata:gateway_name:"),
+    "CILIUM_GATEWAY_NAMESPACE": Field("metadata:gateway_namespace:"),
 }
 _REQUEST = {
     ":METHOD": Field("method"),
@@ -84,6 +90,7 @@ _REQUEST = {
     "X-REQUEST-ID": Field("request_id"),
     "TRACEPARENT": Field("traceparent"),
 }
+_EXPRESSIONS = {"xds.virtual_host_name": "vhost", "xds.filter_chain_name": "filter_chain"}
 _PATHS = {"ORIG": "original_path", "PATH": "path", "ORIG_OR_PATH": "path_any"}
 _INTERVALS = {"DS_RX_BEG:DS_TX_END": "duration", "US_TX_BEG:US_RX_BEG": "upstream"}
 
@@ -108,6 +115,10 @@ def field_of(operator: Operator) -> Field | None:
             query, _, which = argument.partition(":")
             target = _PATHS.get(which or "ORIG_OR_PATH")
             return Field(target, 1 if query == "WQ" else 2) if target else None
+        case "METADATA" | "DYNAMIC_METADATA":
+            return _metadata(name, argument)
+        case "CEL" if argument in _EXPRESSIONS:
+            return Field(f"metadata:{_EXPRESSIONS[argument]}:")
         case "REQUESTED_SERVER_NAME" if argument:
             # The other forms fall back to the Host header, which is no server name
             return Field("sni", 1) if argument == "SNI_ONLY" else None
@@ -122,3 +133,13 @@ def _request(names: str) -> Field | None:
     if second.startswith(":"):
         return _REQUEST.get(second)
     return Field(f"header:{first.lower()}") if first and not first.startswith(":") else None
+
+
+def _metadata(name: str, argument: str) -> Field | None:
+    """`METADATA(ROUTE:namespace:key...)` and `DYNAMIC_METADATA(namespace:key...)`."""
+    where, path = argument.split(":"), 1 if name == "METADATA" else 0
+    if len(where) <= path or where[path].strip() not in NAMESPACES:
+        return None
+    key = where[-1].removeprefix("io.projectcontour.")
+    what = key if key in ("kind", "namespace", "name") else "any"
+    return Field(f"metadata:{what}:{name}:{argument}")

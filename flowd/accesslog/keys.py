@@ -39,6 +39,12 @@ _NAMED = {
     "upstreamhost": "UPSTREAM_HOST",
     "upstreamcluster": "UPSTREAM_CLUSTER",
     "sni": "REQUESTED_SERVER_NAME",
+    "vhost": "CEL(xds.virtual_host_name)",
+    "contour_config_kind": "METADATA(ROUTE:envoy.access_loggers.file:io.projectcontour.kind)",
+    "contour_config_namespace": (
+        "METADATA(ROUTE:envoy.access_loggers.file:io.projectcontour.namespace)"
+    ),
+    "contour_config_name": "METADATA(ROUTE:envoy.access_loggers.file:io.projectcontour.name)",
 }
 OPERATORS = [
     *_NAMED.values(),
@@ -80,6 +86,20 @@ OPERATORS = [
         "REQUESTED_SERVER_NAME",
         "UPSTREAM_REQUEST_ATTEMPT_COUNT",
         "ACCESS_LOG_TYPE",
+        "FILTER_CHAIN_NAME",
+        "LISTENER_NAME",
+        "CILIUM_GATEWAY_NAME",
+        "CILIUM_GATEWAY_NAMESPACE",
+        "METADATA(ROUTE:envoy-gateway)",
+        "METADATA(ROUTE:envoy-gateway:resources)",
+        "METADATA(CLUSTER:envoy-gateway)",
+        "METADATA(CLUSTER:envoy-gateway:resources)",
+        "METADATA(VIRTUAL_HOST:envoy-gateway)",
+        "METADATA(VIRTUAL_HOST:envoy-gateway:resources)",
+        "METADATA(ROUTE:envoy.access_loggers.file)",
+        "METADATA(ROUTE:istio)",
+        "METADATA(ROUTE:istio:config)",
+        "METADATA(VIRTUAL_HOST:istio:config)",
         "REQ(:PATH)",
         "REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY)",
         "PATH(WQ:ORIG)",

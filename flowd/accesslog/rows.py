@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.accesslog.fields import Field
+from flowd.accesslog.metadata import read_metadata
 from flowd.accesslog.values import (
     LOG_TYPES,
     MAX_TEXT,
@@ -44,9 +45,9 @@ TEXTS = (
 _SIDES = ("client", "local", "up_local", "up_remote")
 _LONGEST_NS = 366 * 24 * 3600 * 10**9
 _MAX_HEADERS = 64
-HTTP_TYPES, TCP_TYPES = (4, 5, 6, 7, 8, 9, 10), (1, 2, 3, 14)
-ENDS = (0, 3, 6)
-"""AccessLogType of the last entry about a request or connection: NotSet and the two ends."""
+HTTP_TYPES, TCP_TYPES = (4, 5, 6, 7, 8, 9, 10), (1, 2, 3, 11, 12, 13, 14)
+ENDS = (0, 3, 6, 13)
+"""AccessLogType of the last entry about a request, connection or UDP session, and NotSet."""
 
 
 class Plan:
@@ -67,6 +68,7 @@ class Plan:
         self.targets = found
         headers = [name for name in found if name.startswith("header:")]
         self.headers = [(name.partition(":")[2], name) for name in headers[:_MAX_HEADERS]]
+        self.metadata = [name for name in found if name.startswith("metadata:")][:_MAX_HEADERS]
 
     @property
     def is_entry(self) -> bool:
@@ -91,12 +93,14 @@ class Converter:
         self._times(batch)
         for side in _SIDES:
             self._side(batch, side)
+        self._forwarded(batch)
         self._numbers(batch)
         for name in TEXTS:
             if name in self._plan.targets:
                 batch[name] = self._text(name)
         self._rewritten(batch)
         self._headers(batch)
+        self._metadata(batch)
         batch["kind"] = _kinds(batch)
         return batch
 
@@ -131,13 +135,45 @@ class Converter:
     def _side(self, batch: RequestBatch, side: str) -> None:
         column = self._raw(side)
         if column is not None:
-            packed, ports, bad = zip(*map(address, column), strict=True)
-            batch[f"{side}_addr"] = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, 16)
-            batch[f"{side}_port"] = ports
-            self._count("bad_address", np.array(bad))
+            batch[f"{side}_addr"], batch[f"{side}_port"] = self._sockets(column)
         if f"{side}_port" in self._plan.targets:
             told = self._whole(f"{side}_port", 0xFFFF)
             batch[f"{side}_port"] = np.where(batch[f"{side}_port"] > 0, batch[f"{side}_port"], told)
+
+    def _sockets(self, column: Values) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        packed, ports, bad = zip(*map(address, column), strict=True)
+        self._count("bad_address", np.array(bad))
+        addresses = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, 16)
+        return addresses, np.array(ports, np.uint16)
+
+    def _forwarded(self, batch: RequestBatch) -> None:
+        """The remote address is the socket's, or one that trusted hops forwarded, with port 0."""
+        column = self._raw("remote")
+        if column is None:
+            return
+        remote, ports = self._sockets(column)
+        if "remote_port" in self._plan.targets:
+            ports = np.where(ports > 0, ports, self._whole("remote_port", 0xFFFF))
+        told = remote.any(axis=1)
+        direct = batch["client_addr"].any(axis=1)
+        differs = direct & told & (remote != batch["client_addr"]).any(axis=1)
+        fill = told & ~direct
+        batch["client_addr"][fill], batch["client_port"][fill] = remote[fill], ports[fill]
+        forwarded = differs | (fill & (ports == 0) & self._has_port(column))
+        batch["forwarded_addr"][forwarded] = remote[forwarded]
+
+    def _has_port(self, column: Values) -> NDArray[np.bool_]:
+        """Which addresses are written with a port, be it 0."""
+        return np.array([value.__class__ is str and value[-2:] == ":0" for value in column])
+
+    def _metadata(self, batch: RequestBatch) -> None:
+        if not self._plan.metadata:
+            return
+        names = [target.split(":", 2)[1] for target in self._plan.metadata]
+        columns = [self._raw(target) or () for target in self._plan.metadata]
+        found: NDArray[np.object_] = np.empty(self._rows, np.object_)
+        found[:] = [read_metadata(names, values) for values in zip(*columns, strict=True)]
+        batch["metadata"] = found
 
     def _numbers(self, batch: RequestBatch) -> None:
         for name in ("bytes_received", "bytes_sent"):
@@ -158,13 +194,20 @@ class Converter:
         column = self._raw(target)
         if column is None:
             return np.zeros(self._rows, np.int64)
-        found = np.array([number(value) for value in column], np.int64)
+        told = [
+            value if value.__class__ is int and 0 <= value <= most else number(value)
+            for value in column
+        ]
+        found = np.array(told, np.int64)
         odd = (found < 0) | (found > most)
         self._count("bad_number", odd)
         return np.where(odd, 0, found)
 
     def _text(self, target: str) -> list[str]:
-        texts = [text(value) for value in self._raw(target) or ()]
+        column = self._raw(target) or ()
+        texts = [
+            value if value.__class__ is str and value != "-" else text(value) for value in column
+        ]
         if max(map(len, texts), default=0) > MAX_TEXT:
             self._losses.add(
                 Place.ACCESS_LOG, "oversize_text", sum(len(value) > MAX_TEXT for value in texts)

@@ -35,13 +35,21 @@ class AlsServer:
 
     Args:
         listen: `host:port`; an IPv6 host in brackets, port 0 for any free one.
+        trusted_hops: proxies before Envoy whose X-Forwarded-For counts.
     """
 
-    def __init__(self, listen: str, losses: Losses, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        listen: str,
+        losses: Losses,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        trusted_hops: int = 0,
+    ) -> None:
         self._listen = listen
         self._losses = losses
         self._limits = limits
-        self._entries = EntryDecoder(losses, limits)
+        self._entries = EntryDecoder(losses, limits, trusted_hops=trusted_hops)
         self._streams = 0
         self._server: grpc.aio.Server | None = None
         self._out: Queue[RequestBatch] | None = None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from flowd.accesslog.forwarded import forwarded_address
 from flowd.capture.als_entry import (
     COLUMNS,
     HTTP_ENDS,
@@ -16,9 +17,11 @@ from flowd.capture.als_entry import (
     TCP_ENDS,
     address,
     http_row,
+    is_forwarded,
     response_flags,
     tcp_row,
 )
+from flowd.model.address import NONE
 from flowd.model.losses import Losses, Place
 from flowd.model.request import TEXT_COLUMNS, RequestBatch, empty_requests
 from flowd.wire.als.als_pb2 import Message
@@ -68,17 +71,23 @@ class EntryDecoder:
 
     Only ends are taken (AccessLogType NotSet, DownstreamEnd, TcpConnectionEnd); what Envoy logs
     before that about the same request or connection is counted in `intermediate`. For recordings
-    `ends_only` can be switched off.
+    `ends_only` can be switched off. `trusted_hops` is that of flowd.accesslog.forwarded.
     """
 
     def __init__(
-        self, losses: Losses, limits: Limits = DEFAULT_LIMITS, *, ends_only: bool = True
+        self,
+        losses: Losses,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        ends_only: bool = True,
+        trusted_hops: int = 0,
     ) -> None:
         self.seen = 0
         self.intermediate = 0
         self._losses = losses
         self._limits = limits
         self._every = not ends_only
+        self._hops = trusted_hops
         self._rows: list[tuple[Any, ...]] = []
         self._origins: list[tuple[Source, int, int]] = []  # source, received_ns, rows
 
@@ -142,6 +151,23 @@ class EntryDecoder:
             batch[f"{side}_addr"] = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, 16)
             batch[f"{side}_port"] = ports
             self._count("bad_address", sum(bad))
+        self._forwarded(batch, columns)
+
+    def _forwarded(self, batch: RequestBatch, columns: Columns) -> None:
+        """The remote address is another than the socket's where trusted hops forwarded it."""
+        pairs = zip(columns["client"], _short(columns["remote"]), strict=True)
+        found = [
+            NONE if remote == direct and not is_forwarded(remote) else address(remote)[0]
+            for direct, remote in pairs
+        ]
+        if self._hops:
+            texts = columns["forwarded_for"]
+            found = [
+                forwarded_address(text, self._hops) if known == NONE else known
+                for known, text in zip(found, texts, strict=True)
+            ]
+        if any(map(NONE.__ne__, found)):
+            batch["forwarded_addr"] = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16)
 
     def _numbers(self, batch: RequestBatch, columns: Columns) -> None:
         for name in ("kind", "bytes_received", "bytes_sent"):
@@ -163,6 +189,9 @@ class EntryDecoder:
             batch[name] = self._repeat(
                 [source[index] for source, _, _ in self._origins], np.object_
             )
+        metadata: NDArray[np.object_] = np.empty(len(batch), np.object_)
+        metadata[:] = columns["metadata"]
+        batch["metadata"] = metadata
         batch["headers"] = headers = self._bounded_headers(columns["headers"])
         batch["traceparent"] = [fields.get("traceparent", "") for fields in headers]
 

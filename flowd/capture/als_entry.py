@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from flowd.capture.als_metadata import entry_metadata
 from flowd.model.address import NONE, pack
 from flowd.model.enums import EntryKind
 from flowd.wire.als.als_pb2 import Addr, Common, Flags, Http, Tcp
@@ -19,8 +20,8 @@ MALFORMED = b"\xff"
 
 HTTP_ENDS = frozenset((0, 6))
 """AccessLogType NotSet and DownstreamEnd: the last entry about a request."""
-TCP_ENDS = frozenset((0, 3))
-"""NotSet and TcpConnectionEnd: the last entry about a connection."""
+TCP_ENDS = frozenset((0, 3, 13))
+"""NotSet, TcpConnectionEnd and UdpSessionEnd: the last entry about a connection or session."""
 
 COLUMNS = (
     "start_s",
@@ -32,6 +33,7 @@ COLUMNS = (
     "us_rx_s",
     "us_rx_ns",
     "client",
+    "remote",
     "local",
     "up_local",
     "up_remote",
@@ -42,6 +44,7 @@ COLUMNS = (
     "route_name",
     "sni",
     "transport_failure",
+    "metadata",
     "kind",
     "http_version",
     "status",
@@ -55,6 +58,7 @@ COLUMNS = (
     "path",
     "original_path",
     "user_agent",
+    "forwarded_for",
     "headers",
 )
 
@@ -78,6 +82,7 @@ def http_row(entry: Http, common: Common) -> tuple[Any, ...]:
         request.path,
         request.original_path,
         request.user_agent,
+        request.forwarded_for,
         {name.lower(): value for name, value in fields.items()} if fields else {},
     )
 
@@ -86,11 +91,13 @@ def tcp_row(entry: Tcp, common: Common) -> tuple[Any, ...]:
     """A TCP entry's values; what only HTTP has is zero or empty."""
     volume = entry.volume
     own = (EntryKind.TCP, 0, 0, volume.received, volume.sent, common.termination_details)
-    return (*_common(common), *own, common.stream_id, 0, "", "", "", "", "", {})
+    return (*_common(common), *own, common.stream_id, 0, "", "", "", "", "", "", {})
 
 
 def _common(common: Common) -> tuple[Any, ...]:
     start, duration = common.start, common.duration
+    direct, remote = common.direct_remote, common.remote
+    described = common.metadata or common.filter_state or common.custom_tags
     sent, answered = common.t_first_us_tx, common.t_first_us_rx
     if not duration.seconds and not duration.nanos:
         duration = common.t_last_ds_tx
@@ -103,7 +110,8 @@ def _common(common: Common) -> tuple[Any, ...]:
         sent.nanos,
         answered.seconds,
         answered.nanos,
-        common.direct_remote,
+        direct or remote,
+        remote,
         common.local,
         common.up_local,
         common.up_remote,
@@ -114,6 +122,7 @@ def _common(common: Common) -> tuple[Any, ...]:
         common.route_name,
         common.tls.sni,
         common.up_transport_failure or common.down_transport_failure,
+        entry_metadata(common) if described else None,
     )
 
 
@@ -136,3 +145,9 @@ def response_flags(raw: bytes) -> int:
     except DecodeError:
         return -1
     return sum(1 << field.number - 1 for field, _ in fields)
+
+
+def is_forwarded(raw: bytes) -> bool:
+    """Whether an Address is one that was forwarded: it has no port."""
+    packed, port, bad = address(raw)
+    return not bad and not port and packed != NONE

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_rows import from_entries, from_events
+from flowd.capture.kernel_sockets import KernelSockets
+from flowd.capture.kernel_tunnels import TunnelNames, port_settings
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
 from flowd.model.dns import DnsBatch, empty_dns
 from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.losses import Losses, Place
+from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.model.status import PartStatus, State
 from flowd.queue import Queue
 from flowd_bpf import loader
@@ -41,6 +44,7 @@ POLL_SECONDS = 0.2
 SWEEP_SECONDS = 1.0
 SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
 DROP_ROWS = 65536
+SOCKET_ROWS = 131072
 DNS_ROWS = 65536
 GONE = 256  # interfaces whose names are kept for rows that are still on their way
 
@@ -48,6 +52,8 @@ _LOST = {
     "ring_full": Counter.RING_FULL,
     "map_full": Counter.MAP_FULL,
     "malformed": Counter.MALFORMED,
+    "fragment_unknown": Counter.FRAGMENT_UNKNOWN,
+    "tunnel_unnamed": Counter.TUNNEL_UNNAMED,
     "dns_ring_full": Counter.DNS_RING_FULL,
 }
 
@@ -56,10 +62,12 @@ class KernelCapture:
     """Every connection that crosses this network namespace's interfaces.
 
     Args:
-        directory: its `interfaces` are kept current.
+        directory: its `interfaces` are kept current, and its `tunnels` grow.
         losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
             wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
-            (addresses without a place in the kernel's map), `dns_ring_full` (stretches of DNS).
+            (addresses without a place in the kernel's map), `fragment_unknown` (later fragments
+            that came before their first, and so count without ports), `tunnel_unnamed` (connections
+            whose tunnel had no place in the kernel's map), `dns_ring_full` (stretches of DNS).
         interfaces: globs; `!glob` excludes, `lo` only when named.
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
@@ -68,7 +76,12 @@ class KernelCapture:
         head: run before other tcx programs.
         limits: when a connection is over.
         drops: count dropped packets too, in all network namespaces of this machine.
+        tunnel_ports: UDP ports of tunnels, as in `vxlan:4789`; what is inside is the connection.
+        sockets: follow TCP sockets too, of all cgroups and network namespaces.
         dns, dns_ports: read DNS messages from and to these ports too.
+
+    Raises:
+        UsageError: tunnel ports that cannot be.
     """
 
     def __init__(
@@ -85,6 +98,8 @@ class KernelCapture:
         head: bool = True,
         limits: Limits | None = None,
         drops: bool = False,
+        tunnel_ports: Sequence[str] = ("vxlan:4789", "vxlan:8472", "geneve:6081"),
+        sockets: bool = False,
         dns: bool = False,
         dns_ports: Sequence[int] = (53,),
     ) -> None:
@@ -96,6 +111,7 @@ class KernelCapture:
             "MAX_ENDPOINTS": endpoints,
             "RING_BYTES": ring_bytes,
             "ACTIVE_TICKS": max(1, round(active_seconds * loader.ticks_per_second())),
+            **port_settings(tunnel_ports),
         }
         self._mode: AttachMode = attach
         self._head = head
@@ -104,6 +120,10 @@ class KernelCapture:
         self._dns = KernelDns(losses, ports=dns_ports, wanted=dns)
         self._messages: Queue[DnsBatch] = Queue("dns", DNS_ROWS, losses)
         self._dropped: Queue[DropBatch] = Queue("drops", DROP_ROWS, losses)
+        self._sockets = KernelSockets(
+            directory, losses, wanted=sockets, active_seconds=active_seconds
+        )
+        self._reported: Queue[SocketBatch] = Queue("sockets", SOCKET_ROWS, losses)
         # Attaching waits for the kernel's readers, 12 ms a program, and pyroute2 for its own loop.
         self._aside = ThreadPoolExecutor(1, "attach")
         self._loaded: loader.Loaded | None = None
@@ -126,7 +146,8 @@ class KernelCapture:
         """
         try:
             unit = await asyncio.to_thread(self._drops.unit)
-            self._loaded = await asyncio.to_thread(self._dns.load, self._settings, unit)
+            sockets = await asyncio.to_thread(self._sockets.unit)
+            self._loaded = await asyncio.to_thread(self._dns.load, self._settings, unit, sockets)
             maps, programs = self._loaded.maps, self._loaded.programs
             self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
             self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
@@ -140,6 +161,7 @@ class KernelCapture:
                 self._settings["MAX_CONNECTIONS"],
                 self._limits,
             )
+            self._tunnels = TunnelNames(self._directory, maps["flowd_tunnels"])
             self._attacher = await self._apart(
                 partial(attacher, programs, self._mode, head=self._head)
             )
@@ -152,6 +174,7 @@ class KernelCapture:
             await self._abandon()
             raise UnsupportedError(f"cannot capture in the kernel: {error}") from None
         self._drops.start(self._loaded)
+        await self._apart(self._sockets.start, self._loaded)
         self._count()
         self._push_endpoints()
         await self._follow_links()
@@ -166,8 +189,10 @@ class KernelCapture:
         self._out = out
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
-        loop.add_reader(self._ring.fd, wake.set)
-        loop.add_reader(self._watch.fileno(), wake.set)
+        watched = [fd for fd in (self._ring.fd, self._sockets.fd) if fd is not None]
+        watched.append(self._watch.fileno())
+        for fd in watched:
+            loop.add_reader(fd, wake.set)
         try:
             while True:
                 try:
@@ -186,8 +211,8 @@ class KernelCapture:
         except OSError as error:
             raise UnsupportedError(f"cannot follow the interfaces: {error}") from None
         finally:
-            loop.remove_reader(self._ring.fd)
-            loop.remove_reader(self._watch.fileno())
+            for fd in watched:
+                loop.remove_reader(fd)
 
     def set_endpoints(self, entries: Mapping[bytes, int]) -> None:
         """Tell the kernel who has which address (16 bytes to Directory.endpoints index).
@@ -200,8 +225,9 @@ class KernelCapture:
             self._push_endpoints()
 
     def status(self) -> list[PartStatus]:
-        """One line on the programs and where they are, one on the drops, and one on DNS."""
-        return [self._capture_status(), self._drops.status(), self._dns.status()]
+        """One line on the programs and where they are, one on drops, on sockets and on DNS."""
+        parts = self._drops, self._sockets, self._dns
+        return [self._capture_status(), *(part.status() for part in parts)]
 
     def take_drops(self) -> DropBatch:
         """Drops since the last call, read out of the kernel once a second."""
@@ -210,6 +236,10 @@ class KernelCapture:
     def take_dns(self) -> DnsBatch:
         """DNS messages since the last call, and queries that nobody answered."""
         return np.concatenate([empty_dns(), *self._messages.take()])
+
+    def take_sockets(self) -> SocketBatch:
+        """Reports on TCP sockets since the last call, read out of the kernel as connections are."""
+        return np.concatenate([empty_sockets(), *self._reported.take()])
 
     def _capture_status(self) -> PartStatus:
         if self._attacher is None:
@@ -239,14 +269,18 @@ class KernelCapture:
             await self._apart(self._attacher.close)
             self._dropped.put(self._drops.read(self._unix_epoch()))
             self._drops.close()
+            await self._apart(self._sockets.detach)
+            self._reported.put(self._sockets.read(self._unix_epoch()))
             self._messages.put(self._dns.read(self._unix_epoch(), everything=True))
             if self._out is not None:
                 self._emit(self._out)
                 epoch = self._unix_epoch()
                 for keys, values in self._table.drain():
-                    self._out.put(from_entries(keys, values, epoch, time.time_ns(), ended=False))
+                    rows = from_entries(keys, values, epoch, time.time_ns(), ended=False)
+                    self._out.put(self._tunnels.resolve(rows))
                     self._removed += len(keys)
             self._count()
+            self._sockets.close()
             self._attacher = None
             self._watch.close()
             self._ring.close()
@@ -254,6 +288,7 @@ class KernelCapture:
 
     async def _abandon(self) -> None:
         self._drops.close()
+        self._sockets.close()
         self._dns.close()
         if self._attacher is not None:
             await self._apart(self._attacher.close)
@@ -266,7 +301,10 @@ class KernelCapture:
     def _emit(self, out: Queue[ConnectionBatch]) -> None:
         events = self._ring.read()
         if len(events):
-            out.put(from_events(events, self._unix_epoch()))
+            out.put(self._tunnels.resolve(from_events(events, self._unix_epoch())))
+        sockets = self._sockets.read(self._unix_epoch())
+        if len(sockets):
+            self._reported.put(sockets)
 
     async def _sweep(self, out: Queue[ConnectionBatch]) -> None:
         began = time.thread_time()
@@ -275,13 +313,15 @@ class KernelCapture:
         for keys, values in self._table.expire(self.live_connections()):
             # What the ring still holds of these connections was written before they were taken.
             self._emit(out)
-            out.put(from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True))
+            rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
+            out.put(self._tunnels.resolve(rows))
             self._removed += len(keys)
             await asyncio.sleep(0)
         spent = time.thread_time() - began
         self._sweep_at = time.monotonic() + max(SWEEP_SECONDS, spent / SWEEP_SHARE)
 
     def _count(self) -> None:
+        self._sockets.count()
         counters = self._counters.read()
         self._created = int(counters[Counter.CREATED])
         self._ended = int(counters[Counter.ENDED])

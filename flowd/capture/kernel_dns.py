@@ -44,18 +44,23 @@ class KernelDns:
         self._state = State.OFF
         self._why = "not started" if self._wanted else "switched off by the setting `dns`"
 
-    def load(self, settings: Mapping[str, int], drops: loader.DropUnit | None) -> loader.Loaded:
+    def load(
+        self,
+        settings: Mapping[str, int],
+        drops: loader.DropUnit | None,
+        sockets: loader.SocketUnit | None,
+    ) -> loader.Loaded:
         """Compile and load the programs with this part, or without it where it is refused.
 
         Raises:
             BpfError: they are refused without it too.
         """
         if not self._wanted:
-            return loader.load(settings, drops)
+            return loader.load(settings, drops, sockets)
         try:
-            return loader.load({**settings, **defines(self._ports)}, drops)
+            return loader.load({**settings, **defines(self._ports)}, drops, sockets)
         except BpfError as error:
-            loaded = loader.load(settings, drops)
+            loaded = loader.load(settings, drops, sockets)
             self._state, self._why = State.DEGRADED, str(error)
             return loaded
 

@@ -17,6 +17,7 @@ _SAME = (
     "src_endpoint",
     "dst_endpoint",
     "ifindex",
+    "tunnel",
     "src_port",
     "dst_port",
     "protocol",
@@ -33,7 +34,10 @@ _COUNTERS = ("bytes", "packets", "total_bytes", "total_packets")
 
 
 def from_events(events: NDArray[Any], epoch: int) -> ConnectionBatch:
-    """Rows of EVENT records; `epoch` is the Unix time in ns at which CLOCK_MONOTONIC was 0."""
+    """Rows of EVENT records; `epoch` is the Unix time in ns at which CLOCK_MONOTONIC was 0.
+
+    The column `tunnel` has the kernel's ids, here and in `from_entries`: see TunnelNames.
+    """
     rows = empty_connections(len(events))
     rows["time_ns"] = events["time_ns"] + np.uint64(epoch)
     rows["first_ns"] = events["first_ns"] + np.uint64(epoch)
@@ -76,7 +80,7 @@ def from_entries(
     rows["src_endpoint"] = values["endpoint"][every, forward]
     rows["dst_endpoint"] = values["endpoint"][every, 1 - forward]
     rows["protocol"] = keys["protocol"]
-    for column in ("family", "initiator", "icmp_type", "icmp_code"):
+    for column in ("family", "initiator", "icmp_type", "icmp_code", "tunnel"):
         rows[column] = values[column]
     rows["flags_fwd"] = flags_seen(values, forward)
     rows["flags_rev"] = flags_seen(values, 1 - forward)

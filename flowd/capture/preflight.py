@@ -12,9 +12,11 @@ from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import TUPLES
 from flowd.model.losses import Losses
 from flowd.model.status import State
-from flowd_bpf import bcc, libbpf
+from flowd_bpf import bcc, libbpf, loader
+from flowd_bpf.cgroup import find_cgroup2, probe
 from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
+from flowd_bpf.socktypes import ATTACHED, RING_BYTES, socket_unit
 
 OLDEST_KERNEL = (5, 14)
 BTF = Path("/sys/kernel/btf/vmlinux")
@@ -129,7 +131,7 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
 
 
 def _programs() -> list[Check]:
-    """Both compiles, in one child: those of connections with DNS, and that of drops."""
+    """All compiles, in one child: those of connections with DNS, of drops and of sockets."""
     lacking: BpfError | None = None
     unit, detail = None, ""
     try:
@@ -141,7 +143,8 @@ def _programs() -> list[Check]:
         detail = f"{len(types.reasons)} reasons, addresses from "
     try:
         messages = KernelDns(Losses(), wanted=True)
-        loaded = messages.load({}, unit)
+        sockets = socket_unit(RING_BYTES, loader.ticks_per_second())
+        loaded = messages.load({}, unit, sockets)
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
     lacking = loaded.failed.get("drops", lacking)
@@ -161,7 +164,24 @@ def _programs() -> list[Check]:
         if refused.state is State.DEGRADED
         else Check("DNS", Grade.OK, "payload of DNS ports can be read")
     )
-    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, dns]
+    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, _sockets(loaded), dns]
+
+
+def _sockets(loaded: loader.Loaded) -> Check:
+    try:
+        if error := loaded.failed.get("sockets"):
+            raise error
+        path, whole = find_cgroup2()
+        for _, attach_type in ATTACHED.values():
+            probe(path, attach_type)
+    except BpfError as error:
+        return Check("sockets", Grade.WARN, f"not to be had: {_line(error)}")
+    if loaded.refused:
+        refused = "; ".join(f"{name}: {why}" for name, why in loaded.refused.items())
+        return Check("sockets", Grade.WARN, f"in part: {refused}")
+    if not whole:
+        return Check("sockets", Grade.WARN, "only this container's: mount the node's cgroup2")
+    return Check("sockets", Grade.OK, f"of every cgroup below {path}")
 
 
 def _line(error: BpfError) -> str:

@@ -1,17 +1,21 @@
 """`flowd replay`: recorded access logs and manifests in, attributed entries out."""
 
+import asyncio
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from flowd.commands.routes import DIALECTS
-from flowd.errors import FlowdError
+from flowd.errors import FlowdError, UsageError
 
 if TYPE_CHECKING:
-    from flowd.commands.replay_inputs import InputFormat
+    from flowd.commands.replay_inputs import Entries, InputFormat
+    from flowd.commands.replay_output import LineMaker
 
 FORMATS = ("auto", "json", "text", "als", "otlp", "flows")
 
@@ -50,6 +54,21 @@ FORMATS = ("auto", "json", "text", "als", "otlp", "flows")
 @click.option(
     "-o", "--output", type=click.Choice(["json"]), default="json", show_default=True, help="Format."
 )
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    metavar="KIND=WHERE",
+    help="Feed an exporter instead of writing lines: hubble=ADDRESS (serves until interrupted), "
+    "flow-log=FILE, otlp=URL, prometheus[=FILE] (text, standard output by default). Repeatable.",
+)
+@click.option(
+    "--speed",
+    default="max",
+    show_default=True,
+    metavar="FACTOR",
+    help="Times faster than recorded, 1 as it was; max (or 0) does not wait. Times stay.",
+)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def command(
     manifests: tuple[str, ...],
@@ -57,6 +76,8 @@ def command(
     snippet: str | None,
     dialect: str,
     output: str,
+    targets: tuple[str, ...],
+    speed: str,
     files: tuple[str, ...],
 ) -> None:
     """Attribute recorded access logs to Gateway API routes; needs neither kernel nor root.
@@ -75,16 +96,19 @@ def command(
        downstream: {remote, local}, upstream: {local, remote}, method, host, path}
 
     \b
-    Example:
+    Examples:
       kubectl logs -n envoy-gateway-system deploy/envoy | flowd replay --manifests ./k8s -
+      flowd replay --manifests ./k8s --to hubble=127.0.0.1:4245 --speed 10 access.log
 
     Lines that are no entry are counted on stderr and left out.
     """
     import numpy as np
 
     from flowd.accesslog.snippet import load_formats
-    from flowd.commands.replay_inputs import read_entries
+    from flowd.commands.replay_inputs import Entries, read_entries
     from flowd.commands.replay_output import LineMaker
+    from flowd.commands.replay_pace import paced
+    from flowd.commands.replay_targets import parse_targets
     from flowd.gateway.attribute import Attributor
     from flowd.identity.table import IdentityTable
     from flowd.kubernetes.manifests import load_manifests
@@ -102,13 +126,35 @@ def command(
     identities.update(objects)
     formats = load_formats(Path(snippet)) if snippet else []
     maker = LineMaker(directory, identities)
-    for name in files:
-        for entries in read_entries(name, form, formats, losses):
-            batch = np.ascontiguousarray(entries.batch)
-            attributor.attribute(batch)
-            for line in maker.lines(name, batch, entries.recorded):
+    wanted = parse_targets(targets)
+    factor = _speed(speed)
+    name = ""
+
+    def attributed() -> Iterator[Entries]:
+        nonlocal name
+        for name in files:
+            for entries in read_entries(name, form, formats, losses):
+                batch = np.ascontiguousarray(entries.batch)
+                attributor.attribute(batch)
+                yield Entries(batch, entries.recorded)
+
+    done = True
+    pieces = paced(attributed(), factor)
+    if wanted:
+        from flowd.commands.replay_to import Targets, replay_to
+
+        feeding = replay_to(
+            _counted(pieces, maker), Targets(wanted, directory, losses), identities, losses
+        )
+        done = asyncio.run(feeding)
+    else:
+        for delay, entries in pieces:
+            if delay:
+                sys.stdout.buffer.flush()
+                time.sleep(delay)
+            for line in maker.lines(name, entries.batch, entries.recorded):
                 sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+        sys.stdout.buffer.flush()
     lost = {r: n for (place, r), n in losses.snapshot().items() if place == Place.ACCESS_LOG and n}
     total = sum(maker.counts.values())
     click.echo(_summary(total, len(files), maker.counts, lost), err=True)
@@ -117,6 +163,33 @@ def command(
             f"{', '.join(files)}: no access-log entry could be read",
             "--input-format and --access-log-format tell what is in the files",
         )
+    if not done:
+        raise KeyboardInterrupt
+
+
+def _speed(text: str) -> float:
+    """The factor of --speed; 0 for not waiting.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text == "max":
+        return 0.0
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e9:
+        raise UsageError(f"--speed {text!r} is no factor", "like 1, 0.5, 60 or max")
+    return found
+
+
+def _counted(
+    pieces: "Iterator[tuple[float, Entries]]", maker: "LineMaker"
+) -> "Iterator[tuple[float, Entries]]":
+    for delay, entries in pieces:
+        maker.count(entries.batch)
+        yield delay, entries
 
 
 def _summary(total: int, files: int, counts: dict[str, int], lost: dict[str, int]) -> str:

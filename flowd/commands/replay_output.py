@@ -14,6 +14,7 @@ from flowd.model.endpoint import EndpointKind
 from flowd.model.enums import Attribution, EntryKind
 from flowd.model.request import RequestBatch
 from flowd.model.route import BackendRef, RouteRef
+from flowd.text import safe_json
 from flowd.wire.json import timestamp
 
 
@@ -89,7 +90,14 @@ class LineMaker:
             if told := recorded.get(at):
                 route, backend, evidence = _as_recorded(told)
             self.counts[evidence] = self.counts.get(evidence, 0) + 1
-            yield encode(self._line(name, row, (route, backend, evidence), endpoints[at]))
+            line = self._line(name, row, (route, backend, evidence), endpoints[at])
+            yield safe_json(encode(line))
+
+    def count(self, batch: RequestBatch) -> None:
+        """Count the entries of a batch that is shown elsewhere."""
+        for number in batch["attribution"].tolist():
+            evidence = Attribution(number).name.lower()
+            self.counts[evidence] = self.counts.get(evidence, 0) + 1
 
     def _line(
         self, name: str, row: np.void, found: tuple[RouteRef, BackendRef, str], endpoint: int

@@ -32,6 +32,13 @@ _OPERATORS = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "user_agent": "%REQ(USER-AGENT)%",
 }
+_CILIUM = {
+    "cilium_gateway_name": "%CILIUM_GATEWAY_NAME%",
+    "cilium_gateway_namespace": "%CILIUM_GATEWAY_NAMESPACE%",
+    "vhost": "%CEL(xds.virtual_host_name)%",
+}
+_CONTOUR = ("contour_config_kind", "contour_config_namespace", "contour_config_name")
+"""Contour's own names for the metadata that says the route."""
 
 
 @click.command("headers")
@@ -116,7 +123,7 @@ def _istio(names: Sequence[str], namespace: str, name: str, _: Sequence[str]) ->
     return [{"meshConfig": {"extensionProviders": providers}}, telemetry]
 
 
-def _operators(names: Sequence[str]) -> dict[str, str]:
+def operators(names: Sequence[str]) -> dict[str, str]:
     """JSON keys that the agent knows without being told, and their operators."""
     asked = {f"req_{name.replace('-', '_')}": f"%REQ({name.upper()})%" for name in names}
     return _OPERATORS | {
@@ -125,13 +132,14 @@ def _operators(names: Sequence[str]) -> dict[str, str]:
 
 
 def _cilium(names: Sequence[str], _namespace: str, _name: str, _: Sequence[str]) -> list[Yaml]:
-    log = {"format": "JSON", "targets": ["HTTP", "TCP"], "json": _operators(names)}
+    log = {"format": "JSON", "targets": ["HTTP", "TCP"], "json": operators(names) | _CILIUM}
     spec = {"telemetry": {"accessLogs": [log]}}
     return [_object("cilium.io/v2alpha1", "CiliumGatewayClassConfig", "kube-system", spec)]
 
 
 def _contour(names: Sequence[str], _namespace: str, _name: str, _: Sequence[str]) -> list[Yaml]:
-    fields = [f"{key}={text}" for key, text in _operators(names).items()]
+    fields = [f"{key}={text}" for key, text in operators(names).items()]
+    fields += _CONTOUR
     logging = {"accessLogFormat": "json", "accessLogJSONFields": fields}
     spec = {"runtimeSettings": {"envoy": {"logging": logging}}}
     return [_object("projectcontour.io/v1alpha1", "ContourDeployment", "projectcontour", spec)]

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flowd.filter.cel import Matches, Meter, compile_expressions
 from flowd.filter.errors import FilterError, UnsupportedFilter
 from flowd.filter.fields import BUILDERS
 from flowd.filter.routes import RouteFilter
@@ -12,11 +13,18 @@ from flowd.filter.tables import Mask, Test, TextTest
 from flowd.model.directory import Directory
 from flowd.model.enums import EventType
 from flowd.model.flow import FlowRows
-from flowd.wire.flow.flow_pb2 import FlowFilter
+from flowd.wire.flow.flow_pb2 import Flow, FlowFilter
 
 Select: TypeAlias = Callable[[FlowRows], Mask]
 
+Messages: TypeAlias = Callable[[FlowRows], Iterable[Flow]]
+"""Makes flow.Flow messages of rows, for filters that cannot be asked of columns."""
+
 _MOST_FILTERS = 4096
+_MOST_VALUES = 16384
+_MOST_PATTERNS = 128
+_MOST_EXPRESSIONS = 16
+_PATTERNS = ("dns_query", "http_path", "http_url")
 
 
 def compile_filters(
@@ -24,6 +32,7 @@ def compile_filters(
     blacklist: Iterable[FlowFilter],
     directory: Directory,
     routes: RouteFilter | None = None,
+    messages: Messages | None = None,
 ) -> Select:
     """A function from rows to a mask of shape (rows,): whitelisted, not blacklisted.
 
@@ -33,16 +42,21 @@ def compile_filters(
         whitelist: any of them must match; none means everything does.
         blacklist: none of them may match.
         routes: flowd's own filters, all of which must match too.
+        messages: what CEL expressions are asked of; needed for them.
 
     Raises:
-        FilterError: a value that cannot be used, named in the message.
-        UnsupportedFilter: a CEL expression.
+        FilterError: a value that cannot be used, named in the message; or too many of them.
+        UnsupportedFilter: a CEL expression, without messages or without the library for it.
+        CostlyFilter: raised by the function, when CEL expressions take too long over these rows.
     """
-    wanted = [_conjunction(one, directory) for one in _bounded(whitelist)]
-    refused = [_conjunction(one, directory) for one in _bounded(blacklist)]
+    white, black = bounded(whitelist, blacklist)
+    meter = Meter()
+    wanted = [_conjunction(one, directory, messages, meter) for one in white]
+    refused = [_conjunction(one, directory, messages, meter) for one in black]
     route_tests = (routes or RouteFilter()).tests(directory)
 
     def select(rows: FlowRows) -> Mask:
+        meter.reset()
         mask = np.ones(len(rows), np.bool_)
         for test in route_tests:
             mask &= test(rows)
@@ -55,11 +69,30 @@ def compile_filters(
     return select
 
 
-def _bounded(filters: Iterable[FlowFilter]) -> Sequence[FlowFilter]:
-    found = list(filters)
-    if len(found) > _MOST_FILTERS:
-        raise FilterError(f"{len(found)} filters in one list; at most {_MOST_FILTERS}")
-    return found
+def bounded(
+    whitelist: Iterable[FlowFilter], blacklist: Iterable[FlowFilter]
+) -> tuple[list[FlowFilter], list[FlowFilter]]:
+    """Both lists, as long as they are not too much to build and to ask.
+
+    Raises:
+        FilterError: more filters, values, regular expressions or CEL expressions than that.
+    """
+    white, black = list(whitelist), list(blacklist)
+    values = patterns = expressions = 0
+    for one in (*white, *black):
+        for field, held in one.ListFields():
+            expressions += len(one.experimental.cel_expression) if field.number == 999 else 0
+            values += len(held) if field.is_repeated else 0
+            patterns += len(held) if field.name in _PATTERNS else 0
+    for count, most, what in (
+        (max(len(white), len(black)), _MOST_FILTERS, "filters in one list"),
+        (values, _MOST_VALUES, "values in filters"),
+        (patterns, _MOST_PATTERNS, "regular expressions"),
+        (expressions, _MOST_EXPRESSIONS, "CEL expressions"),
+    ):
+        if count > most:
+            raise FilterError(f"{count} {what}; at most {most}")
+    return white, black
 
 
 def _any(filters: Sequence["_Conjunction"], rows: FlowRows, among: Mask) -> Mask:
@@ -70,11 +103,14 @@ def _any(filters: Sequence["_Conjunction"], rows: FlowRows, among: Mask) -> Mask
 
 
 class _Conjunction:
-    """One FlowFilter: every field that is set must match. Cheap columns go first, text last."""
+    """One FlowFilter: every field that is set must match. Columns go first, text later, CEL last."""
 
-    def __init__(self, columns: list[Test], texts: list[TextTest]) -> None:
+    def __init__(
+        self, columns: list[Test], texts: list[TextTest], expressions: "_Expressions | None"
+    ) -> None:
         self._columns = columns
         self._texts = texts
+        self._expressions = expressions
 
     def __call__(self, rows: FlowRows, among: Mask) -> Mask:
         mask = among.copy()
@@ -82,10 +118,29 @@ class _Conjunction:
             mask &= test(rows)
         for text in self._texts:
             text.narrow(rows, mask)
+        if self._expressions:
+            self._expressions.narrow(rows, mask)
         return mask
 
 
-def _conjunction(wanted: FlowFilter, directory: Directory) -> _Conjunction:
+class _Expressions:
+    """CEL expressions of one FlowFilter, of which one must be true."""
+
+    def __init__(self, matches: Matches, messages: Messages, meter: Meter) -> None:
+        self._matches = matches
+        self._messages = messages
+        self._meter = meter
+
+    def narrow(self, rows: FlowRows, mask: Mask) -> None:
+        """Clear in mask the rows that do not match; only rows still set are looked at."""
+        places = np.flatnonzero(mask)
+        if len(places):
+            mask[places] = self._meter.run(self._matches, self._messages(rows[places]))
+
+
+def _conjunction(
+    wanted: FlowFilter, directory: Directory, messages: Messages | None, meter: Meter
+) -> _Conjunction:
     held = check_fields(wanted)
     columns: list[Test] = []
     texts: list[TextTest] = []
@@ -96,7 +151,13 @@ def _conjunction(wanted: FlowFilter, directory: Directory) -> _Conjunction:
                 texts.append(test)
             else:
                 columns.append(test)
-    return _Conjunction(columns, texts)
+    expressions = None
+    if wanted.experimental.cel_expression:
+        if messages is None:
+            raise UnsupportedFilter("cel_expression: for requests of clients only")
+        matches = compile_expressions(wanted.experimental.cel_expression)
+        expressions = _Expressions(matches, messages, meter)
+    return _Conjunction(columns, texts, expressions)
 
 
 def check_fields(wanted: FlowFilter) -> dict[str, Any]:
@@ -104,13 +165,8 @@ def check_fields(wanted: FlowFilter) -> dict[str, Any]:
 
     Raises:
         FilterError: fields that exclude each other.
-        UnsupportedFilter: a CEL expression.
     """
     held: dict[str, Any] = {field.name: value for field, value in wanted.ListFields()}
-    if "experimental" in held:
-        raise UnsupportedFilter(
-            "CEL expressions are not supported", "use the native filters of the same flow fields"
-        )
     http = sorted(name for name in held if name.startswith("http_"))
     types = {kind.type for kind in wanted.event_type}
     if http and types and EventType.L7 not in types:

@@ -20,3 +20,8 @@ def pod_namespace(endpoint: Endpoint) -> str:
 def cluster_name(endpoint: Endpoint, directory: Directory) -> str:
     """The cluster of a pod, Service or node; "" for the world and the unknown."""
     return directory.cluster_name if endpoint.kind in _IN_CLUSTER else ""
+
+
+def utf8(text: str) -> str:
+    """Text that protobuf takes: lone surrogates become `?`."""
+    return text if text.isascii() else text.encode(errors="replace").decode()

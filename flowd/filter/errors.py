@@ -10,4 +10,12 @@ class FilterError(FlowdError):
 
 
 class UnsupportedFilter(FilterError):
-    """A filter of Hubble's API that flowd does not have."""
+    """A filter of Hubble's API that needs a library which is not installed."""
+
+
+class CostlyFilter(FilterError):
+    """A filter that costs more than a request may take."""
+
+
+class ExpressionError(FilterError):
+    """A CEL expression that does not compile, or is not boolean."""

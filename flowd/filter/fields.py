@@ -1,11 +1,12 @@
 """Tests for the fields of flow.FlowFilter (Hubble's API of Cilium 1.19).
 
-A field over something that flowd's rows do not have (names, node labels, DNS, IP trace ids) is
-checked for form and then answers as for a flow that lacks it.
+A field over something that flowd's rows do not have (IP trace ids, encryption) is checked for form
+and then answers as for a flow that lacks it.
 """
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,16 @@ from flowd.filter.tables import Mask, RegistryTest, SetTest, Test, TextTest, con
 from flowd.filter.uuid7 import UuidTest, node_bits
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint
-from flowd.model.enums import TCP_FLAGS, EventType, FlowType, L7Type, Protocol, Verdict
+from flowd.model.enums import (
+    TCP_FLAGS,
+    EventType,
+    FlowType,
+    L7Protocol,
+    L7Type,
+    Nat,
+    Protocol,
+    Verdict,
+)
 from flowd.model.flow import FlowRows
 from flowd.wire.flow.flow_pb2 import EventTypeFilter, HTTPHeader, NetworkInterface, TCPFlags
 
@@ -75,10 +85,17 @@ def _in_network(column: str, network: patterns.Network) -> Test:
     return test
 
 
-def _no_xlated(field: str, values: Sequence[str], directory: Directory) -> Test:
-    for value in values:
-        patterns.network(value, field)
-    return constant(False)
+def _xlated(field: str, values: Sequence[str], directory: Directory) -> Test:
+    wanted = either(_in_network("nat_src_addr", patterns.network(v, field)) for v in values)
+
+    def test(rows: FlowRows) -> Mask:
+        before = (rows["nat"] == Nat.BEFORE) & (rows["is_reply"] != 1)
+        if not before.any():
+            return before
+        moved = (rows["nat_src_addr"] != rows["src_addr"]).any(axis=1)
+        return before & moved & wanted(rows)
+
+    return test
 
 
 def _pod(field: str, values: Sequence[str], directory: Directory) -> Test:
@@ -99,10 +116,9 @@ def _service(field: str, values: Sequence[str], directory: Directory) -> Test:
     return _endpoints(field, directory, [matches])
 
 
-def _fqdn(field: str, values: Sequence[str], directory: Directory) -> Test:
-    for value in values:
-        patterns.glob(value, field)
-    return constant(False)
+def _fqdn(field: str, values: Sequence[str], directory: Directory) -> TextTest:
+    tests = [patterns.glob(value, field) for value in values]
+    return TextTest(f"{_prefix(field)}_name", lambda name: any(test(name) for test in tests))
 
 
 def _label(field: str, values: Sequence[str], directory: Directory) -> Test:
@@ -112,7 +128,7 @@ def _label(field: str, values: Sequence[str], directory: Directory) -> Test:
 
 def _node_labels(field: str, values: Sequence[str], directory: Directory) -> Test:
     tests = [parse_selector(value) for value in values]
-    return constant(any(test(()) for test in tests))
+    return lambda rows: np.full(len(rows), any(test(directory.node_labels) for test in tests))
 
 
 def _workload(field: str, values: Sequence[Any], directory: Directory) -> Test:
@@ -195,18 +211,20 @@ def _event_type(field: str, values: Sequence[EventTypeFilter], directory: Direct
 
 
 def _protocol(field: str, values: Sequence[str], directory: Directory) -> Test:
-    numbers: list[int] = []
-    http = False
-    for value in values:
-        name = value.lower()
-        if name in _L4:
-            numbers.extend(_L4[name])
-        elif name == "http":
-            http = True
-        elif name not in ("dns", "kafka"):
-            raise FilterError(f"protocol: unknown protocol {value!r}")
-    l4 = SetTest("protocol", numbers)
-    return lambda rows: l4(rows) | (http & (rows["type"] == FlowType.L7))
+    wanted = {value.lower() for value in values}
+    if unknown := wanted - _L4.keys() - {"dns", "http", "kafka"}:
+        raise FilterError(f"protocol: unknown protocol {min(unknown)!r}")
+    tests: list[Test] = [SetTest("protocol", chain(*(_L4.get(name, ()) for name in wanted)))]
+    tests += [test for name, test in (("http", _is_http), ("dns", _is_dns)) if name in wanted]
+    return either(tests)
+
+
+def _is_http(rows: FlowRows) -> Mask:
+    return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] != L7Protocol.DNS)
+
+
+def _is_dns(rows: FlowRows) -> Mask:
+    return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] == L7Protocol.DNS)
 
 
 def _reply(field: str, values: Sequence[bool], directory: Directory) -> Test:
@@ -235,7 +253,8 @@ def _tcp_flags(field: str, values: Sequence[TCPFlags], directory: Directory) -> 
         mask = np.zeros(len(rows), np.bool_)
         for bits in wanted:
             mask |= rows["flags"] & bits == bits
-        return mask & (rows["protocol"] == Protocol.TCP) & (rows["type"] == FlowType.L3_L4)
+        packet = (rows["l7_type"] == L7Type.UNKNOWN) & (rows["type"] != FlowType.SOCK)
+        return mask & (rows["protocol"] == Protocol.TCP) & packet
 
     return test
 
@@ -248,7 +267,7 @@ def _http_status(field: str, values: Sequence[str], directory: Directory) -> Tes
         mask = np.zeros(len(rows), np.bool_)
         for first, last in ranges:
             mask |= (status >= first) & (status <= last)
-        return mask & (rows["l7_type"] != L7Type.UNKNOWN)
+        return mask & _is_http(rows)
 
     return test
 
@@ -280,10 +299,9 @@ def _http_header(field: str, values: Sequence[HTTPHeader], directory: Directory)
     )
 
 
-def _dns_query(field: str, values: Sequence[str], directory: Directory) -> Test:
-    for value in values:
-        patterns.regex(value, field)
-    return constant(False)
+def _dns_query(field: str, values: Sequence[str], directory: Directory) -> TextTest:
+    tests = [patterns.regex(value, field) for value in values]
+    return TextTest("dns", lambda message: any(test(message.query) for test in tests))
 
 
 def _trace_id(field: str, values: Sequence[str], directory: Directory) -> TextTest:
@@ -311,7 +329,7 @@ BUILDERS: dict[str, Builder] = {
     "protocol": _protocol,
     "source_ip": _ip,
     "destination_ip": _ip,
-    "source_ip_xlated": _no_xlated,
+    "source_ip_xlated": _xlated,
     "source_pod": _pod,
     "destination_pod": _pod,
     "source_workload": _workload,

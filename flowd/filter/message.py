@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
-
 from flowd.filter import patterns
-from flowd.filter.compile import check_fields
+from flowd.filter.cel import compile_expressions
+from flowd.filter.compile import bounded, check_fields
 from flowd.filter.errors import FilterError
+from flowd.filter.extension import backend_of, route_of, struct_of
 from flowd.filter.routes import RouteFilter
 from flowd.filter.selector import parse_selector
-from flowd.model.route import BackendRef, RouteRef
 from flowd.wire.flow.flow_pb2 import DROPPED, Endpoint, Flow, FlowFilter, Service
 
 Passes: TypeAlias = Callable[[Flow], bool]
@@ -50,11 +48,12 @@ def message_filter(
         routes: flowd's own filters, all of which must match too.
 
     Raises:
-        FilterError: a value that cannot be used, named in the message.
-        UnsupportedFilter: a CEL expression.
+        FilterError: a value that cannot be used, named in the message; or too many of them.
+        UnsupportedFilter: a CEL expression, and the library for it is not installed.
     """
-    wanted = [_conjunction(one) for one in whitelist]
-    refused = [_conjunction(one) for one in blacklist]
+    white, black = bounded(whitelist, blacklist)
+    wanted = [_conjunction(one) for one in white]
+    refused = [_conjunction(one) for one in black]
     routed = _routed(routes or RouteFilter())
 
     def passes(flow: Flow) -> bool:
@@ -68,6 +67,8 @@ def message_filter(
 def _conjunction(wanted: FlowFilter) -> Passes:
     held = check_fields(wanted)
     tests = [build(name, list(held[name])) for name, build in BUILDERS.items() if name in held]
+    if wanted.experimental.cel_expression:
+        tests.append(compile_expressions(wanted.experimental.cel_expression))
     return lambda flow: all(test(flow) for test in tests)
 
 
@@ -363,37 +364,11 @@ def _routed(wanted: RouteFilter) -> Passes:
     names = {one.name.lower() for one in attributions}
 
     def test(flow: Flow) -> bool:
-        held = _struct(flow)
+        held = struct_of(flow)
         return (
-            all(one(_route(held)) for one in routes)
-            and (not backend or backend(_backend(held)))
+            all(one(route_of(held)) for one in routes)
+            and (not backend or backend(backend_of(held)))
             and (not names or held.get("attribution", "none") in names)
         )
 
     return test
-
-
-def _struct(flow: Flow) -> dict[str, str]:
-    """The texts of the flow's extension; none for extensions of other servers."""
-    struct = Struct()
-    try:
-        if not flow.extensions.Unpack(struct):
-            return {}
-    except DecodeError:
-        return {}
-    return {key: value.string_value for key, value in struct.fields.items()}
-
-
-def _route(held: dict[str, str]) -> RouteRef:
-    gateway_namespace, _, gateway = held.get("gateway", "").partition("/")
-    kind, _, rest = held.get("route", "").partition("/")
-    namespace, _, name = rest.partition("/")
-    listener = held.get("listener", "")
-    return RouteRef(gateway_namespace, gateway, listener, kind, namespace, name)
-
-
-def _backend(held: dict[str, str]) -> BackendRef:
-    name, _, port = held.get("backend", "").rpartition(":")
-    namespace, _, name = name.partition("/")
-    number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else 0
-    return BackendRef("Service", namespace, name, number)

@@ -34,12 +34,19 @@ def regex(pattern: str, what: str) -> Predicate:
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0]
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
-        raise FilterError(f"{what}: bad regular expression {pattern!r}: {text}") from None
+        raise FilterError(
+            f"{what}: bad regular expression {shortened(pattern)}: {text[:200]}"
+        ) from None
 
     def search(text: str) -> bool:
         return compiled.search(text.encode(errors="replace").decode()) is not None
 
     return search
+
+
+def shortened(value: str, most: int = 80) -> str:
+    """A value as an error names it."""
+    return repr(value if len(value) <= most else f"{value[:most]}...")
 
 
 def name_prefix(value: str, what: str) -> Callable[[str, str], bool]:

@@ -3,13 +3,21 @@
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.gateway.entry import Detail, Shape, ShapeKey, details, shapes
+from flowd.gateway.entry import (
+    Detail,
+    Shape,
+    ShapeKey,
+    details,
+    no_route_reason,
+    shapes,
+)
 from flowd.gateway.evidence import Answer, Evidence
+from flowd.gateway.likeness import Likeness
 from flowd.gateway.table import RouteTable
 from flowd.kubernetes.objects import Objects
 from flowd.model.directory import Directory
@@ -18,10 +26,13 @@ from flowd.model.request import RequestBatch
 from flowd.model.route import NO_BACKEND, NO_ROUTE, BackendRef, RouteRef
 
 GENERATIONS = 4
-MAX_CACHED = 65_536
+MAX_CACHED = 16_384
+MAX_KEY = 1024
+"""Most characters of what is remembered together with an answer."""
 MAX_STRANGERS = 4096
 """Most names kept of routes, Gateways and Services that no object confirms."""
 
+Key = TypeVar("Key")
 Result: TypeAlias = tuple[int, int, int]
 """The values of the columns route, backend and attribution."""
 
@@ -33,6 +44,7 @@ class _Generation:
     start: int
     table: RouteTable
     evidence: Evidence
+    likeness: Likeness
     cache: dict[ShapeKey, Result] = field(default_factory=dict[ShapeKey, Result])
     detailed: dict[tuple[object, ...], Result] = field(
         default_factory=dict[tuple[object, ...], Result]
@@ -79,7 +91,7 @@ class Attributor:
         start = time.time_ns() if now_ns is None else now_ns
         if self._generations and not (self.table.gateways or self.table.routes):
             self._generations.clear()
-        self._generations.append(_Generation(start, table, Evidence(table)))
+        self._generations.append(_Generation(start, table, Evidence(table), Likeness(table)))
         del self._generations[:-GENERATIONS]
 
     def attribute(self, batch: RequestBatch) -> None:
@@ -109,21 +121,17 @@ class Attributor:
 
     def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> Result:
         """The answer for an entry whose shape alone does not give it."""
-        names = generation.table.header_names
-        key = shape, entry[:-4], entry.details, entry.flags, *_values(entry, names)
+        key = _key(shape, entry, generation)
         result = generation.detailed.get(key)
         if result is not None:
             return result
         answer = generation.evidence.answer(Shape(*shape), entry)
         result = self._numbers(answer, generation.table)
         self.conflicts += answer.conflict
-        cache = generation.cache if answer.by_shape else generation.detailed
-        if len(cache) >= MAX_CACHED:
-            cache.clear()
-        if answer.by_shape:
-            generation.cache[shape] = result
-        else:
-            generation.detailed[key] = result
+        if answer.by_shape and sum(map(len, (shape[1], shape[2], shape[7]))) <= MAX_KEY:
+            _keep(generation.cache, shape, result)
+        elif sum(len(part) for part in key if isinstance(part, str)) <= MAX_KEY:
+            _keep(generation.detailed, key, result)
         return result
 
     def _numbers(self, answer: Answer, table: RouteTable) -> Result:
@@ -144,6 +152,20 @@ class Attributor:
                 return False
         self._admitted.add(ref)
         return True
+
+
+def _keep(cache: dict[Key, Result], key: Key, result: Result) -> None:
+    if len(cache) >= MAX_CACHED:
+        cache.clear()
+    cache[key] = result
+
+
+def _key(shape: ShapeKey, entry: Detail, generation: _Generation) -> tuple[object, ...]:
+    """Equal for entries that nothing in the table can tell apart, flat but for the shape."""
+    reason = no_route_reason(shape[0], entry.details, entry.flags)
+    target = generation.likeness.of(entry.original_path or entry.path)
+    asked = entry.scheme, entry.host, entry.method, entry.sni
+    return shape, reason, *target, *asked, *_values(entry, generation.table.header_names)
 
 
 def _values(entry: Detail, names: Collection[str]) -> Iterator[str | None]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind
+from flowd.model.metadata import Metadata
 from flowd.model.request import RequestBatch
 
 NO_ADDRESS = bytes(16)
@@ -35,6 +36,7 @@ class Shape(NamedTuple):
     local_addr: bytes
     local_port: int
     node_cluster: str
+    metadata: Metadata | None = None
 
 
 class Detail(NamedTuple):
@@ -52,7 +54,7 @@ class Detail(NamedTuple):
     flags: int
 
 
-ShapeKey: TypeAlias = tuple[int, str, str, bytes, int, bytes, int, str]
+ShapeKey: TypeAlias = tuple[int, str, str, bytes, int, bytes, int, str, Metadata | None]
 """The fields of a Shape as a plain tuple, which is half the price."""
 
 
@@ -68,6 +70,7 @@ def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
         local,
         batch["local_port"].tolist(),
         batch["node_cluster"].tolist(),
+        batch["metadata"].tolist(),
         strict=True,
     )
 

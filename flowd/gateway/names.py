@@ -42,6 +42,7 @@ _SERVICES = [
 ]
 """Istio, Envoy Gateway with mergeBackends, Cilium, kgateway, Contour."""
 
+_CILIUM_CLUSTER = re.compile(rf"(?P<ns>{_LABEL})/cilium-gateway-(?P<gw>{_NAME})/[^/]{{0,255}}")
 _GATEWAY = re.compile(rf"{_LABEL}/{_NAME}")
 
 _KINDS = {
@@ -107,6 +108,12 @@ def cluster_service(text: str) -> ServicePoint | None:
         if found := pattern.fullmatch(text):
             return ServicePoint(found["ns"], found["name"], int(found["port"]))
     return None
+
+
+def cluster_gateway(text: str) -> str:
+    """`namespace/name` of the Gateway that a Cilium cluster is of, or ""."""
+    found = _CILIUM_CLUSTER.fullmatch(text) if "/cilium-gateway-" in text else None
+    return f"{found['ns']}/{found['gw']}" if found else ""
 
 
 def gateway_name(text: str) -> str:

@@ -44,6 +44,7 @@ class IdentityTable:
         self._values = np.empty(0, np.uint32)
         self._identity_of = np.empty(0, np.uint32)
         self._is_local = np.empty(0, np.bool_)
+        self._is_gateway = np.empty(0, np.bool_)
         self.update(Objects())
 
     def update(self, objects: Objects) -> None:
@@ -95,6 +96,12 @@ class IdentityTable:
         self._extend()
         return self._is_local
 
+    @property
+    def is_gateway(self) -> NDArray[np.bool_]:
+        """By endpoint index: the pods that are the data plane of a Gateway."""
+        self._extend()
+        return self._is_gateway
+
     def _extend(self) -> None:
         known, total = len(self._identity_of), len(self._directory.endpoints)
         if known == total:
@@ -103,7 +110,9 @@ class IdentityTable:
         identity = np.array([endpoint.identity for endpoint in fresh], np.uint32)
         local = np.array([self._lives_here(endpoint) for endpoint in fresh], np.bool_)
         self._identity_of = np.concatenate([self._identity_of, identity])
+        gateway = np.array([endpoint.gateway != "" for endpoint in fresh], np.bool_)
         self._is_local = np.concatenate([self._is_local, local])
+        self._is_gateway = np.concatenate([self._is_gateway, gateway])
 
     def _lives_here(self, endpoint: Endpoint) -> bool:
         if endpoint.kind == EndpointKind.POD:

@@ -7,6 +7,7 @@ from flowd.model.dns import DnsBatch, empty_dns
 from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.flow import FlowRows
 from flowd.model.request import RequestBatch
+from flowd.model.share import ShareBatch, empty_shares
 from flowd.model.socket import SocketBatch, empty_sockets
 
 
@@ -15,8 +16,8 @@ class FlowBatch:
     """One step of the pipeline: enriched records, and the flow rows that show them.
 
     `connections`, `requests`, `drops`, `sockets` and `dns` are for those who count (each row once);
-    `flows` is for those who show (an HTTP request is two rows). Exporters share the arrays and must
-    not write to them.
+    `flows` is for those who show (an HTTP request is two rows). `shares` says what of
+    `connections` was which route's. Exporters share the arrays and must not write to them.
     """
 
     connections: ConnectionBatch
@@ -25,6 +26,7 @@ class FlowBatch:
     drops: DropBatch = field(default_factory=empty_drops)
     sockets: SocketBatch = field(default_factory=empty_sockets)
     dns: DnsBatch = field(default_factory=empty_dns)
+    shares: ShareBatch = field(default_factory=empty_shares)
 
     def __len__(self) -> int:
         """Rows to show or to count: a TCP entry is a request without a flow."""

@@ -37,7 +37,8 @@ CONNECTION = np.dtype(
         ("hook", "u1"),  # Hook
         ("is_reply", "u1"),  # 1: the responder sent the packet that caused the record
         ("initiator", "u1"),  # Initiator
-        ("flags", "u1"),  # TCP flags of the packet that caused the record
+        # TCP flags of the packet that caused the record; for SCTP those its first chunk amounts to
+        ("flags", "u1"),
         ("flags_fwd", "u1"),  # TCP flags seen so far, by direction
         ("flags_rev", "u1"),
         ("icmp_type", "u1"),

@@ -36,6 +36,9 @@ class Registry(Generic[T]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, value: T) -> bool:
+        return value in self._index
+
     def __iter__(self) -> Iterator[T]:
         return iter(self._values)
 
@@ -53,3 +56,4 @@ class Directory:
     processes: Registry[Process] = field(default_factory=lambda: Registry(NO_PROCESS))
     tunnels: Registry[Tunnel] = field(default_factory=lambda: Registry(NO_TUNNEL))
     interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name
+    node_labels: tuple[str, ...] = ()  # `key=value` of this node's object, in order

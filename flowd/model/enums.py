@@ -110,6 +110,13 @@ class SocketReason(IntEnum):
     RESET_RECEIVED = 7
 
 
+class ShareSide(IntEnum):
+    """Which of a request's connections it was."""
+
+    DOWNSTREAM = 0  # client to gateway
+    UPSTREAM = 1  # gateway to backend
+
+
 class DnsKind(IntEnum):
     """What a DNS row tells of."""
 

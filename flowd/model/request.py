@@ -56,6 +56,7 @@ REQUEST = np.dtype(
         ("backend_endpoint", "u4"),
         ("down_conn", "u8"),  # conn_id of the downstream connection; 0 is not found
         ("up_conn", "u8"),
+        ("metadata", "O"),  # Metadata of Envoy's configuration, or None
         ("forwarded_addr", "u1", (16,)),  # client as trusted hops tell; zero when they do not
         # Microseconds, of the sockets that are on this node; 0 is not known. `down` is the client's
         # connection, `up` the one to the backend.
@@ -98,9 +99,13 @@ RequestBatch: TypeAlias = NDArray[np.void]
 
 
 def empty_requests(rows: int = 0) -> RequestBatch:
-    """A REQUEST array of shape (rows,): numbers are 0, text is "", headers are an empty dict."""
+    """A REQUEST array of shape (rows,): numbers are 0, text is "", headers are an empty dict.
+
+    `metadata` is None.
+    """
     batch = np.zeros(rows, REQUEST)
     for column in TEXT_COLUMNS:
         batch[column] = ""
     batch["headers"] = [{} for _ in range(rows)]
+    batch["metadata"] = None
     return batch

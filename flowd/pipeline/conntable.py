@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.model.connection import ConnectionBatch
-from flowd.model.enums import Reason
+from flowd.model.connection import CONNECTION, ConnectionBatch
+from flowd.model.enums import Reason, ShareSide
+from flowd.pipeline.routesets import RouteSets
 from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
 
 LIMIT = 262_144
@@ -28,9 +29,16 @@ _ROW = np.dtype(
         ("dst_endpoint", "u4"),
         ("route", "u4"),
         ("ended", "?"),
+        ("nat_src", "u8"),  # hash of the source beyond the translation; 0 for none
     ],
     align=True,
 )
+
+SOCKET_COLUMNS = ("srtt_us", "min_rtt_us", "retransmits", "pid", "process", "cookie")
+MEASURES = tuple(f"{side}_{name}" for side in ("src", "dst") for name in SOCKET_COLUMNS)
+"""Columns of CONNECTION that are of the socket at one end."""
+
+_MEASURED = np.dtype([(name, CONNECTION[name]) for name in ("connect_us", *MEASURES)], align=True)
 
 
 def sockets(
@@ -83,11 +91,17 @@ class ConnectionTable:
 
     A pair of sockets is used again and again; every use is a life, from the first packet to the
     last one, or to now while the connection is open. A lookup gets the newest life that had begun
-    by then, unless it had ended: by exact times first, else with `slack_ns` on both sides.
+    by then, unless it had ended: by exact times first, else with `slack_ns` on both sides. A
+    translated connection is also found by its pair of sockets beyond the translation, where no
+    other connection has that pair.
 
     Args:
         limit: connections held; above it those longest without a record go (`evicted`).
         keep_ns: how long a connection is kept after its end.
+
+    Attributes:
+        measured: by slot, what the sockets at both ends reported; columns as in CONNECTION.
+        route_sets: the routes of each slot.
     """
 
     def __init__(
@@ -98,8 +112,11 @@ class ConnectionTable:
         self._keep_ns = keep_ns
         self._slack_ns = slack_ns
         self._rows = np.zeros(1024, _ROW)
+        self.measured = np.zeros(1024, _MEASURED)
+        self.route_sets = RouteSets()
         self._used = 0
         self._by_pair = SortedIndex()
+        self._by_nat = SortedIndex()
         self._by_id = SortedIndex()
         self._expired_ns = 0
 
@@ -114,7 +131,10 @@ class ConnectionTable:
     def update(self, batch: ConnectionBatch) -> U64:
         """Take records in; returns the pair hashes of connections that are new, shape (K,)."""
         fresh = self._add(batch)
-        slots, rows = self._by_id.last(batch["conn_id"]), self._rows
+        slots = self._by_id.last(batch["conn_id"])
+        if batch["nat"].any():
+            fresh = np.concatenate([fresh, self._add_translations(batch, slots)])
+        rows = self._rows
         np.maximum.at(rows["last_ns"], slots, batch["time_ns"].astype(np.int64))
         rows["ended"][slots[batch["reason"] == Reason.END]] = True
         for side in ("src_endpoint", "dst_endpoint"):
@@ -126,23 +146,47 @@ class ConnectionTable:
 
     def find(self, pairs: Pairs) -> Found:
         """The connection of each pair at its time."""
-        slots = self._find(pairs, 0)
+        slots = self._search(self._by_pair, pairs)
         missed = np.flatnonzero(slots < 0)
-        if len(missed):
-            slots[missed] = self._find(pairs[missed], self._slack_ns)
+        if len(missed) and len(self._by_nat):
+            slots[missed] = self._search(self._by_nat, pairs[missed])
         there, rows = slots >= 0, self._rows[slots]
-        forward = (rows["src"] == pairs.near).all(axis=1)
+        forward = self.forward(slots, pairs.near)
         near = np.where(forward, rows["src_endpoint"], rows["dst_endpoint"])
         far = np.where(forward, rows["dst_endpoint"], rows["src_endpoint"])
         return Found(slots, rows["conn_id"] * there, near * there, far * there)
 
-    def mark(self, slots: Slots, routes: NDArray[np.uint32]) -> None:
-        """Note the route that used each connection; of several the last in the array stays."""
-        self._rows["route"][slots] = routes
+    def lives(self, pairs: Pairs, keep_ns: int = 0) -> list[Slots]:
+        """The connections of each pair on both sides of a translation; -1 where there is none.
 
-    def routes(self, conn_ids: U64) -> NDArray[np.uint32]:
+        Args:
+            keep_ns: look this much longer after the end of one.
+        """
+        slots = [self._search(self._by_pair, pairs, keep_ns)]
+        return [*slots, self._search(self._by_nat, pairs, keep_ns)] if len(self._by_nat) else slots
+
+    def forward(self, slots: Slots, near: U64) -> NDArray[np.bool_]:
+        """Whether `near`, shape (N, 3), is at the source's end of each connection."""
+        same = (self._rows["src"][slots] == near).all(axis=1)
+        if len(self._by_nat):
+            same |= self._rows["nat_src"][slots] == _mix(near)
+        return same
+
+    def slots(self, conn_ids: U64) -> Slots:
+        """Where each connection is, good until the table changes; -1 where it is not."""
+        return self._by_id.last(conn_ids)
+
+    def began(self, slots: Slots) -> NDArray[np.int64]:
+        """Unix time of each connection's first packet, ns; of no meaning for slot -1."""
+        return self._rows["first_ns"][slots]
+
+    def mark(self, slots: Slots, routes: NDArray[np.uint32], side: ShareSide) -> None:
+        """Count a request on each connection; of several the last one's route is shown."""
+        self._rows["route"][slots] = routes
+        self.route_sets.count(slots, routes, side)
+
+    def routes(self, slots: Slots) -> NDArray[np.uint32]:
         """The route last marked on each connection, 0 for none."""
-        slots = self._by_id.last(conn_ids)
         return self._rows["route"][slots] * (slots >= 0)
 
     def expire(self, now_ns: int) -> None:
@@ -162,9 +206,9 @@ class ConnectionTable:
         slots = np.arange(self._used, self._used + len(source))
         self._used += len(source)
         if self._used > len(self._rows):
-            grown = np.zeros(max(self._used, 2 * len(self._rows)), _ROW)
-            grown[: len(self._rows)] = self._rows
-            self._rows = grown
+            size = max(self._used, 2 * len(self._rows))
+            self._rows = _grown(self._rows, size)
+            self.measured = _grown(self.measured, size)
         rows = np.zeros(len(source), _ROW)
         for name in ("conn_id", "first_ns", "src_endpoint", "dst_endpoint"):
             rows[name] = source[name]
@@ -180,23 +224,53 @@ class ConnectionTable:
             self._by_pair.order_by(self._rows["first_ns"])
         return hashes
 
-    def _find(self, pairs: Pairs, slack_ns: int) -> Slots:
-        low, high = self._by_pair.spans(pair_hash(pairs.near, pairs.far))
-        place = self._last_begun(low, high, pairs.end_ns + slack_ns)
+    def _add_translations(self, batch: ConnectionBatch, slots: Slots) -> U64:
+        """Index connections whose translation is told for the first time; their hashes beyond."""
+        told = np.flatnonzero((batch["nat"] != 0) & (self._rows["nat_src"][slots] == 0))
+        new, first = np.unique(slots[told], return_index=True)
+        source = batch[told[first]]
+        if not len(new):
+            return np.zeros(0, np.uint64)
+        ends = [
+            sockets(source[f"nat_{side}_addr"], source[f"nat_{side}_port"], source["protocol"])
+            for side in ("src", "dst")
+        ]
+        self._rows["nat_src"][new] = np.maximum(_mix(ends[0]), np.uint64(1))
+        hashes = pair_hash(ends[0], ends[1])
+        self._by_nat.insert(hashes, new)
+        self._by_nat.order_by(self._rows["first_ns"])
+        return hashes
+
+    def _search(self, index: SortedIndex, pairs: Pairs, keep_ns: int = 0) -> Slots:
+        slots = self._find(index, pairs, 0)
+        missed = np.flatnonzero(slots < 0)
+        if len(missed):
+            slots[missed] = self._find(index, pairs[missed], max(self._slack_ns, keep_ns))
+        return slots
+
+    def _find(self, index: SortedIndex, pairs: Pairs, slack_ns: int) -> Slots:
+        low, high = index.spans(pair_hash(pairs.near, pairs.far))
+        place = self._last_begun(index, low, high, pairs.end_ns + slack_ns)
         begun = place >= low
-        slots = np.where(begun, self._by_pair.slots[place] if len(self._by_pair) else -1, -1)
+        slots = np.where(begun, index.slots[place] if len(index) else -1, -1)
         rows = self._rows[slots]
         alive = ~rows["ended"] | (rows["last_ns"] + slack_ns >= pairs.start_ns)
-        same = ((rows["src"] == pairs.near) & (rows["dst"] == pairs.far)).all(axis=1)
-        same |= ((rows["src"] == pairs.far) & (rows["dst"] == pairs.near)).all(axis=1)
+        if index is self._by_nat:
+            same = rows["nat_src"] == _mix(pairs.near)
+            same |= rows["nat_src"] == _mix(pairs.far)
+        else:
+            same = ((rows["src"] == pairs.near) & (rows["dst"] == pairs.far)).all(axis=1)
+            same |= ((rows["src"] == pairs.far) & (rows["dst"] == pairs.near)).all(axis=1)
         return np.where(begun & alive & same, slots, -1)
 
-    def _last_begun(self, low: Slots, high: Slots, by_ns: NDArray[np.int64]) -> Slots:
+    def _last_begun(
+        self, index: SortedIndex, low: Slots, high: Slots, by_ns: NDArray[np.int64]
+    ) -> Slots:
         """Of the positions [low, high) the last whose life began by then, or low - 1."""
         left, right = low.copy(), high.copy()
         while (undecided := np.flatnonzero(left < right)).size:
             middle = (left[undecided] + right[undecided]) // 2
-            first = self._rows["first_ns"][self._by_pair.slots[middle]]
+            first = self._rows["first_ns"][index.slots[middle]]
             begun = first <= by_ns[undecided]
             left[undecided[begun]] = middle[begun] + 1
             right[undecided[~begun]] = middle[~begun]
@@ -213,8 +287,17 @@ class ConnectionTable:
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         moved = np.where(keep, np.cumsum(keep) - 1, -1)
-        kept = self._rows[: self._used][keep]
-        self._rows[: len(kept)] = kept
-        self._used = len(kept)
-        self._by_pair.remap(moved)
-        self._by_id.remap(moved)
+        used, left = self._used, int(np.count_nonzero(keep))
+        self._rows[:left] = self._rows[:used][keep]
+        self.measured[:left] = self.measured[:used][keep]
+        self.measured[left:used] = np.zeros(1, _MEASURED)
+        self._used = left
+        for index in (self._by_pair, self._by_nat, self._by_id):
+            index.remap(moved)
+        self.route_sets.remap(moved)
+
+
+def _grown(rows: NDArray[np.void], size: int) -> NDArray[np.void]:
+    grown = np.zeros(size, rows.dtype)
+    grown[: len(rows)] = rows
+    return grown

@@ -1,12 +1,14 @@
 """Flow rows, as Hubble shows them, of connection records and requests."""
 
 import re
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.address import MAPPED
 from flowd.model.connection import ConnectionBatch
+from flowd.model.dns import DnsBatch
 from flowd.model.drop import DropBatch
 from flowd.model.enums import (
     Direction,
@@ -22,9 +24,10 @@ from flowd.model.enums import (
     Protocol,
     Verdict,
 )
-from flowd.model.flow import FlowRows, empty_flows
+from flowd.model.flow import FLOW, FlowRows, empty_flows
 from flowd.model.request import RequestBatch
-from flowd.pipeline.identify import Addresses
+from flowd.pipeline.identify import Addresses, Names, is_outside
+from flowd.pipeline.moreflows import Translations, dns_flows
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAPPED = np.frombuffer(MAPPED, np.uint8)
@@ -32,9 +35,20 @@ _NONE = np.array(None)
 _SAME = [
     *("time_ns", "conn_id", "total_bytes_fwd", "total_bytes_rev", "total_packets_fwd"),
     *("total_packets_rev", "route", "ifindex", "direction", "family", "protocol", "flags"),
-    *("icmp_type", "icmp_code", "reason"),
+    *("icmp_type", "icmp_code", "reason", "nat", "tunnel", "connect_us"),
 ]
 """Columns that a flow takes from its connection record as they are."""
+_TURNED = [
+    *("addr", "endpoint", "port", "srtt_us", "retransmits", "pid", "process", "cookie"),
+]
+"""Columns of either end, which change places in replies."""
+OWNER = ("pid", "process", "cookie")
+OWNERS = np.dtype(
+    [(name, FLOW[name]) for name in (f"{side}_{one}" for side in ("src", "dst") for one in OWNER)]
+)
+"""The sockets at the client's and the backend's end of a request; columns as in FLOW."""
+Owners: TypeAlias = NDArray[np.void]
+"""A one-dimensional array of OWNERS."""
 _DROPPED = [
     *("time_ns", "packets", "bytes", "src_addr", "dst_addr", "src_endpoint", "dst_endpoint"),
     *("src_port", "dst_port", "ifindex", "direction", "family", "protocol", "flags"),
@@ -43,10 +57,19 @@ _DROPPED = [
 
 
 class FlowBuilder:
-    """Makes flow rows and numbers them: `seq` from 1 without gaps, `time_ns` always rising."""
+    """Makes flow rows and numbers them: `seq` from 1 without gaps, `time_ns` always rising.
 
-    def __init__(self, addresses: Addresses) -> None:
+    Args:
+        names: DNS names of outside peers; None when nothing knows any.
+        translations: show the sockets whose connections are translated.
+    """
+
+    def __init__(
+        self, addresses: Addresses, names: Names | None = None, *, translations: bool = True
+    ) -> None:
         self._addresses = addresses
+        self._names = names
+        self._translations = Translations(addresses) if translations else None
         self._seq = 0
         self._time_ns = 0
 
@@ -56,23 +79,41 @@ class FlowBuilder:
         requests: RequestBatch,
         now_ns: int,
         drops: DropBatch | None = None,
+        dns: DnsBatch | None = None,
+        owners: Owners | None = None,
     ) -> FlowRows:
-        """A row a record or drop, two an HTTP request (REQUEST and RESPONSE), none a TCP entry.
+        """A row a record, drop or DNS message, two an HTTP request, none a TCP entry.
 
         Rows are in order of time. One that comes later than rows with a later time (an access log
         tells of a request a second after it) gets the next free nanosecond instead of its own; one
         from the future (another machine's clock) gets `now_ns`, or all after it would follow it.
+
+        Args:
+            owners: of the sockets at both ends of each request; None when none is known.
         """
-        http = requests[requests["kind"] == EntryKind.HTTP]
-        parts = [self._connections(connections), self._requests(http)]
+        is_http = requests["kind"] == EntryKind.HTTP
+        parts = [
+            self._connections(connections),
+            self._requests(requests[is_http], owners[is_http] if owners is not None else None),
+        ]
         if drops is not None and len(drops):
             parts.append(_drops(drops))
+        if dns is not None and len(dns):
+            parts.append(dns_flows(dns))
+        if self._translations and connections["nat"].any():
+            parts.append(self._translations.flows(connections))
         rows = np.concatenate(parts)
         rows["time_ns"] = np.minimum(rows["time_ns"], np.uint64(now_ns))
         rows = rows[np.argsort(rows["time_ns"], kind="stable")]
         identities = self._addresses.identity_of
         rows["src_identity"] = identities[rows["src_endpoint"]]
         rows["dst_identity"] = identities[rows["dst_endpoint"]]
+        if self._names:
+            for side in ("src", "dst"):
+                outside = np.flatnonzero(is_outside(rows[f"{side}_identity"]))
+                if len(outside):
+                    names = self._names.name_of(rows[f"{side}_addr"][outside])
+                    rows[f"{side}_name"][outside] = names
         return self._numbered(rows)
 
     def _numbered(self, rows: FlowRows) -> FlowRows:
@@ -93,11 +134,11 @@ class FlowBuilder:
         for name in _SAME:
             rows[name] = records[name]
         reply = records["is_reply"] != 0
-        for name in ("addr", "endpoint", "port"):
-            src, dst = records[f"src_{name}"], records[f"dst_{name}"]
-            swapped = reply[:, None] if name == "addr" else reply
-            rows[f"src_{name}"] = np.where(swapped, dst, src)
-            rows[f"dst_{name}"] = np.where(swapped, src, dst)
+        for name in _TURNED:
+            _turn(rows, records, name, reply)
+        if records["nat"].any():
+            for name in ("addr", "port"):
+                _turn(rows, records, name, reply, "nat_")
         guessed = records["initiator"] == Initiator.FIRST_PACKET
         unsure = guessed & (records["protocol"] == Protocol.TCP)
         rows["is_reply"] = np.where(unsure, -1, reply)
@@ -123,7 +164,7 @@ class FlowBuilder:
         leaving = np.where(at_pod, ObservationPoint.TO_ENDPOINT, ObservationPoint.TO_NETWORK)
         return np.where(ingress, entering, leaving).astype(np.uint8)
 
-    def _requests(self, http: RequestBatch) -> FlowRows:
+    def _requests(self, http: RequestBatch, owners: Owners | None) -> FlowRows:
         """REQUEST rows, then RESPONSE rows with the sides swapped.
 
         As in Hubble's flows through an ingress the source is the client and the destination the
@@ -140,6 +181,13 @@ class FlowBuilder:
         asked["conn_id"] = np.where(http["down_conn"] != 0, http["down_conn"], http["up_conn"])
         for name in ("time_ns", "route", "backend", "attribution", "http_version"):
             asked[name] = http[name]
+        for side, leg in (("src", "down"), ("dst", "up")):
+            for name in ("srtt_us", "retransmits"):
+                asked[f"{side}_{name}"] = http[f"{leg}_{name}"]
+            if owners is not None:
+                for name in OWNER:
+                    asked[f"{side}_{name}"] = owners[f"{side}_{name}"]
+        asked["connect_us"] = http["down_connect_us"]
         asked["type"], asked["event_type"] = FlowType.L7, EventType.L7
         asked["l7_protocol"] = L7Protocol.HTTP
         asked["verdict"] = Verdict.FORWARDED
@@ -155,6 +203,16 @@ class FlowBuilder:
         answered = asked[np.arange(len(asked))]
         asked["headers"] = [fields or None for fields in http["headers"]]
         return np.concatenate([asked, _response(answered, http)])
+
+
+def _turn(
+    rows: FlowRows, records: ConnectionBatch, name: str, reply: NDArray[np.bool_], kind: str = ""
+) -> None:
+    """Both ends' values of a column, changed round where the packet was a reply."""
+    src, dst = records[f"{kind}src_{name}"], records[f"{kind}dst_{name}"]
+    swapped = reply[:, None] if name == "addr" else reply
+    rows[f"{kind}src_{name}"] = np.where(swapped, dst, src)
+    rows[f"{kind}dst_{name}"] = np.where(swapped, src, dst)
 
 
 def _drops(drops: DropBatch) -> FlowRows:
@@ -173,7 +231,7 @@ def _drops(drops: DropBatch) -> FlowRows:
 
 def _response(rows: FlowRows, http: RequestBatch) -> FlowRows:
     """The rows turned round, with status, latency and response flags."""
-    for name in ("addr", "endpoint", "port"):
+    for name in _TURNED:
         src, dst = rows[f"src_{name}"].copy(), rows[f"dst_{name}"].copy()
         rows[f"src_{name}"], rows[f"dst_{name}"] = dst, src
     rows["l7_type"] = L7Type.RESPONSE

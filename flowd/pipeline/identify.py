@@ -6,23 +6,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.connection import ConnectionBatch
+from flowd.model.dns import DnsBatch
 from flowd.model.drop import DropBatch
-from flowd.model.enums import Direction, Hook
+from flowd.model.endpoint import ReservedIdentity
+from flowd.model.enums import Direction, DnsKind, Hook
+from flowd.model.socket import SocketBatch
+
+_OUTSIDE = (
+    ReservedIdentity.UNKNOWN,
+    ReservedIdentity.WORLD,
+    ReservedIdentity.WORLD_IPV4,
+    ReservedIdentity.WORLD_IPV6,
+)
 
 
 class Addresses(Protocol):
     """The address table, as the pipeline needs it.
 
-    `is_local` (bool) and `identity_of` (u4) are columns by endpoint index: whether the endpoint
-    lives on this node, and its numeric identity. Index 0, the unknown, is not local and has 0.
+    `is_local` (bool), `is_gateway` (bool) and `identity_of` (u4) are columns by endpoint index:
+    whether the endpoint lives on this node, whether it is the pod of a gateway, and its numeric
+    identity. Index 0, the unknown, is neither and has 0.
     """
 
     @property
     def is_local(self) -> NDArray[np.bool_]: ...
     @property
+    def is_gateway(self) -> NDArray[np.bool_]: ...
+    @property
     def identity_of(self) -> NDArray[np.uint32]: ...
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Endpoint indices, shape (N,), of addresses, shape (N, 16); 0 where not known."""
+        ...
+
+
+class Names(Protocol):
+    """DNS names of addresses outside the cluster, as answers on the wire told them."""
+
+    def name_of(self, addresses: NDArray[np.uint8]) -> NDArray[np.object_]:
+        """Names, str or None, shape (N,), of addresses, shape (N, 16)."""
         ...
 
 
@@ -51,6 +72,53 @@ def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
     return rows
 
 
+def identify_sockets(batch: SocketBatch, table: Addresses) -> SocketBatch:
+    """A copy of the rows with endpoints resolved."""
+    rows = batch.copy()
+    for side in ("local", "remote"):
+        rows[f"{side}_endpoint"] = resolve_missing(
+            batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
+        )
+    return rows
+
+
+def identify_dns(batch: DnsBatch, table: Addresses) -> DnsBatch:
+    """A copy of the rows with endpoints resolved and `direction` set, as `identify` does."""
+    rows = batch[np.arange(len(batch))]
+    for side in ("src", "dst"):
+        rows[f"{side}_endpoint"] = resolve_missing(
+            batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
+        )
+    rows["direction"] = _direction(
+        table,
+        rows["src_endpoint"],
+        rows["dst_endpoint"],
+        rows["hook"],
+        rows["kind"] == DnsKind.RESPONSE,
+    )
+    return rows
+
+
+def is_outside(identities: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which numeric identities are of peers that no Kubernetes object tells of."""
+    return np.isin(identities, _OUTSIDE)
+
+
+def _direction(
+    table: Addresses,
+    src_endpoint: NDArray[np.uint32],
+    dst_endpoint: NDArray[np.uint32],
+    hook: NDArray[np.uint8],
+    is_reply: NDArray[np.bool_],
+) -> NDArray[np.uint8]:
+    """Direction of what went from `src` to `dst`, or answers that where `is_reply`."""
+    local = table.is_local
+    src, dst = local[src_endpoint], local[dst_endpoint]
+    at_source = np.where(src & dst, (hook == Hook.INGRESS) != is_reply, src)
+    direction = np.where(at_source, Direction.EGRESS, Direction.INGRESS)
+    return np.where(src | dst, direction, Direction.UNKNOWN).astype(np.uint8)
+
+
 def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:
     """A copy of the rows with unknown endpoints resolved and `direction` set.
 
@@ -64,10 +132,7 @@ def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
-    local = table.is_local
-    src, dst = local[rows["src_endpoint"]], local[rows["dst_endpoint"]]
-    sender_seen = rows["hook"] == Hook.INGRESS
-    at_source = np.where(src & dst, sender_seen != (rows["is_reply"] != 0), src)
-    rows["direction"] = np.where(at_source, Direction.EGRESS, Direction.INGRESS)
-    rows["direction"][~(src | dst)] = Direction.UNKNOWN
+    rows["direction"] = _direction(
+        table, rows["src_endpoint"], rows["dst_endpoint"], rows["hook"], rows["is_reply"] != 0
+    )
     return rows

@@ -13,13 +13,25 @@ from numpy.typing import NDArray
 
 from flowd.model.batch import FlowBatch
 from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.model.dns import DnsBatch, empty_dns
 from flowd.model.drop import DropBatch, empty_drops
-from flowd.model.enums import HttpVersion, Protocol
+from flowd.model.enums import HttpVersion, Protocol, ShareSide
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
+from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.conntable import ConnectionTable, Pairs, pair_hash, sockets
+from flowd.pipeline.ending import Ending
 from flowd.pipeline.flows import FlowBuilder
-from flowd.pipeline.identify import Addresses, identify_drops, resolve_missing
+from flowd.pipeline.identify import (
+    Addresses,
+    Names,
+    identify_dns,
+    identify_drops,
+    identify_sockets,
+    resolve_missing,
+)
+from flowd.pipeline.measure import measure_connections, measure_requests
+from flowd.pipeline.socketmeet import SocketMeeting
 from flowd.pipeline.sortedindex import U64, Slots
 from flowd.queue import Closed, Queue
 
@@ -30,7 +42,7 @@ WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
 GATHER_SECONDS = 0.1  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
-DROPS_SECONDS = 1.0
+ASK_SECONDS = 1.0  # for drops, sockets and DNS, when nothing else comes
 
 
 @dataclass(slots=True)
@@ -51,6 +63,7 @@ class _Side:
     conn: str
     near_endpoint: str
     far_endpoint: str
+    share: ShareSide
 
     def told(self, rows: RequestBatch) -> NDArray[np.bool_]:
         """Which rows name both ends of this socket."""
@@ -58,8 +71,13 @@ class _Side:
         return near & far & rows[f"{self.near}_addr"].any(1) & rows[f"{self.far}_addr"].any(1)
 
 
-DOWN = _Side("client", "local", "down_conn", "client_endpoint", "gateway_endpoint")
-UP = _Side("up_local", "up_remote", "up_conn", "gateway_endpoint", "backend_endpoint")
+DOWN = _Side(
+    *("client", "local", "down_conn", "client_endpoint", "gateway_endpoint"), ShareSide.DOWNSTREAM
+)
+UP = _Side(
+    *("up_local", "up_remote", "up_conn", "gateway_endpoint", "backend_endpoint"),
+    ShareSide.UPSTREAM,
+)
 
 
 class Join:
@@ -67,12 +85,18 @@ class Join:
 
     An entry comes up to a second after its request, and a connection's first record may come
     later still, so a request whose connections are not there yet waits for them, `wait_ns` at
-    most and `waiting_rows` requests at most; then it goes on without. Every request and every
-    record leaves exactly once.
+    most and `waiting_rows` requests at most; then it goes on without. The last record of a
+    gateway's connection waits for the requests that came over it. Every request and every record
+    leaves exactly once.
 
     Args:
         table: the connections, shared with whoever shows their number.
-        drops: gives the drops since it was last called; asked every turn, and once a second.
+        drops, sockets, dns: give what there was since they were last called; asked every turn,
+            and once a second.
+        names: DNS names of outside peers.
+
+    Attributes:
+        wait_ns: 0 where no connection will ever come.
     """
 
     def __init__(
@@ -83,14 +107,20 @@ class Join:
         wait_ns: int = WAIT_NS,
         waiting_rows: int = WAITING_ROWS,
         drops: Callable[[], DropBatch] | None = None,
+        sockets: Callable[[], SocketBatch] | None = None,
+        dns: Callable[[], DnsBatch] | None = None,
+        names: Names | None = None,
     ) -> None:
         self.table = ConnectionTable() if table is None else table
         self._addresses = addresses
         self._losses = losses
-        self._flows = FlowBuilder(addresses)
-        self._wait_ns = wait_ns
+        self._flows = FlowBuilder(addresses, names)
+        self._meeting = SocketMeeting(self.table)
+        self._ending = Ending()
+        self.wait_ns = wait_ns
         self._waiting_rows = waiting_rows
-        self._drops = drops
+        self._drops, self._sockets, self._dns = drops, sockets, dns
+        self._asked = 0
         self._waiting: deque[_Waiting] = deque()
 
     @property
@@ -108,12 +138,13 @@ class Join:
         records, entries = _Intake(connections), _Intake(requests)
         try:
             while tasks := [intake.task for intake in (records, entries) if not intake.ended]:
-                idle = DROPS_SECONDS if self._drops else None
-                tick = TICK_SECONDS if self._waiting else idle
+                idle = ASK_SECONDS if self._drops or self._sockets or self._dns else None
+                tick = TICK_SECONDS if self._waiting or self._ending.waiting else idle
                 await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
                 self._put(records.take(), entries.take(), time.time_ns(), out)
                 await asyncio.sleep(GATHER_SECONDS)
-            self._put([], [], time.time_ns() + self._wait_ns, out)
+            longest = max(self.wait_ns, self._ending.hold_ns)
+            self._put([], [], time.time_ns() + longest, out)
         finally:
             records.task.cancel()
             entries.task.cancel()
@@ -125,11 +156,11 @@ class Join:
             connections: identified records, in order of time.
             requests: attributed entries. Neither array is written to.
         """
-        dropped = self._drops() if self._drops else empty_drops()
-        drops = identify_drops(dropped, self._addresses) if len(dropped) else dropped
+        drops, reports, dns = self._ask()
         # By index, as .copy() of rows with objects takes eight times as long
         records, entries = connections.copy(), requests[np.arange(len(requests))]
         fresh = self.table.update(records)
+        self._meeting.step(reports, fresh, now_ns)
         ready = self._wake(fresh, now_ns)
         complete = self._look_up(entries)
         if complete.all():
@@ -140,10 +171,24 @@ class Join:
             ready += self._overflow()
         joined = ready[0] if len(ready) == 1 else np.concatenate(ready)
         self._fill_endpoints(joined)
-        records["route"] = self.table.routes(records["conn_id"])
+        owners = measure_requests(joined, self.table)
+        records = self._ending.step(records, self._addresses.is_gateway, now_ns)
+        shares = measure_connections(records, self.table)
         self.table.expire(now_ns)
-        flows = self._flows.build(records, joined, now_ns, drops)
-        return FlowBatch(records, joined, flows, drops)
+        flows = self._flows.build(records, joined, now_ns, drops, dns, owners)
+        return FlowBatch(records, joined, flows, drops, reports, dns, shares)
+
+    def _ask(self) -> tuple[DropBatch, SocketBatch, DnsBatch]:
+        """What others have for this turn, with endpoints."""
+        drops = self._drops() if self._drops else empty_drops()
+        reports = self._sockets() if self._sockets else empty_sockets()
+        dns = self._dns() if self._dns else empty_dns()
+        self._asked = len(drops) + len(reports) + len(dns)
+        return (
+            identify_drops(drops, self._addresses) if len(drops) else drops,
+            identify_sockets(reports, self._addresses) if len(reports) else reports,
+            identify_dns(dns, self._addresses) if len(dns) else dns,
+        )
 
     def _wake(self, fresh: U64, now_ns: int) -> list[RequestBatch]:
         """Requests that wait no longer: their connection is new, or their time is over."""
@@ -167,7 +212,7 @@ class Join:
         every = np.arange(len(rows))
         pairs = [_pair(rows, side, every) for side in (DOWN, UP)]
         hashes = np.stack([pair_hash(near, far) for near, far in pairs], axis=1)
-        self._waiting.append(_Waiting(now_ns + self._wait_ns, rows, hashes))
+        self._waiting.append(_Waiting(now_ns + self.wait_ns, rows, hashes))
 
     def _overflow(self) -> list[RequestBatch]:
         released: list[RequestBatch] = []
@@ -194,7 +239,8 @@ class Join:
                 rows[column][wanted[known]] = endpoints[known]
             route = rows["route"][wanted]
             routed = (found.slot >= 0) & (route != 0)
-            self.table.mark(found.slot[routed], route[routed])
+            if routed.any():
+                self.table.mark(found.slot[routed], route[routed], side.share)
             complete[wanted] &= found.slot >= 0
         return complete
 
@@ -218,7 +264,7 @@ class Join:
         try:
             batch = self.step(records, entries, now_ns)
         except Exception:
-            rows = len(records) + len(entries)
+            rows = len(records) + len(entries) + self._asked
             log.exception("batches left out", extra={"stage": "join", "rows": rows})
             self._losses.add(Place.STAGE, "join", rows)
             return

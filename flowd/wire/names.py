@@ -143,6 +143,20 @@ DROP_REASONS = {
 HTTP_VERSIONS = ("", "HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3")
 """`l7.http.protocol` by flowd.model.enums.HttpVersion."""
 
+_RCODES = (
+    "No Error",
+    "Format Error",
+    "Server Failure",
+    "Non-Existent Domain",
+    "Not Implemented",
+    "Query Refused",
+    "Name Exists when it should not",
+    "RR Set Exists when it should not",
+    "RR Set that should exist does not",
+    "Server Not Authoritative for zone",
+    "Name not contained in zone",
+)
+
 _FLAG_ORDER = ("SYN", "ACK", "RST", "FIN", "PSH", "URG", "ECE", "CWR")
 
 _UNREACHABLE_V4 = (
@@ -229,3 +243,8 @@ def icmp(kind: int, code: int, family: int) -> str:
     if code < len(codes):
         return f"{name}({codes[code]})"
     return name if not code and not codes else f"{name}(Code: {code})"
+
+
+def rcode(number: int) -> str:
+    """A DNS response code (RFC 6895, section 2.3): `Non-Existent Domain`; others as numbers."""
+    return _RCODES[number] if number < len(_RCODES) else str(number)

@@ -65,7 +65,7 @@ def decode(raw: list[bytes]) -> RequestBatch:
 class NoAddresses:
     """A table that knows nobody: its own cost is not the join's."""
 
-    is_local = np.zeros(1, np.bool_)
+    is_local = is_gateway = np.zeros(1, np.bool_)
     identity_of = np.zeros(1, np.uint32)
 
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:

@@ -39,9 +39,10 @@ GET_FLOWS = "/observer.Observer/GetFlows"
 
 
 def l4_rows(count: int) -> FlowRows:
-    """TCP and UDP flows of a thousand clients with ports of their own."""
+    """TCP and UDP flows of a thousand clients with ports of their own, of packets alone."""
     rows = random_rows(count, 1)
-    rows = rows[rows["l7_type"] == 0]
+    rows = rows[(rows["l7_type"] == 0) & (rows["src_process"] == 0)]
+    rows["nat"], rows["src_name"] = 0, None
     rows = rows[np.arange(count) % len(rows)]
     rng = np.random.default_rng(2)
     rows["seq"] = np.arange(1, count + 1)
@@ -78,6 +79,9 @@ def local() -> None:
     rows = rows[:8192]
     http = random_rows(65536, 3)
     http = http[http["l7_type"] != 0][:8192]
+    translated = rows.copy()
+    translated["nat"], translated["nat_src_addr"] = 1, translated["src_addr"]
+    translated["nat_src_port"], translated["nat_dst_port"] = translated["src_port"], 8443
     print("encoding, microseconds a flow")
     encoder = FlowEncoder(directory)
     classes = per_row(lambda: [one.SerializeToString() for one in encoder.encode(rows)], len(rows))
@@ -85,11 +89,15 @@ def local() -> None:
     for name, chosen, paths in (
         ("frames, L4", rows, ()),
         ("frames, L4, CLI's mask", rows, CLI_DEFAULT),
+        ("frames, L4, NAT, known", translated, ()),
+        ("frames, L4, NAT, new", translated, ()),
         ("frames, HTTP", http, ()),
     ):
         frames = FlowFrames(directory, parse_mask(paths))
 
-        def work(frames: FlowFrames = frames, chosen: FlowRows = chosen) -> None:
+        def work(frames: FlowFrames = frames, chosen: FlowRows = chosen, name: str = name) -> None:
+            if name.endswith("new"):  # every connection is seen for the first time
+                frames = FlowFrames(directory, {})
             for start in range(0, len(chosen), CHUNK):
                 frames.encode(chosen[start : start + CHUNK])
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from flowd.capture.preflight import unsupported_reason
+from flowd_bpf import loader
 from tests.kernel.net import Cluster
+from tests.kernel.programs import RING, Programs
 
 HERE = Path(__file__).parent
 
@@ -28,3 +30,19 @@ def cluster() -> Iterator[Cluster]:
         made.add_pod()
         with made.inside():
             yield made
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[loader.Loaded]:
+    """The programs, attached nowhere."""
+    programs = loader.load({"RING_BYTES": RING})
+    yield programs
+    programs.close()
+
+
+@pytest.fixture
+def programs(loaded: loader.Loaded) -> Iterator[Programs]:
+    """The same with an empty table, to be run on single packets."""
+    made = Programs(loaded)
+    yield made
+    made.clear()

@@ -16,14 +16,19 @@ def ethernet(payload: bytes, kind: int = 0x0800, tag: int | None = None) -> byte
 
 
 def ipv4(
-    payload: bytes, protocol: int, *, options: bytes = b"", fragment: int = 0, reply: bool = False
+    payload: bytes,
+    protocol: int,
+    *,
+    options: bytes = b"",
+    fragment: int = 0,
+    number: int = 1,
+    reply: bool = False,
 ) -> bytes:
-    """An IPv4 packet; `fragment` is the flags and offset field."""
+    """An IPv4 packet; `fragment` is the flags and offset field, `number` the identification."""
     src, dst = (SERVER, CLIENT) if reply else (CLIENT, SERVER)
     length = 20 + len(options)
-    head = struct.pack(
-        "!BBHHHBBH", 0x40 | length // 4, 0, length + len(payload), 1, fragment, 64, protocol, 0
-    )
+    first = struct.pack("!BBHH", 0x40 | length // 4, 0, length + len(payload), number)
+    head = first + struct.pack("!HBBH", fragment, 64, protocol, 0)
     return head + socket.inet_aton(src) + socket.inet_aton(dst) + options + payload
 
 

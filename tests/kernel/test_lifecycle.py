@@ -18,6 +18,7 @@ from flowd.model.address import pack, unpack
 from flowd.model.enums import Protocol, Reason
 from flowd.model.status import State
 from flowd_bpf.attach import AttachMode
+from flowd_bpf.cgroup import find_cgroup2
 from tests.kernel import traffic
 from tests.kernel.kernelhas import MODES
 from tests.kernel.net import Cluster, Pod, run
@@ -31,6 +32,13 @@ def our_programs() -> set[int]:
     """Ids of the flowd programs in the kernel, this test's and those of others on the machine."""
     listed = json.loads(run("bpftool", "-j", "prog", "show"))
     return {p["id"] for p in listed if p.get("name", "").startswith("flowd_")}
+
+
+def cgroup_programs() -> set[int]:
+    """Ids of the programs attached to the root of cgroup2."""
+    mount, _ = find_cgroup2()
+    listed = json.loads(run("bpftool", "-j", "cgroup", "show", str(mount)).strip() or "[]")
+    return {int(program["id"]) for program in listed}
 
 
 def filters(pod: Pod) -> str:
@@ -88,7 +96,9 @@ async def test_sigkill_leaves_nothing_behind(cluster: Cluster, mode: AttachMode)
     before = our_programs()
     with victim(mode) as process:
         ours = our_programs() - before
-        assert len(ours) >= 4
+        assert len(ours) >= 12
+        on_cgroup = cgroup_programs() & ours
+        assert len(on_cgroup) == 5
         await asyncio.to_thread(traffic.tcp, client, server, 2)
         process.kill()
         process.wait()
@@ -99,6 +109,7 @@ async def test_sigkill_leaves_nothing_behind(cluster: Cluster, mode: AttachMode)
             pass
         assert "flowd" not in filters(client)
     await eventually(lambda: not ours & our_programs())
+    await eventually(lambda: not on_cgroup & cgroup_programs())
     assert "flowd" not in run("bpftool", "net")
     async with recording(attach=mode) as recorder:
         await asyncio.to_thread(traffic.tcp, client, server, 2)

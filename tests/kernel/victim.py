@@ -14,7 +14,7 @@ from flowd_bpf.attach import AttachMode
 async def main(mode: AttachMode) -> None:
     """Capture, and say so once it has begun."""
     losses = Losses()
-    capture = KernelCapture(Directory(), losses, attach=mode)
+    capture = KernelCapture(Directory(), losses, attach=mode, sockets=True)
     await capture.start()
     print("ready", flush=True)
     await capture.run(Queue("victim", 1000, losses))

@@ -15,11 +15,14 @@ T0 = 1_790_000_000 * SECOND
 
 
 class KnownAddresses:
-    """Endpoints 1, 2, ... by address; `is_local` and `identity_of` by endpoint index."""
+    """Endpoints 1, 2, ... by address; the other columns by endpoint index."""
 
-    def __init__(self, *known: str, local: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *known: str, local: tuple[str, ...] = (), gateways: tuple[str, ...] = ()
+    ) -> None:
         self._index = {pack(text): number for number, text in enumerate(known, 1)}
         self.is_local = np.array([False, *(text in local for text in known)])
+        self.is_gateway = np.array([False, *(text in gateways for text in known)])
         self.identity_of = np.array([0, *(256 + n for n in range(len(known)))], np.uint32)
 
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:

@@ -17,6 +17,18 @@ def matches(flow: Flow, wanted: FlowFilter) -> bool:
     return all(
         (
             _ip(flow.IP.source, list(wanted.source_ip)),
+            not wanted.source_ip_xlated
+            or (
+                flow.IP.source_xlated != ""
+                and _ip(flow.IP.source_xlated, list(wanted.source_ip_xlated))
+            ),
+            _names(list(flow.source_names), list(wanted.source_fqdn)),
+            _names(list(flow.destination_names), list(wanted.destination_fqdn)),
+            not wanted.dns_query
+            or (
+                flow.l7.HasField("dns")
+                and any(re.search(one, flow.l7.dns.query) for one in wanted.dns_query)
+            ),
             _ip(flow.IP.destination, list(wanted.destination_ip)),
             _pod(flow.source, list(wanted.source_pod)),
             _pod(flow.destination, list(wanted.destination_pod)),
@@ -42,6 +54,11 @@ def matches(flow: Flow, wanted: FlowFilter) -> bool:
 def _ip(address: str, wanted: list[str]) -> bool:
     held = ipaddress.ip_address(address)
     return not wanted or any(held in ipaddress.ip_network(one, strict=False) for one in wanted)
+
+
+def _names(names: list[str], wanted: list[str]) -> bool:
+    globs = [re.escape(one).replace(r"\*", "[-.0-9a-z]*") for one in wanted]
+    return not wanted or any(re.fullmatch(glob, name) for glob in globs for name in names)
 
 
 def _prefix(namespace: str, name: str, wanted: list[str]) -> bool:
@@ -129,6 +146,6 @@ def _path(flow: Flow, wanted: list[str]) -> bool:
 
 def _protocol(flow: Flow, wanted: str) -> bool:
     l4 = (flow.l4.WhichOneof("protocol") or "").lower()
-    if wanted == "http":
-        return flow.l7.HasField("http")
+    if wanted in ("http", "dns"):
+        return flow.l7.WhichOneof("record") == wanted
     return l4 == wanted or (wanted == "icmp" and l4.startswith("icmp"))

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowd.model.enums import Hook, Initiator, Reason
+from flowd.capture.kernel_tunnels import UNNAMED, port_settings
+from flowd.model.enums import Hook, Initiator, Reason, SocketReason, SocketRole
+from flowd.settings import Settings
 from flowd_bpf import layout, loader
 
 STRUCTS: dict[str, np.dtype[Any]] = {
@@ -18,8 +20,10 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "side": layout.SIDE,
     "connection": layout.CONNECTION,
     "flow_event": layout.EVENT,
+    "tunnel": layout.TUNNEL,
     "drop_key": layout.DROP_KEY,
     "drop_count": layout.DROP_COUNT,
+    "socket_event": layout.SOCKET_EVENT,
     "dns_head": layout.DNS_HEAD,
     "dns_short": layout.DNS_SHORT,
     "dns_long": layout.DNS_LONG,
@@ -39,6 +43,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
         pytest.skip("no C compiler")
     lines = [
         '#include "drop.h"',
+        '#include "socket.h"',
         '#include "dns_record.h"',
         '#include "counters.h"',
         "int printf(const char *, ...);",
@@ -88,6 +93,32 @@ def test_enumeration(prefix: str, enum: type[IntEnum]) -> None:
     text = (loader.folder("src") / "event.h").read_text()
     found = {name: int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", text)}
     assert found == {member.name: member.value for member in enum}
+
+
+def test_kinds_of_tunnel() -> None:
+    text = (loader.folder("src") / "event.h").read_text()
+    found = {name: int(n) for name, n in re.findall(r"\bTUNNEL_(\w+) = (\d+)", text)}
+    assert found == {kind.name: kind.value for kind in layout.TunnelKind}
+    assert f"#define TUNNEL_UNNAMED {UNNAMED} " in text
+
+
+def test_ports_of_tunnels_are_those_of_the_settings() -> None:
+    text = (loader.folder("src") / "config.h").read_text()
+    found = {name: int(n, 0) for name, n in re.findall(r"#define (TUNNEL_\d) (\w+)", text)}
+    assert found == port_settings(Settings().tunnel_port)
+
+
+@pytest.mark.parametrize(("prefix", "enum"), [("SOCKET", SocketReason), ("ROLE", SocketRole)])
+def test_enumeration_of_sockets(prefix: str, enum: type[IntEnum]) -> None:
+    text = (loader.folder("src") / "socket.h").read_text()
+    found = {name: int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", text)}
+    assert found == {member.name: member.value for member in enum}
+
+
+def test_socket_counters() -> None:
+    text = (loader.folder("src") / "socket.h").read_text()
+    names = re.findall(r"^\tSOCKETS_(\w+),", text, re.MULTILINE)
+    assert names == [*(counter.name for counter in layout.SocketCounter), "COUNTERS"]
 
 
 def test_counters() -> None:

@@ -141,5 +141,8 @@ def test_what_does_not_parse_is_told_and_skipped(
 
 def test_bad_filters_and_counts(observe: Observe, events: str) -> None:
     assert observe(events, "--protocol", "zzz").code == 2
-    assert observe(events, "--cel-expression", "true").code == 2
+    assert observe(events, "--cel-expression", "true").code == 0
+    assert observe(events, "--cel-expression", "1 +").code == 2
+    assert observe(events, "--cel-expression", "_flow.nope").code == 2
+    assert observe(events, "--cel-expression", "false").out == observe(events, "--uuid", "x").out
     assert observe(events, "--last", "1000001").code == 2

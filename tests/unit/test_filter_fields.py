@@ -5,9 +5,17 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.filter import FilterError, RouteFilter, UnsupportedFilter, compile_filters, route_filter
+from flowd.filter import (
+    FilterError,
+    RouteFilter,
+    UnsupportedFilter,
+    compile_filters,
+    message_filter,
+    route_filter,
+)
 from flowd.filter.uuid7 import flow_uuid, node_bits
 from flowd.wire.flow.flow_pb2 import FlowFilter
+from flowd_exporters.hubble.encode import FlowEncoder
 from tests.unit.flow_samples import SAMPLES, START, cluster, pod, sample_rows
 
 ALL = set(SAMPLES)
@@ -22,7 +30,8 @@ def matching(*filters: dict[str, object], blacklist: bool = False) -> set[str]:
 
 
 HTTP = {"request", "response"}
-FROM_WEB = {"syn", "dns", "service"}
+DNS = {"query", "answer"}
+FROM_WEB = {"syn", "dns", "service", "query", "socket", "outside"}
 TO_CART = {"syn", "request", "drop", "ping"}
 
 CASES: list[tuple[dict[str, object], set[str]]] = [
@@ -36,43 +45,50 @@ CASES: list[tuple[dict[str, object], set[str]]] = [
     ({"destination_ip": ["fd00::2"]}, {"drop"}),
     ({"destination_ip": ["10.1.0.2/31"]}, {"syn", "request", "ping"}),
     ({"source_ip_xlated": ["10.1.0.1"]}, set()),
+    ({"source_ip_xlated": ["192.0.2.1", "10.0.0.0/8"]}, {"outside"}),
+    ({"source_ip_xlated": ["192.0.2.0/24"]}, {"outside"}),
     ({"source_pod": ["shop/web"]}, FROM_WEB),
     ({"source_pod": ["shop/"]}, FROM_WEB | {"synack", "response"}),
     ({"source_pod": ["/web-7f"]}, FROM_WEB),
-    ({"source_pod": ["/"]}, FROM_WEB | {"synack", "response"}),
+    ({"source_pod": ["/"]}, FROM_WEB | {"synack", "response", "answer"}),
     ({"source_pod": ["web"]}, set()),
-    ({"destination_pod": ["shop/cart", "kube-system/coredns-1"]}, TO_CART | {"dns"}),
-    ({"destination_pod": ["shop/"]}, TO_CART | {"synack", "service"}),
+    ({"destination_pod": ["shop/cart", "kube-system/coredns-1"]}, TO_CART | {"dns", "query"}),
+    ({"destination_pod": ["shop/"]}, TO_CART | {"synack", "service", "answer", "socket"}),
     ({"source_fqdn": ["*.example"]}, set()),
-    ({"destination_fqdn": ["API.example.net."]}, set()),
+    ({"destination_fqdn": ["API.example.net."]}, {"outside"}),
+    ({"destination_fqdn": ["x.org", "*.net"]}, {"outside"}),
+    ({"destination_fqdn": ["example.net", "api"]}, set()),
     ({"source_label": ["app=web"]}, FROM_WEB),
     ({"source_label": ["k8s:app in (web, cart),k8s:app!=cart"]}, FROM_WEB),
     ({"source_label": ["reserved:world"]}, {"request", "drop"}),
-    ({"source_label": ["any:app"]}, FROM_WEB | {"synack", "response"}),
+    ({"source_label": ["any:app"]}, FROM_WEB | {"synack", "response", "answer"}),
     ({"source_label": ["container:app"]}, set()),
     ({"source_label": ["!app", "app=web"]}, {"request", "drop", "ping"} | FROM_WEB),
     ({"destination_label": ["app notin (cart)"]}, ALL - TO_CART),
     ({"node_labels": ["zone=a"]}, set()),
     ({"node_labels": ["!zone"]}, ALL),
     ({"source_service": ["shop/cart"]}, {"synack", "response"}),
-    ({"destination_service": ["shop/"]}, TO_CART | {"service"}),
+    ({"destination_service": ["shop/"]}, TO_CART | {"service", "socket"}),
     ({"destination_service": ["default/cart"]}, set()),
     ({"source_workload": [{"name": "web"}]}, FROM_WEB),
     ({"source_workload": [{"kind": "StatefulSet"}]}, {"synack", "response"}),
     ({"destination_workload": [{"name": "web", "kind": "StatefulSet"}]}, set()),
-    ({"destination_workload": [{"name": "web"}, {"name": "cart"}]}, TO_CART | {"synack"}),
+    ({"destination_workload": [{"name": "web"}, {"name": "cart"}]}, TO_CART | {"synack", "answer"}),
     ({"source_cluster_name": ["default"]}, ALL - {"request", "drop"}),
     ({"destination_cluster_name": ["def*"]}, set()),
-    ({"traffic_direction": ["INGRESS"]}, {"synack", "request", "drop"}),
+    ({"traffic_direction": ["INGRESS"]}, {"synack", "request", "drop", "answer"}),
     ({"traffic_direction": ["TRAFFIC_DIRECTION_UNKNOWN"]}, {"ping"}),
-    ({"verdict": ["DROPPED", "TRANSLATED"]}, {"drop", "service"}),
+    ({"verdict": ["DROPPED", "TRANSLATED"]}, {"drop", "service", "socket"}),
     ({"drop_reason_desc": ["POLICY_DENIED"]}, {"drop"}),
     ({"drop_reason_desc": ["STALE_OR_UNROUTABLE_IP"]}, set()),
     ({"interface": [{"name": "eth0"}]}, {"syn"}),
     ({"interface": [{"index": 3}, {"name": "eth0"}]}, {"syn", "synack"}),
     ({"interface": [{"index": 3, "name": "eth0"}]}, set()),
     ({"interface": [{}]}, {"syn", "synack"}),
-    ({"event_type": [{"type": 129}]}, HTTP),
+    ({"event_type": [{"type": 129}]}, HTTP | DNS),
+    ({"event_type": [{"type": 7}]}, {"socket"}),
+    ({"event_type": [{"type": 7, "match_sub_type": True, "sub_type": 2}]}, {"socket"}),
+    ({"event_type": [{"type": 7, "match_sub_type": True, "sub_type": 1}]}, set()),
     (
         {"event_type": [{"type": 4, "match_sub_type": True, "sub_type": 3}]},
         {"syn", "service"},
@@ -84,18 +100,22 @@ CASES: list[tuple[dict[str, object], set[str]]] = [
     ({"http_status_code": ["50+", "200"]}, {"response"}),
     ({"http_status_code": ["51+"]}, set()),
     ({"protocol": ["ICMP"]}, {"ping"}),
-    ({"protocol": ["icmpv6", "sctp", "vrrp", "igmp", "kafka", "dns"]}, set()),
-    ({"protocol": ["udp"]}, {"dns"}),
+    ({"protocol": ["icmpv6", "sctp", "vrrp", "igmp", "kafka"]}, set()),
+    ({"protocol": ["DNS"]}, DNS),
+    ({"protocol": ["dns", "http", "icmp"]}, DNS | HTTP | {"ping"}),
+    ({"protocol": ["udp"]}, DNS | {"dns"}),
     ({"protocol": ["http"]}, HTTP),
-    ({"protocol": ["tcp"]}, ALL - {"dns", "ping"}),
-    ({"source_port": ["040000", "53311"]}, {"syn", "dns"}),
+    ({"protocol": ["tcp"]}, ALL - {"dns", "ping"} - DNS),
+    ({"source_port": ["040000", "53311"]}, {"syn", "dns", "query"}),
     ({"source_port": ["0"]}, set()),
     ({"destination_port": ["8080"]}, {"syn", "request"}),
-    ({"reply": [True]}, {"synack", "response"}),
-    ({"reply": [False]}, ALL - {"synack", "response"}),
-    ({"dns_query": ["x"]}, set()),
+    ({"reply": [True]}, {"synack", "response", "answer"}),
+    ({"reply": [False]}, ALL - {"synack", "response", "answer"}),
+    ({"dns_query": ["x"]}, DNS),
+    ({"dns_query": [r"^api\..*\.$"]}, DNS),
+    ({"dns_query": ["^x", "API"]}, set()),
     ({"source_identity": [400, 2]}, FROM_WEB | {"request", "drop"}),
-    ({"destination_identity": [402]}, {"dns"}),
+    ({"destination_identity": [402]}, {"dns", "query"}),
     ({"http_method": ["get", "PUT"]}, HTTP),
     ({"http_method": ["POST"]}, set()),
     ({"http_path": ["^/cart/items$"]}, HTTP),
@@ -107,7 +127,7 @@ CASES: list[tuple[dict[str, object], set[str]]] = [
     ({"tcp_flags": [{"SYN": True}]}, {"syn", "synack", "drop"}),
     ({"tcp_flags": [{"SYN": True, "ACK": True}, {"PSH": True}]}, {"synack", "service"}),
     ({"tcp_flags": [{"NS": True}]}, set()),
-    ({"tcp_flags": [{}]}, {"syn", "synack", "drop", "service"}),
+    ({"tcp_flags": [{}]}, {"syn", "synack", "drop", "service", "outside"}),
     ({"node_name": ["node-*"]}, ALL),
     ({"node_name": ["default/"]}, ALL),
     ({"node_name": ["prod/node-a", "node-b"]}, set()),
@@ -118,7 +138,10 @@ CASES: list[tuple[dict[str, object], set[str]]] = [
     ({"ip_trace_id": ["7"]}, set()),
     ({"encrypted": [True]}, set()),
     ({"encrypted": [True, False]}, ALL),
-    ({"source_pod": ["shop/web"], "destination_port": ["53", "80"]}, {"dns", "service"}),
+    (
+        {"source_pod": ["shop/web"], "destination_port": ["53", "80"]},
+        {"dns", "service", "query", "socket"},
+    ),
 ]
 
 
@@ -139,7 +162,7 @@ def test_whitelisted_filters_are_alternatives_and_the_blacklist_takes_away() -> 
     black = [FlowFilter(verdict=["DROPPED"]), FlowFilter(source_pod=["shop/web"], protocol=["tcp"])]
     mask = compile_filters(white, black, directory)(sample_rows())
     found = {name for name, hit in zip(SAMPLES, mask.tolist(), strict=True) if hit}
-    assert found == {"synack", "request", "response", "dns"}
+    assert found == {"synack", "request", "response", "dns", "query"}
 
 
 def test_uuid_finds_its_flow_on_its_node_only() -> None:
@@ -184,9 +207,42 @@ def test_a_bad_value_is_refused_by_name(wanted: dict[str, object], named: str) -
     assert not isinstance(caught.value, UnsupportedFilter)
 
 
-def test_cel_is_refused_as_unsupported() -> None:
-    with pytest.raises(UnsupportedFilter, match="CEL"):
-        matching({"experimental": {"cel_expression": ["true"]}})
+def test_node_labels_are_those_of_the_moment() -> None:
+    directory = cluster()
+    select = compile_filters([FlowFilter(node_labels=["zone in (a, b),!spot"])], [], directory)
+    rows = sample_rows("syn")
+    assert select(rows).tolist() == [False]
+    directory.node_labels = ("zone=b",)
+    assert select(rows).tolist() == [True]
+    directory.node_labels = ("spot=", "zone=b")
+    assert select(rows).tolist() == [False]
+
+
+def many(**fields: list[str]) -> FlowFilter:
+    return json_format.ParseDict(fields, FlowFilter())
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [FlowFilter()] * 4097,
+        [many(source_ip=["10.0.0.1"] * 9000)] * 2,
+        [many(http_path=["a"] * 100), many(dns_query=["b"] * 29)],
+        [FlowFilter(experimental={"cel_expression": ["true"] * 17})],
+    ],
+    ids=["filters", "values", "regular expressions", "CEL expressions"],
+)
+def test_what_one_request_may_ask_is_bounded(filters: list[FlowFilter]) -> None:
+    with pytest.raises(FilterError, match="at most"):
+        compile_filters([], filters, cluster(), messages=FlowEncoder(cluster()).encode)
+    with pytest.raises(FilterError, match="at most"):
+        message_filter(filters, [])
+
+
+def test_a_huge_regular_expression_is_refused() -> None:
+    with pytest.raises(FilterError, match="http_path") as caught:
+        matching({"http_path": ["(x{1000}){1000}" + "y" * 100_000]})
+    assert len(caught.value.message) < 500
 
 
 def test_an_endpoint_that_appears_later_is_resolved_when_it_is_seen() -> None:

@@ -40,7 +40,11 @@ PLAIN = {
     "destination_port": some("8080", "53", "0"),
     "reply": some(True, False),
     "tcp_flags": some({"SYN": True}, {"ACK": True, "PSH": True}, {}),
-    "protocol": some("tcp", "UDP", "icmp", "icmpv4", "http", "sctp"),
+    "protocol": some("tcp", "UDP", "icmp", "icmpv4", "http", "dns", "sctp"),
+    "source_ip_xlated": some("192.0.2.1", "10.0.0.0/8", "::/0"),
+    "source_fqdn": some("*.example", "db.*"),
+    "destination_fqdn": some("api.*.net", "*", "db.example"),
+    "dns_query": some("^api", "net", "x$"),
 }
 HTTP = {
     "http_status_code": some("503", "4+", "20+"),

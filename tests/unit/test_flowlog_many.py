@@ -22,7 +22,7 @@ from flowd.queue import Queue
 from flowd_exporters.flowlog import FlowLogExporter
 from flowd_exporters.flowlog_config import FlowLogSpec, parse_config, static_log
 from flowd_exporters.prometheus import PrometheusExporter
-from tests.unit.flow_samples import batch, cluster, sample_rows
+from tests.unit.flow_samples import SAMPLES, batch, cluster, sample_rows
 from tests.unit.hubble_server import eventually
 
 Put = Callable[[FlowRows], None]
@@ -67,8 +67,7 @@ async def test_filters_and_mask_of_the_settings(tmp_path: Path) -> None:
     assert [line["flow"].get("source", {}).get("pod_name") for line in written] == [
         "web-7f",
         "cart-0",
-        "web-7f",
-        "web-7f",
+        *["web-7f"] * 4,
     ]
     assert written[0] == {
         "flow": {
@@ -100,7 +99,7 @@ async def test_entries_of_the_file_run_come_change_and_go(tmp_path: Path) -> Non
 
     async with running(exporter) as put:
         put(sample_rows())
-        await eventually(lambda: written("all", "drops") == [8, 1])
+        await eventually(lambda: written("all", "drops") == [len(SAMPLES), 1])
         assert [line["flow"]["verdict"] for line in lines(paths["drops"])] == ["DROPPED"]
         open_before = held_open(paths["all"])
         fresh = tmp_path / "fresh"
@@ -109,7 +108,9 @@ async def test_entries_of_the_file_run_come_change_and_go(tmp_path: Path) -> Non
         assert held_open(paths["all"]) == open_before
         assert not held_open(paths["drops"])
         put(sample_rows("drop", "dns"))
-        await eventually(lambda: written("all", "drops", "moved", "dns") == [10, 1, 1, 1])
+        await eventually(
+            lambda: written("all", "drops", "moved", "dns") == [len(SAMPLES) + 2, 1, 1, 1]
+        )
         describe(config)
         await eventually(lambda: not list(exporter.health()))
         assert not held_open(paths["all"])
@@ -182,16 +183,16 @@ async def test_a_full_disk_shows_in_metrics_and_status_and_costs_only_its_own(
     began = time.time()
     async with running(exporter) as put:
         put(sample_rows())
-        await eventually(lambda: losses.snapshot()[Place.EXPORT, "flowlog"] == 8)
-        await eventually(lambda: len(lines(good)) == 8)
+        await eventually(lambda: losses.snapshot()[Place.EXPORT, "flowlog"] == len(SAMPLES))
+        await eventually(lambda: len(lines(good)) == len(SAMPLES))
     assert metric("flowd_flow_log_up") == {"full": 0, "good": 1}
     written = metric("flowd_flow_log_last_write_seconds")
     assert written["full"] == 0
     assert written["good"] >= began
     summary, full, well = exporter.status()
     assert (summary.part, summary.state, summary.detail) == ("flowlog", State.ON, "2 logs")
-    assert (full.state, full.detail) == (State.DEGRADED, "/dev/full, 0 lines, 8 lost")
-    assert (well.part, well.detail) == ("flowlog/good", f"{good}, 8 lines, 0 lost")
+    assert (full.state, full.detail) == (State.DEGRADED, f"/dev/full, 0 lines, {len(SAMPLES)} lost")
+    assert (well.part, well.detail) == ("flowlog/good", f"{good}, {len(SAMPLES)} lines, 0 lost")
 
 
 BAD = [

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd import __version__
+from flowd.model.dns import Dns
 from flowd.wire.flow.flow_pb2 import Flow
 from flowd.wire.json import flow_to_json, timestamp
 from flowd.wire.observer.observer_pb2 import ExportEvent
@@ -82,11 +83,103 @@ SUMMARIES = {
     "dns": "UDP",
     "ping": "ICMPv4 EchoRequest",
     "service": "TCP Flags: ACK, PSH",
+    "query": "DNS Query api.example.net. A",
+    "answer": 'DNS Answer "198.51.100.9" CNAMEs: "edge.example.net." TTL: 30 '
+    "(Query api.example.net. A)",
+    "socket": "TCP",
 }
 
 
 def test_summaries() -> None:
     assert [flow.Summary for flow in encoded(*SUMMARIES)] == list(SUMMARIES.values())
+
+
+def test_a_name_that_does_not_exist() -> None:
+    rows = sample_rows("answer")
+    rows["dns"][0] = Dns("nope.example.", "AAAA", 3)
+    (flow,) = FlowEncoder(cluster()).encode(rows)
+    assert flow.Summary == "DNS Answer RCode: Non-Existent Domain TTL: 0 (Query nope.example. AAAA)"
+
+
+def test_what_dns_messages_carry() -> None:
+    query, answer = encoded("query", "answer")
+    assert json_format.MessageToDict(answer.l7, preserving_proto_field_name=True) == {
+        "type": "RESPONSE",
+        "latency_ns": "2000000",
+        "dns": {
+            "query": "api.example.net.",
+            "ips": ["198.51.100.9"],
+            "ttl": 30,
+            "cnames": ["edge.example.net."],
+            "observation_source": "packet",
+            "qtypes": ["A"],
+            "rrtypes": ["CNAME", "A"],
+        },
+    }
+    assert (query.l7.type, query.l7.dns.query, query.l4.UDP.destination_port) == (
+        1,
+        "api.example.net.",
+        53,
+    )
+    assert extension(query) == {"dns_type": "QUERY"}
+    assert extension(answer) == {"dns_type": "RESPONSE", "num_responses": 1}
+
+
+def test_what_a_translated_socket_carries() -> None:
+    (flow,) = encoded("socket")
+    assert (flow.Type, flow.verdict, flow.sock_xlate_point) == (3, 7, 2)
+    assert (flow.socket_cookie, flow.cgroup_id) == (99, 78)
+    assert not flow.l4.TCP.HasField("flags")
+    assert extension(flow) == {
+        "source_pid": 4242,
+        "source_command": "curl",
+        "translation": {
+            "destination_before": "10.96.0.9:80",
+            "destination_after": "10.1.0.2:8080",
+        },
+    }
+
+
+def test_what_a_connection_to_the_outside_carries() -> None:
+    (flow,) = encoded("outside")
+    assert list(flow.destination_names) == ["api.example.net"]
+    assert (flow.IP.source, flow.IP.source_xlated) == ("10.1.0.1", "192.0.2.1")
+    assert (flow.tunnel.protocol, flow.tunnel.vni) == (1, 5)
+    assert (flow.tunnel.IP.source, flow.tunnel.IP.destination) == ("192.0.2.1", "192.0.2.2")
+    assert flow.tunnel.l4.HasField("UDP")
+    assert (flow.socket_cookie, flow.cgroup_id) == (2**60, 77)
+    assert extension(flow) == {
+        "bytes": 1500,
+        "packets": 9,
+        "connect_us": 900,
+        "source_rtt_us": 400,
+        "source_retransmits": 2,
+        "source_pid": 4243,
+        "source_command": "nginx",
+        "source_container_id": "c0ffee",
+        "source_pod_uid": "pod-1",
+        "translation": {
+            "source_before": "10.1.0.1:40002",
+            "source_after": "192.0.2.1:61234",
+        },
+    }
+
+
+def test_replies_turn_tunnel_and_translation_round() -> None:
+    rows = sample_rows("outside")
+    rows["is_reply"], rows["tunnel"] = 1, 2
+    (flow,) = FlowEncoder(cluster()).encode(rows)
+    assert (flow.tunnel.IP.source, flow.tunnel.IP.ipVersion) == ("2001:db8::b", 2)
+    assert flow.IP.source_xlated == ""
+    rows["tunnel"] = 3
+    (flow,) = FlowEncoder(cluster()).encode(rows)
+    assert (flow.tunnel.protocol, flow.tunnel.HasField("l4")) == (0, False)
+
+
+def extension(flow: Flow) -> Any:
+    struct = struct_pb2.Struct()
+    assert flow.extensions.Unpack(struct)
+    return json_format.MessageToDict(struct)
 
 
 def test_what_a_drop_carries() -> None:
@@ -145,7 +238,10 @@ def test_direct_json_equals_the_message_s(seed: int, texts: list[str]) -> None:
     directory = cluster(texts[0] or "default")
     rng = np.random.default_rng(seed)
     rows = random_rows(20, seed)
-    for column in ("event_type", "sub_type", "observation", "http_version", "type", "protocol"):
+    for column in (
+        *("event_type", "sub_type", "observation", "http_version", "type", "protocol"),
+        *("l7_protocol", "nat", "dst_srtt_us", "dst_retransmits", "dst_pid"),
+    ):
         strange = rng.random(20) < 0.2
         rows[column][strange] = rng.integers(0, 256, 20)[strange]
     for column, value in zip(("method", "url", "request_id", "trace_id"), texts[1:], strict=False):
@@ -153,6 +249,9 @@ def test_direct_json_equals_the_message_s(seed: int, texts: list[str]) -> None:
     rows["headers"] = [{texts[1]: texts[2], "k": ""}] * 20
     rows["packets"] = rng.integers(0, 2**50, 20)
     rows["envoy_flags"] = rng.integers(0, 2**28, 20)
+    rows["tunnel"], rows["dst_process"] = rng.integers(0, 3, (2, 20))
+    rows["src_name"][:5], rows["dns"][5:9] = texts[3], Dns(texts[4], texts[5], 3, (texts[1],))
+    directory.node_labels = ("zone=a", texts[2])
     lines = list(FlowJson(directory).events(rows))
     events = [export_event(flow) for flow in FlowEncoder(directory).encode(rows)]
     assert lines == [flow_to_json(event) for event in events]

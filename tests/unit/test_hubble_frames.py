@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd.model.directory import Directory
+from flowd.model.dns import Dns
 from flowd.model.flow import FlowRows
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 from flowd_exporters.hubble.encode import FlowEncoder
@@ -21,6 +22,7 @@ MASKS = [
     ("node_name", "l4", "l7", "trace_context"),
     ("verdict", "l4.TCP.flags", "IP.source"),
     ("l7.http.url", "Summary"),
+    ("l7.dns", "tunnel.IP", "source_names", "socket_cookie", "cgroup_id", "node_labels"),
 ]
 TEXTS = st.text(max_size=12) | st.sampled_from(["\ud800", 'a"\\\n<&>\u2028', "http://h/é"])
 
@@ -60,11 +62,18 @@ def test_frames_equal_messages(paths: tuple[str, ...], seed: int, texts: list[st
             values = rng.integers(info.min, int(info.max), 30, kind.type, endpoint=True)
             rows[column][strange] = values[strange]
     rows["route"], rows["backend"], rows["drop_reason"] = rng.integers(0, 2, (3, 30))
+    rows["tunnel"] = rng.integers(0, len(directory.tunnels), 30)
+    rows["src_process"], rows["dst_process"] = rng.integers(0, len(directory.processes), (2, 30))
     directory.drop_reasons.index("NETFILTER_DROP")
     rows["src_addr"][::4] = rng.integers(0, 256, (8, 16))
     for column, value in zip(("method", "url", "request_id", "trace_id"), texts[1:], strict=False):
         rows[column][rng.random(30) < 0.3] = value
     rows["headers"][::5] = [{texts[1]: texts[2], "k": ""}] * 6
+    rows["src_name"][::7] = texts[3]
+    rows["dns"][::3] = Dns(
+        texts[4], "A", 3, (texts[5], "10.0.0.1"), (texts[1],), 30, ("CNAME", "A")
+    )
+    directory.node_labels = ("zone=a", texts[2])
     tree = parse_mask(paths)
     frames = FlowFrames(directory, tree)
     expected = by_class(directory, rows, tree)
@@ -72,7 +81,10 @@ def test_frames_equal_messages(paths: tuple[str, ...], seed: int, texts: list[st
     assert cut(frames.encode(rows[::-1])) == expected[::-1]  # with every part kept
 
 
-DIRECTORY_COLUMNS = {"src_endpoint", "dst_endpoint", "route", "backend", "drop_reason"}
+DIRECTORY_COLUMNS = {
+    *("src_endpoint", "dst_endpoint", "route", "backend", "drop_reason"),
+    *("tunnel", "src_process", "dst_process"),
+}
 
 
 def test_an_interface_that_is_renamed() -> None:

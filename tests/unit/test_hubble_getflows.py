@@ -134,7 +134,8 @@ REFUSED: list[tuple[list[Field], grpc.StatusCode, str]] = [
     ([(9, 1), FOLLOW], grpc.StatusCode.INVALID_ARGUMENT, "first"),
     ([(10, [(1, "source.nope")])], grpc.StatusCode.INVALID_ARGUMENT, "source.nope"),
     ([(10, [(1, "source.labels.x")])], grpc.StatusCode.INVALID_ARGUMENT, "source.labels.x"),
-    ([(6, [(999, [(1, "true")])])], grpc.StatusCode.INVALID_ARGUMENT, "CEL"),
+    ([(6, [(999, [(1, "_flow.x")])])], grpc.StatusCode.INVALID_ARGUMENT, "1:6: undefined field"),
+    ([(5, [(999, [(1, "1")])])], grpc.StatusCode.INVALID_ARGUMENT, "not boolean"),
     ([(6, [(22, "(")])], grpc.StatusCode.UNKNOWN, "http_path"),
     ([(5, [(12, "zzz")])], grpc.StatusCode.UNKNOWN, "zzz"),
     ([(150000, [(1, "x/y.Z")])], grpc.StatusCode.UNKNOWN, "x/y.Z"),
@@ -149,6 +150,26 @@ async def test_refused_requests(fields: list[Field], status: grpc.StatusCode, na
     error: Any = caught.value
     assert error.code() is status
     assert named in error.details()
+
+
+async def test_cel_expressions_after_the_other_fields() -> None:
+    expression = "_flow.l4.UDP.destination_port % 2u == 0u"
+    async with serve(ports(1, 30)) as served:
+        even: Field = (6, [(999, [(1, expression)]), (5, 2)])
+        assert shown(await served.flows(even)) == [6, 12, 18, 24, 30]
+        assert shown(await served.flows(even, (1, 2))) == [24, 30]
+
+
+async def test_expressions_that_take_too_long_end_their_own_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flowd.filter.cel.MOST_SECONDS", 0.0)
+    async with serve(ports(1, 30)) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.flows((6, [(999, [(1, "true")])]))
+        assert shown(await served.flows((1, 1))) == [30]
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_route_filters_of_the_request_s_extensions() -> None:

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from flowd.errors import UsageError
 from flowd_exporters.server import ApiServer
-from tests.unit.flow_samples import START, cluster, sample_rows
+from tests.unit.flow_samples import SAMPLES, START, cluster, sample_rows
 from tests.unit.hubble_server import END, SECONDS, serve
 from tests.unit.raw_wire import message, one, parse, text
 
@@ -53,7 +53,8 @@ async def test_status_nodes_and_namespaces() -> None:
         nodes = await served.one(OBSERVER + "GetNodes")
         namespaces = await served.one(OBSERVER + "GetNamespaces")
         capacity = served.hubble.ring.capacity
-    assert [status[number] for number in (1, 2, 3)] == [[8], [capacity], [8]]
+    held = len(SAMPLES)
+    assert [status[number] for number in (1, 2, 3)] == [[held], [capacity], [held]]
     assert set(status) == {1, 2, 3, 4, 8, 9}  # node counts are a relay's to tell
     assert text(status, 8).startswith("flowd v")
     (rate,) = status[9]
@@ -119,7 +120,7 @@ async def test_peers_are_this_node_for_as_long_as_it_runs() -> None:
         answer = parse(await call.read())
         assert (text(answer, 1), text(answer, 2), answer[3]) == ("node-a", "192.0.2.1:4244", [1])
         assert 4 not in answer  # no TLS: plain text
-        served.hubble.ring.close()
+        served.hubble.cluster.close()
         assert await call.read() is END
 
 

@@ -33,7 +33,7 @@ def test_request_finds_both_connections_and_their_endpoints(join: Join) -> None:
     )
     table = KnownAddresses("10.0.0.9", "10.0.1.1", "10.0.2.1")
     table.identity_of = np.arange(20, dtype=np.uint32)
-    table.is_local = np.zeros(20, np.bool_)
+    table.is_local = table.is_gateway = np.zeros(20, np.bool_)
     join = Join(table, Losses())
     entry = request(CLIENT, GATEWAY, UP_LOCAL, POD, 0.1)
 

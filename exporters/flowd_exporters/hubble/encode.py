@@ -8,15 +8,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from flowd import __version__
-from flowd.filter.endpoints import cluster_name, pod_name, pod_namespace
+from flowd.filter.endpoints import cluster_name, pod_name, pod_namespace, utf8
 from flowd.filter.uuid7 import flow_uuid, node_bits
 from flowd.model.directory import Directory
 from flowd.model.endpoint import EndpointKind
-from flowd.model.enums import TCP_FLAGS, EventType, L7Type, Protocol
+from flowd.model.enums import TCP_FLAGS, EventType, FlowType, Nat, Protocol
 from flowd.model.flow import FlowRows
 from flowd.wire import names
 from flowd.wire.flow.flow_pb2 import (
-    HTTP,
     IP,
     SCTP,
     TCP,
@@ -26,27 +25,28 @@ from flowd.wire.flow.flow_pb2 import (
     Emitter,
     Endpoint,
     Flow,
-    HTTPHeader,
     ICMPv4,
     ICMPv6,
     IPv4,
     IPv6,
     Layer4,
-    Layer7,
     NetworkInterface,
     Service,
+    SocketTranslationPoint,
     TCPFlags,
     TraceContext,
     TraceParent,
+    Tunnel,
     Workload,
 )
 from flowd_exporters.hubble.extensions import Extensions
+from flowd_exporters.hubble.l7 import l7_summary, layer7
 from flowd_exporters.hubble.row import Row, unpack_rows
 
 _REPLY = {0: BoolValue(value=False), 1: BoolValue(value=True)}
 IP_VERSION = {4: IPv4, 6: IPv6}
 _FIRST_DROP_REASON = 130
-_MILLI = 1_000_000
+_TUNNELS = {"vxlan": Tunnel.VXLAN, "geneve": Tunnel.GENEVE}
 
 
 class FlowEncoder:
@@ -74,13 +74,17 @@ class FlowEncoder:
             verdict=row.verdict,
             drop_reason=dropped,
             drop_reason_desc=cast("DropReason", dropped),
-            IP=_ip(row),
+            IP=ip(row),
             l4=_layer4(row),
+            tunnel=self.tunnel(row),
             source=self.endpoint(row.src_endpoint, row.src_identity),
             destination=self.endpoint(row.dst_endpoint, row.dst_identity),
             Type=row.type,
             node_name=self.node_name,
-            l7=_layer7(row) if row.l7_type else None,
+            node_labels=map(utf8, self._directory.node_labels),
+            source_names=peer_names(row.src_name),
+            destination_names=peer_names(row.dst_name),
+            l7=layer7(row) if row.l7_type else None,
             reply=row.is_reply == 1,
             event_type=CiliumEventType(type=row.event_type, sub_type=row.sub_type),
             source_service=self.service(row.src_endpoint),
@@ -90,14 +94,17 @@ class FlowEncoder:
             is_reply=_REPLY.get(row.is_reply),
             interface=self.interface(row.ifindex),
             trace_context=_trace_context(row),
+            sock_xlate_point=sock_point(row),
+            socket_cookie=row.src_cookie or row.dst_cookie,
+            cgroup_id=self.cgroup(row),
             Summary=self.summary(row),
             extensions=self.extensions.of(row),
         )
 
-    def http_part(self, row: Row) -> Flow:
-        """Only what a request carries: `l7`, `trace_context` and Summary."""
+    def l7_part(self, row: Row) -> Flow:
+        """Only what a request or DNS message carries: `l7`, `trace_context` and Summary."""
         return Flow(
-            l7=_layer7(row) if row.l7_type else None,
+            l7=layer7(row) if row.l7_type else None,
             trace_context=_trace_context(row),
             Summary=summary(row) if row.l7_type else "",
         )
@@ -143,6 +150,27 @@ class FlowEncoder:
             )
         return self._services[index]
 
+    def tunnel(self, row: Row) -> Tunnel | None:
+        """The outer packet; its ports are not known."""
+        if not row.tunnel:
+            return None
+        held = self._directory.tunnels[row.tunnel]
+        source, destination = (held.dst, held.src) if row.is_reply == 1 else (held.src, held.dst)
+        known = held.protocol in _TUNNELS
+        return Tunnel(
+            protocol=_TUNNELS.get(held.protocol, Tunnel.UNKNOWN),
+            IP=IP(
+                source=source, destination=destination, ipVersion=IPv6 if ":" in source else IPv4
+            ),
+            l4=Layer4(UDP=UDP()) if known else None,
+            vni=held.vni,
+        )
+
+    def cgroup(self, row: Row) -> int:
+        """Number of the cgroup that owns the source's socket, or else the destination's."""
+        processes = self._directory.processes
+        return processes[row.src_process].cgroup or processes[row.dst_process].cgroup
+
     def interface(self, index: int) -> NetworkInterface | None:
         if not index:
             return None
@@ -150,24 +178,24 @@ class FlowEncoder:
 
 
 def shown_node(directory: Directory) -> str:
+    """This node as clients see it."""
+    return node_in_cluster(directory, directory.node_name)
+
+
+def node_in_cluster(directory: Directory, node: str) -> str:
     """`node`, or `cluster/node` when the cluster is not the default one."""
     if directory.cluster_name in ("", "default"):
-        return utf8(directory.node_name)
-    return utf8(f"{directory.cluster_name}/{directory.node_name}")
-
-
-def utf8(text: str) -> str:
-    """Text that protobuf takes: lone surrogates become `?`."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+        return utf8(node)
+    return utf8(f"{directory.cluster_name}/{node}")
 
 
 def summary(row: Row) -> str:
     """Hubble's one-line text of what the flow carried."""
     if row.l7_type:
-        return _http_summary(row)
+        return l7_summary(row)
     match row.protocol:
         case Protocol.TCP:
-            return _tcp_summary(row.flags)
+            return "TCP" if row.type == FlowType.SOCK else _tcp_summary(row.flags)
         case Protocol.UDP:
             return "UDP"
         case Protocol.SCTP:
@@ -185,36 +213,52 @@ def _tcp_summary(flags: int) -> str:
     return f"TCP Flags: {names.tcp_flags(flags)}"
 
 
-def _http_summary(row: Row) -> str:
-    version = http_version(row) or "HTTP"
-    request = f"{utf8(row.method or '')} {utf8(row.url or '')}"
-    if row.l7_type == L7Type.REQUEST:
-        return f"{version} {request}"
-    return f"{version} {row.status} {row.latency_ns // _MILLI}ms ({request})"
-
-
 def drop_reason(row: Row) -> int:
     """The flow.DropReason of a drop; 0 for other flows."""
     known = row.event_type == EventType.DROP and row.sub_type >= _FIRST_DROP_REASON
     return row.sub_type if known else 0
 
 
-def http_version(row: Row) -> str:
-    """`HTTP/1.1` and the like, or "" when Envoy did not tell."""
-    known = names.HTTP_VERSIONS
-    return known[row.http_version] if row.http_version < len(known) else ""
+def sock_point(row: Row) -> "SocketTranslationPoint":
+    """Where the address of a socket was translated; 0 for rows of packets."""
+    return cast(
+        "SocketTranslationPoint", row.sub_type if row.event_type == EventType.TRACE_SOCK else 0
+    )
 
 
-def _ip(row: Row) -> IP | None:
+def peer_names(name: str | None) -> list[str] | None:
+    """DNS names of one end."""
+    return [utf8(name)] if name else None
+
+
+def ip(row: Row) -> IP | None:
+    """Addresses of the packet, and the source's after its translation where the packet is before."""
     if row.family not in IP_VERSION:
         return None
-    return IP(source=row.src_addr, destination=row.dst_addr, ipVersion=IP_VERSION[row.family])
+    return IP(
+        source=row.src_addr,
+        source_xlated=source_xlated(row),
+        destination=row.dst_addr,
+        ipVersion=IP_VERSION[row.family],
+    )
+
+
+def source_xlated(row: Row) -> str:
+    """The source's address after translation, if this row has the one before; else ""."""
+    if row.nat != Nat.BEFORE or row.is_reply == 1 or row.nat_src_addr == row.src_addr:
+        return ""
+    return row.nat_src_addr
+
+
+def has_flags(row: Row) -> bool:
+    """Whether a TCP row is of a packet."""
+    return not row.l7_type and row.type != FlowType.SOCK
 
 
 def _layer4(row: Row) -> Layer4 | None:
     match row.protocol:
         case Protocol.TCP:
-            flags = None if row.l7_type else tcp_flags(row.flags)
+            flags = tcp_flags(row.flags) if has_flags(row) else None
             tcp = TCP(source_port=row.src_port, destination_port=row.dst_port, flags=flags)
             return Layer4(TCP=tcp)
         case Protocol.UDP:
@@ -235,29 +279,7 @@ def tcp_flags(bits: int) -> TCPFlags:
     return TCPFlags(**{name: True for bit, name in enumerate(TCP_FLAGS) if bits >> bit & 1})
 
 
-def http_headers(row: Row) -> dict[str, str]:
-    """The headers that were logged, with the request's id among them."""
-    headers = row.headers or {}
-    if row.request_id and "x-request-id" not in headers:
-        headers = headers | {"x-request-id": row.request_id}
-    return headers
-
-
 def _trace_context(row: Row) -> TraceContext | None:
     if not row.trace_id:
         return None
     return TraceContext(parent=TraceParent(trace_id=utf8(row.trace_id)))
-
-
-def _layer7(row: Row) -> Layer7:
-    return Layer7(
-        type=row.l7_type,
-        latency_ns=row.latency_ns,
-        http=HTTP(
-            code=row.status,
-            method=utf8(row.method or ""),
-            url=utf8(row.url or ""),
-            protocol=http_version(row),
-            headers=[HTTPHeader(key=utf8(k), value=utf8(v)) for k, v in http_headers(row).items()],
-        ),
-    )

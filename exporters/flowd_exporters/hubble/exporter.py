@@ -11,6 +11,7 @@ from flowd.queue import Queue
 from flowd.wire.flow.flow_pb2 import OBSERVER_EVENTS_QUEUE, PERF_EVENT_RING_BUFFER
 from flowd_exporters.base import consume
 from flowd_exporters.h2grpc.service import Services
+from flowd_exporters.hubble.cluster import Cluster
 from flowd_exporters.hubble.observer import Observer
 from flowd_exporters.hubble.peer import Peer, tls_server_name
 from flowd_exporters.hubble.rate import FlowRate, Namespaces
@@ -27,6 +28,9 @@ class HubbleExporter:
         memory: bytes that the ring of flows may use.
         address: `host:port` where other nodes reach the server; may be set later, when it listens.
         tls: whether they must use TLS.
+
+    Attributes:
+        cluster: takes in pictures of the cluster, for agent events and peers.
     """
 
     name = "hubble"
@@ -45,6 +49,7 @@ class HubbleExporter:
         self._losses = losses
         self._rate = FlowRate()
         self._namespaces = Namespaces(directory)
+        self.cluster = Cluster(directory)
         tls_name = tls_server_name(directory) if tls else ""
         self._observer = Observer(
             self.ring,
@@ -52,10 +57,11 @@ class HubbleExporter:
             losses,
             self._rate,
             self._namespaces,
+            self.cluster.events,
             lambda: self.address,
             tls_name,
         )
-        self._peer = Peer(self.ring, directory, lambda: self.address, tls_name)
+        self._peer = Peer(self.cluster.peers, directory, lambda: self.address, tls=tls)
 
     def add_to(self, services: Services) -> None:
         """Register Observer and Peer."""
@@ -72,6 +78,7 @@ class HubbleExporter:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             self.ring.close()
+            self.cluster.close()
 
     def _take(self, batch: FlowBatch) -> None:
         now = time.monotonic()

@@ -4,6 +4,8 @@ A varint here may carry empty groups at its end to fill its width, which the for
 (https://protobuf.dev/programming-guides/encoding/#varints).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +42,7 @@ def tagged(field: int, value: bytes, more: int = 0) -> bytes:
     return tag(field) + varint(len(value) + more) + value
 
 
-def _columns(rows: FlowRows, *pieces: bytes | Bytes2d) -> Bytes2d:
+def _columns(rows: NDArray[Any], *pieces: bytes | Bytes2d) -> Bytes2d:
     """Pieces side by side, of shape (rows, bytes); bytes are the same in every row."""
     widths = [len(piece) if isinstance(piece, bytes) else piece.shape[1] for piece in pieces]
     whole = np.empty((len(rows), sum(widths)), np.uint8)
@@ -75,12 +77,23 @@ def ports(rows: FlowRows) -> list[bytes]:
     return only(columns, np.isin(rows["protocol"], list(PORTS)))
 
 
-def counts(rows: FlowRows, middle: bytes) -> Bytes2d:
-    """Bytes and packets as doubles, with what stands between them."""
-    numbers = [
-        rows[name].astype("<f8").view(np.uint8).reshape(-1, 8) for name in ("bytes", "packets")
-    ]
-    return _columns(rows, numbers[0], middle, numbers[1])
+def counts(rows: FlowRows, bytes_: bytes, packets: bytes) -> Bytes2d:
+    """Bytes and packets as doubles, each after its entry's head."""
+    return _columns(rows, bytes_, _doubles(rows["bytes"]), packets, _doubles(rows["packets"]))
+
+
+def doubles(values: NDArray[np.integer], before: bytes) -> Bytes2d:
+    """Numbers as doubles after the same bytes."""
+    return _columns(values, before, _doubles(values))
+
+
+def _doubles(values: NDArray[np.integer]) -> Bytes2d:
+    return values.astype("<f8").view(np.uint8).reshape(-1, 8)
+
+
+def numbers64(values: NDArray[np.uint64], field: int) -> Bytes2d:
+    """A field of type uint64."""
+    return _columns(values, varint(field << 3), _padded(values, 10))
 
 
 def heads(sizes: NDArray[np.int64], ends: NDArray[np.int64], flow: int) -> list[bytes]:

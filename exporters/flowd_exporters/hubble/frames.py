@@ -2,32 +2,36 @@
 
 Most of a flow's message repeats from row to row; those parts are made by `FlowEncoder`, masked,
 serialised and kept. What differs in every row (times, id, ports, counts) has the same width in
-every row here, so that numpy writes it for all rows at once. Only HTTP rows need a message each.
+every row here, so that numpy writes it for all rows at once. Only L7 rows need a message each.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import chain
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
+from flowd.filter.endpoints import utf8
 from flowd.filter.uuid7 import node_bits
-from flowd.model.address import unpack
 from flowd.model.directory import Directory
-from flowd.model.enums import Protocol
-from flowd.model.flow import FLOW, FlowRows
-from flowd.wire.flow.flow_pb2 import IP, TCP, Flow, Layer4
+from flowd.model.enums import Nat, Protocol
+from flowd.model.flow import FlowRows
+from flowd.wire.flow.flow_pb2 import TCP, Flow, Layer4
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
-from flowd_exporters.hubble.encode import IP_VERSION, FlowEncoder, tcp_flags
-from flowd_exporters.hubble.extensions import BYTES, PACKETS, TYPE_URL
+from flowd_exporters.hubble.encode import FlowEncoder, has_flags, ip, tcp_flags
+from flowd_exporters.hubble.extensions import BYTES, ENTRIES, PACKETS, TYPE_URL, socket_numbers
 from flowd_exporters.hubble.fixed import (
     PORTS,
     as_bytes,
     counts,
+    doubles,
     heads,
     lengths,
+    numbers64,
     only,
     ports,
     tagged,
@@ -35,12 +39,16 @@ from flowd_exporters.hubble.fixed import (
     uuids,
     varint,
 )
+from flowd_exporters.hubble.keys import extension_keys, key_of, packed
 from flowd_exporters.hubble.mask import Tree, apply_mask
 from flowd_exporters.hubble.row import Row, unpack_rows
 
 _MOST_KEPT = 16384  # parts of a kind, some hundred bytes each
 _MOST_SHARED = 4
-_VARYING = ("time", "uuid", "IP", "l4", "l7", "trace_context", "extensions")
+_VARYING = (
+    *("time", "uuid", "IP", "l4", "l7", "trace_context", "extensions"),
+    *("source_names", "destination_names", "socket_cookie"),
+)
 
 
 def _numbers(message: type[Message]) -> dict[str, int]:
@@ -50,25 +58,17 @@ def _numbers(message: type[Message]) -> dict[str, int]:
 _FIELD = _numbers(Flow)
 _ANSWER = _numbers(GetFlowsResponse)
 _L4 = _numbers(Layer4)
-_COUNTS = 16 + len(PACKETS)
+_COUNTS = 16 + len(BYTES + PACKETS)
 
 
-def _key(*columns: str) -> np.dtype[np.void]:
-    """Columns side by side without gaps."""
-    packed: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = []
-    for name in columns:
-        column = FLOW[name]
-        packed.append((name, column.base, column.shape))
-    return np.dtype(packed)
-
-
-_REPEATING = _key(
+_REPEATING = key_of(
     *("type", "l7_type", "event_type", "sub_type", "verdict", "direction", "observation"),
     *("is_reply", "protocol", "flags", "icmp_type", "icmp_code", "src_endpoint", "dst_endpoint"),
-    *("src_identity", "dst_identity", "ifindex", "drop_reason"),
+    *("src_identity", "dst_identity", "ifindex", "drop_reason", "tunnel"),
+    *("src_process", "dst_process"),
 )
-_ADDRESSES = _key("family", "src_addr", "dst_addr")
-_ROUTED = _key("route", "backend", "attribution", "envoy_flags", "drop_reason", "packets")
+_ADDRESSES = key_of("family", "src_addr", "dst_addr")
+_TRANSLATED = key_of("family", "src_addr", "dst_addr", "nat", "is_reply", "nat_src_addr")
 
 
 class FlowFrames:
@@ -83,10 +83,10 @@ class FlowFrames:
         self._tree = tree
         self._encoder = FlowEncoder(directory)
         self._node = node_bits(directory)
-        self._interfaces: dict[int, str] = {}
+        self._names: tuple[dict[int, str], tuple[str, ...]] = ({}, ())
         self._repeating: dict[bytes, bytes] = {}
         self._addresses: dict[bytes, bytes] = {}
-        self._routed: dict[bytes, bytes] = {}
+        self._lasting: dict[bytes, bytes] = {}
         self._shared: dict[tuple[int, int], bytes] = {}
         self._in_parts = not any(tree.get(name) for name in _VARYING)
         node_name = self._encoder.node_name.encode() if self._wants("node_name") else b""
@@ -110,9 +110,7 @@ class FlowFrames:
         """One framed message a row."""
         if not self._in_parts:
             return b"".join(map(frame, self._messages(rows)))
-        if self._interfaces != self._directory.interfaces:
-            self._interfaces = dict(self._directory.interfaces)
-            self._repeating.clear()
+        self._forget_old_names()
         parts = [self._repeating_parts(rows)]
         if self._wants("l4"):
             parts.append(ports(rows))
@@ -124,12 +122,19 @@ class FlowFrames:
             parts.append(self._address_parts(rows))
         if self._wants("extensions"):
             parts += self._extensions(rows)
-        parts.append(self._http_parts(rows))
+        parts += self._peer_parts(rows)
+        parts.append(self._l7_parts(rows))
         ends = [as_bytes(times(rows, _ANSWER["time"], self._end))] if self._wants("time") else []
         if not ends and self._end:
             ends = [[self._end] * len(rows)]
         starts = heads(lengths(len(rows), parts), lengths(len(rows), ends), _ANSWER["flow"])
         return b"".join(chain.from_iterable(zip(starts, *parts, *ends, strict=True)))
+
+    def _forget_old_names(self) -> None:
+        names = (self._directory.interfaces, self._directory.node_labels)
+        if self._names != names:
+            self._names = (dict(names[0]), names[1])
+            self._repeating.clear()
 
     def _messages(self, rows: FlowRows) -> Iterator[GetFlowsResponse]:
         for flow in self._encoder.encode(rows):
@@ -138,7 +143,7 @@ class FlowFrames:
             yield GetFlowsResponse(flow=flow, node_name=flow.node_name, time=moment)
 
     def _repeating_parts(self, rows: FlowRows) -> list[bytes]:
-        return _kept(rows, _REPEATING, self._repeating, self._new_repeating)
+        return _kept(packed(rows, _REPEATING), rows, self._repeating, self._new_repeating)
 
     def _new_repeating(self, rows: FlowRows) -> Iterator[bytes]:
         """What repeats; it ends with the head of `l4`, whose ports come next."""
@@ -154,36 +159,51 @@ class FlowFrames:
             yield flow.SerializeToString() + head
 
     def _address_parts(self, rows: FlowRows) -> list[bytes]:
-        return _kept(rows, _ADDRESSES, self._addresses, _new_addresses)
+        columns = _TRANSLATED if (rows["nat"] == Nat.BEFORE).any() else _ADDRESSES
+        return _kept(packed(rows, columns), rows, self._addresses, _new_addresses)
 
     def _extensions(self, rows: FlowRows) -> list[list[bytes]]:
+        keys, numbers = extension_keys(rows)
+        parts = [_kept(keys, rows, self._lasting, self._new_lasting)]
         counted = rows["packets"] > 0
-        keys = rows.copy()
-        keys["packets"] = counted
-        parts = [_kept(keys, _ROUTED, self._routed, self._new_routed)]
         if counted.any():
-            parts.append(only(counts(rows, PACKETS), counted))
+            parts.append(only(counts(rows, BYTES, PACKETS), counted))
+        for column in numbers:
+            values = rows[column]
+            parts.append(only(doubles(values, ENTRIES[column]), values > 0))
         return parts
 
-    def _new_routed(self, rows: FlowRows) -> Iterator[bytes]:
-        """`extensions`, up to the counts at its end if the row has some."""
+    def _new_lasting(self, rows: FlowRows) -> Iterator[bytes]:
+        """`extensions`, up to the numbers at its end if the row has some."""
         for row in unpack_rows(rows):
-            routed = self._encoder.extensions.routed(row)
-            value, more = (routed + BYTES, _COUNTS) if row.packets else (routed, 0)
-            if not value:
+            value = self._encoder.extensions.lasting(row)
+            more = _COUNTS if row.packets else 0
+            more += len(socket_numbers(row))
+            if not value and not more:
                 yield b""
                 continue
             url = b"\x0a" + varint(len(TYPE_URL)) + TYPE_URL.encode()
             inner = url + b"\x12" + varint(len(value) + more) + value
             yield tagged(_FIELD["extensions"], inner, more)
 
-    def _http_parts(self, rows: FlowRows) -> list[bytes]:
-        """`l7`, `trace_context` and the Summary of HTTP rows."""
+    def _peer_parts(self, rows: FlowRows) -> Iterator[list[bytes]]:
+        """`source_names`, `destination_names` and `socket_cookie`."""
+        for field, column in (("source_names", "src_name"), ("destination_names", "dst_name")):
+            named = rows[column].astype(np.bool_)
+            if named.any() and self._wants(field):
+                texts = rows[column].tolist()
+                yield [_name(_FIELD[field], text) if text else b"" for text in texts]
+        cookies = np.where(rows["src_cookie"] > 0, rows["src_cookie"], rows["dst_cookie"])
+        if cookies.any() and self._wants("socket_cookie"):
+            yield only(numbers64(cookies, _FIELD["socket_cookie"]), cookies > 0)
+
+    def _l7_parts(self, rows: FlowRows) -> list[bytes]:
+        """`l7`, `trace_context` and the Summary of L7 rows."""
         parts = [b""] * len(rows)
         places = np.flatnonzero((rows["l7_type"] != 0) | rows["trace_id"].astype(np.bool_))
         if len(places):
             for place, row in zip(places.tolist(), unpack_rows(rows[places]), strict=True):
-                flow = self._encoder.http_part(row)
+                flow = self._encoder.l7_part(row)
                 apply_mask(self._tree, flow)
                 parts[place] = flow.SerializeToString()
         return parts
@@ -191,19 +211,19 @@ class FlowFrames:
 
 def _new_addresses(rows: FlowRows) -> Iterator[bytes]:
     """`IP`, or nothing for a family that is none."""
-    for row in rows:
-        version = IP_VERSION.get(int(row["family"]))
-        if version is None:
-            yield b""
-            continue
-        source, destination = (unpack(row[name].tobytes()) for name in ("src_addr", "dst_addr"))
-        pair = IP(source=source, destination=destination, ipVersion=version)
-        yield tagged(_FIELD["IP"], pair.SerializeToString())
+    for row in unpack_rows(rows):
+        pair = ip(row)
+        yield b"" if pair is None else tagged(_FIELD["IP"], pair.SerializeToString())
+
+
+@lru_cache(_MOST_KEPT)
+def _name(field: int, text: str) -> bytes:
+    return tagged(field, utf8(text).encode())
 
 
 def _l4_head(row: Row) -> bytes:
     flags = b""
-    if row.protocol == Protocol.TCP and not row.l7_type:
+    if row.protocol == Protocol.TCP and has_flags(row):
         held = tcp_flags(row.flags).SerializeToString()
         flags = tagged(_numbers(TCP)["flags"], held)
     inner = tagged(_L4[PORTS[Protocol(row.protocol)]], flags, 8)
@@ -211,22 +231,21 @@ def _l4_head(row: Row) -> bytes:
 
 
 def _kept(
+    keys: NDArray[np.void],
     rows: FlowRows,
-    columns: np.dtype[np.void],
     kept: dict[bytes, bytes],
     make: Callable[[FlowRows], Iterator[bytes]],
 ) -> list[bytes]:
-    """A part for every row, looked up by some of its columns and made where it is not known."""
-    packed = np.empty(len(rows), columns)
-    for name in columns.names or ():
-        packed[name] = rows[name]
-    keys: list[bytes] = packed.view(f"V{columns.itemsize}").tolist()
-    parts = list(map(kept.get, keys))
+    """A part for every row, looked up by its key and made where it is not known."""
+    found: list[bytes] = keys.view(f"V{keys.itemsize}").tolist()
+    parts = list(map(kept.get, found))
     if None in parts:
-        new = {key: place for place, key in enumerate(keys) if parts[place] is None}
+        new = {key: place for place, key in enumerate(found) if parts[place] is None}
         made = dict(zip(new, make(rows[list(new.values())]), strict=True))
         if len(kept) + len(made) > _MOST_KEPT:
             kept.clear()
         kept |= made
-        parts = [made[key] if part is None else part for key, part in zip(keys, parts, strict=True)]
+        parts = [
+            made[key] if part is None else part for key, part in zip(found, parts, strict=True)
+        ]
     return cast("list[bytes]", parts)

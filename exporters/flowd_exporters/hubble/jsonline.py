@@ -10,6 +10,7 @@ from json.encoder import encode_basestring
 
 from google.protobuf.message import Message
 
+from flowd.filter.endpoints import utf8
 from flowd.filter.uuid7 import flow_uuid, node_bits
 from flowd.model.directory import Directory
 from flowd.model.enums import Protocol
@@ -19,12 +20,13 @@ from flowd.wire.json import escape_html, flow_to_json, timestamp
 from flowd_exporters.hubble.encode import (
     FlowEncoder,
     drop_reason,
-    http_headers,
-    http_version,
+    has_flags,
+    sock_point,
+    source_xlated,
     tcp_flags,
-    utf8,
 )
-from flowd_exporters.hubble.extensions import TYPE_URL
+from flowd_exporters.hubble.extensions import SOCKET_NUMBERS, TYPE_URL, Value, lasting_key
+from flowd_exporters.hubble.l7 import http_headers, http_version, is_dns, layer7
 from flowd_exporters.hubble.row import Row, unpack_rows
 
 _PORTS = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP"}
@@ -42,7 +44,7 @@ class FlowJson:
         self._emitter = flow_to_json(self._encoder.emitter)
         self._endpoints: dict[tuple[int, int], str] = {}
         self._services: dict[int, str] = {}
-        self._routed: dict[tuple[int, ...], list[str]] = {}
+        self._lasting: dict[tuple[object, ...], list[str]] = {}
 
     def events(self, rows: FlowRows) -> Iterator[str]:
         """ExportEvent of every row: `{"flow":{...},"node_name":...,"time":...}`."""
@@ -60,10 +62,14 @@ class FlowJson:
             f'"drop_reason":{dropped}' if dropped else "",
             _ip(row),
             _layer4(row),
+            self._tunnel(row) if row.tunnel else "",
             f'"source":{self._endpoint(row.src_endpoint, row.src_identity)}',
             f'"destination":{self._endpoint(row.dst_endpoint, row.dst_identity)}',
             _enum("Type", "FlowType", row.type),
             f'"node_name":{self._node}' if len(self._node) > 2 else "",
+            self._node_labels(),
+            f'"source_names":[{_text(row.src_name)}]' if row.src_name else "",
+            f'"destination_names":[{_text(row.dst_name)}]' if row.dst_name else "",
             _layer7(row) if row.l7_type else "",
             '"reply":true' if row.is_reply == 1 else "",
             _event_type(row.event_type, row.sub_type),
@@ -77,6 +83,9 @@ class FlowJson:
             f'"trace_context":{{"parent":{{"trace_id":{_text(row.trace_id)}}}}}'
             if row.trace_id
             else "",
+            _enum("sock_xlate_point", "SocketTranslationPoint", sock_point(row)),
+            _long("socket_cookie", row.src_cookie or row.dst_cookie),
+            _long("cgroup_id", self._encoder.cgroup(row)),
             self._summary(row),
             self._extensions(row),
         ]
@@ -106,28 +115,55 @@ class FlowJson:
         named = f',"name":{_quoted(name)}' if name else ""
         return f'"interface":{{"index":{index}{named}}}'
 
+    def _tunnel(self, row: Row) -> str:
+        return f'"tunnel":{_json(self._encoder.tunnel(row))}'
+
+    def _node_labels(self) -> str:
+        labels = self._directory.node_labels
+        return f'"node_labels":[{",".join(map(_quoted, labels))}]' if labels else ""
+
     def _extensions(self, row: Row) -> str:
-        key = (row.route, row.backend, row.attribution, row.envoy_flags, row.drop_reason)
-        routed = self._routed.get(key)
-        if routed is None:
-            if len(self._routed) >= 65536:
-                self._routed.clear()
-            routed = self._routed[key] = self._route(row)
+        key = lasting_key(row)
+        found = self._lasting.get(key)
+        if found is None:
+            if len(self._lasting) >= 65536:
+                self._lasting.clear()
+            found = self._lasting[key] = self._fields(row)
         if row.packets:
-            counts = (f'"bytes":{int(float(row.bytes))}', f'"packets":{int(float(row.packets))}')
-            routed = sorted([*routed, *counts])
-        if not routed:
+            found = [*found, _count("bytes", row.bytes), _count("packets", row.packets)]
+        numbers = [
+            _count(name, value)
+            for column, name in SOCKET_NUMBERS.items()
+            if (value := getattr(row, column))
+        ]
+        if not found and not numbers:
             return ""
-        return f'"extensions":{{"@type":"{TYPE_URL}","value":{{{",".join(routed)}}}}}'
+        text = ",".join(sorted(found + numbers, key=_name))
+        return f'"extensions":{{"@type":"{TYPE_URL}","value":{{{text}}}}}'
 
-    def _route(self, row: Row) -> list[str]:
-        """`"key":value` of what is known of the route, in order."""
-        fields = self._encoder.extensions.routed_fields(row)
-        return sorted(f'"{key}":{_plain(value)}' for key, value in fields.items())
+    def _fields(self, row: Row) -> list[str]:
+        """`"key":value` of what lasts."""
+        fields = self._encoder.extensions.lasting_fields(row)
+        return [f'"{key}":{_plain(value)}' for key, value in fields.items()]
 
 
-def _plain(value: str | int | list[str]) -> str:
+def _name(field: str) -> str:
+    """The key of `"key":value`."""
+    return field[1 : field.index('"', 1)]
+
+
+def _count(key: str, value: int) -> str:
+    return f'"{key}":{int(float(value))}'
+
+
+def _long(key: str, value: int) -> str:
+    return f'"{key}":"{value}"' if value else ""
+
+
+def _plain(value: Value) -> str:
     match value:
+        case dict():
+            return "{" + ",".join(f'"{key}":{_plain(value[key])}' for key in sorted(value)) + "}"
         case list():
             return "[" + ",".join(_plain(one) for one in value) + "]"
         case int():
@@ -163,6 +199,8 @@ def _ip(row: Row) -> str:
     if row.family not in (4, 6):
         return ""
     source = f'"source":"{row.src_addr}",' if row.src_addr else ""
+    after = source_xlated(row)
+    source += f'"source_xlated":"{after}",' if after else ""
     destination = f'"destination":"{row.dst_addr}",' if row.dst_addr else ""
     return f'"IP":{{{source}{destination}"ipVersion":"IPv{row.family}"}}'
 
@@ -172,7 +210,7 @@ def _layer4(row: Row) -> str:
         parts = [
             f'"source_port":{row.src_port}' if row.src_port else "",
             f'"destination_port":{row.dst_port}' if row.dst_port else "",
-            _flags(row.flags) if row.protocol == Protocol.TCP and not row.l7_type else "",
+            _flags(row.flags) if row.protocol == Protocol.TCP and has_flags(row) else "",
         ]
         name = _PORTS[Protocol(row.protocol)]
     elif row.protocol in _ICMP:
@@ -197,6 +235,8 @@ def _event_type(kind: int, sub: int) -> str:
 
 
 def _layer7(row: Row) -> str:
+    if is_dns(row):
+        return f'"l7":{flow_to_json(layer7(row))}'
     http = [
         f'"code":{row.status}' if row.status else "",
         f'"method":{_quoted(row.method)}' if row.method else "",

@@ -8,13 +8,13 @@ import grpc
 
 from flowd import __version__
 from flowd.errors import FlowdError
-from flowd.filter import FilterError, UnsupportedFilter
+from flowd.filter import CostlyFilter, ExpressionError, FilterError, UnsupportedFilter
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
-from flowd.wire.flow.flow_pb2 import AGENT_STARTED, AgentEvent, TimeNotification
 from flowd.wire.observer import observer_pb2 as wire
 from flowd.wire.relay.relay_pb2 import NODE_CONNECTED
 from flowd_exporters.h2grpc.service import Context, Services, stream, unary
+from flowd_exporters.hubble.agent_events import AgentEvents, Happened
 from flowd_exporters.hubble.encode import shown_node
 from flowd_exporters.hubble.frames import FlowFrames
 from flowd_exporters.hubble.lost import stamp
@@ -43,6 +43,7 @@ class Observer:
         losses: Losses,
         rate: FlowRate,
         namespaces: Namespaces,
+        events: AgentEvents,
         address: Callable[[], str],
         tls_name: str = "",
     ) -> None:
@@ -51,11 +52,11 @@ class Observer:
         self._losses = losses
         self._rate = rate
         self._namespaces = namespaces
+        self._events = events
         self._address = address
         self._tls = wire.TLS(enabled=bool(tls_name), server_name=tls_name)
         self._frames: dict[frozenset[str], FlowFrames] = {}
         self._began = time.monotonic_ns()
-        self._began_ns = time.time_ns()
 
     def add_to(self, services: Services) -> None:
         """Register the service."""
@@ -77,14 +78,17 @@ class Observer:
             query = parse_query(request, self._directory)
         except (RequestError, MaskError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except UnsupportedFilter as error:
+        except (UnsupportedFilter, ExpressionError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _sentence(error))
         except FilterError as error:
             await context.abort(grpc.StatusCode.UNKNOWN, _sentence(error))
         flows = FlowStream(query, self._ring, self._frames_of(request, query), self._directory)
-        async with aclosing(flows.responses(self._losses)) as framed:
-            async for many in framed:
-                yield many
+        try:
+            async with aclosing(flows.responses(self._losses)) as framed:
+                async for many in framed:
+                    yield many
+        except CostlyFilter as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _sentence(error))
 
     def _frames_of(self, request: wire.GetFlowsRequest, query: Query) -> FlowFrames:
         """What makes the answers under this mask; readers with the same mask share it."""
@@ -98,21 +102,43 @@ class Observer:
     async def get_agent_events(
         self, request: wire.GetAgentEventsRequest, context: Context
     ) -> AsyncIterator[wire.GetAgentEventsResponse]:
-        """The start of the agent."""
+        """The start of the agent and what changed since, and with `follow` what changes."""
         if request.first and request.follow:
             message = "first cannot be used together with follow"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
-        began = stamp(self._began_ns)
-        early = request.HasField("until") and request.until.ToNanoseconds() < self._began_ns
-        late = request.HasField("since") and request.since.ToNanoseconds() > self._began_ns
-        only_new = request.follow and not request.number and not request.HasField("since")
-        if not (early or late or only_new):
-            event = AgentEvent(type=AGENT_STARTED, agent_start=TimeNotification(time=began))
-            yield wire.GetAgentEventsResponse(
-                agent_event=event, node_name=shown_node(self._directory), time=began
-            )
-        if request.follow:
-            await self._ring.ended()
+        node_name = shown_node(self._directory)
+        until = request.until.ToNanoseconds() if request.HasField("until") else None
+        found = self._past_events(request)
+        last = self._events.last
+        while True:
+            seen = self._events.changes.count
+            for one in found:
+                if until is not None and one.time_ns > until:
+                    return
+                yield wire.GetAgentEventsResponse(
+                    agent_event=one.make(), node_name=node_name, time=stamp(one.time_ns)
+                )
+                last = max(last, one.number)
+            if not request.follow or not await self._more_events(last, seen):
+                return
+            found = self._events.after(last)
+
+    async def _more_events(self, last: int, seen: int) -> bool:
+        return self._events.last > last or await self._events.changes.after(seen)
+
+    def _past_events(self, request: wire.GetAgentEventsRequest) -> list[Happened]:
+        """Events to begin with, chosen as GetFlows chooses flows."""
+        since = request.since.ToNanoseconds() if request.HasField("since") else None
+        if request.follow and not request.number and since is None:
+            return []
+        held = [one for one in self._events.held() if since is None or one.time_ns >= since]
+        if request.HasField("until"):
+            until = request.until.ToNanoseconds()
+            held = [one for one in held if one.time_ns <= until]
+        if not request.number or (request.follow and since is not None):
+            return held
+        most = min(request.number, len(held))
+        return held[:most] if request.first or since is not None else held[len(held) - most :]
 
     async def get_debug_events(
         self, request: wire.GetDebugEventsRequest, context: Context

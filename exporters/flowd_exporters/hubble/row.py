@@ -1,7 +1,7 @@
 """One flow as plain Python values, for the edges where flows become messages or text."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,16 +87,22 @@ class Row(NamedTuple):
 
 def unpack_rows(rows: FlowRows) -> Iterator[Row]:
     """The rows one by one; all columns are read at once, before the first is given."""
-    columns = [
-        _addresses(rows[name]) if name.endswith("_addr") else rows[name].tolist()
-        for name in Row._fields
-    ]
-    return map(Row._make, zip(*columns, strict=True))
+    return map(Row._make, zip(*[_values(rows, name) for name in Row._fields], strict=True))
+
+
+def _values(rows: FlowRows, name: str) -> list[Any]:
+    column = rows[name]
+    if name in _SELDOM and not column.any():
+        return [_NO_ADDRESS if name.endswith("_addr") else 0] * len(rows)
+    return _addresses(column) if name.endswith("_addr") else column.tolist()
 
 
 def _addresses(column: NDArray[np.uint8]) -> list[str]:
     packed = column.tobytes()
     return [unpack(packed[at : at + 16]) for at in range(0, len(packed), 16)]
 
+
+_SELDOM = frozenset(Row._fields[Row._fields.index("nat") : Row._fields.index("src_name")])
+_NO_ADDRESS = unpack(bytes(16))
 
 assert FLOW.names == Row._fields, "Row must follow FLOW"

@@ -16,13 +16,14 @@ from flowd.model.flow import FlowRows
 from flowd.model.losses import Losses, Place
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
-from flowd_exporters.hubble.encode import shown_node
+from flowd_exporters.hubble.encode import FlowEncoder, shown_node
 from flowd_exporters.hubble.frames import FlowFrames
 from flowd_exporters.hubble.lost import Overwritten, lost_response, mark_event
 from flowd_exporters.hubble.mask import Tree, parse_mask
 from flowd_exporters.hubble.ring import Chunk, FlowRing
 
 CHUNK = 1024
+SMALL_CHUNK = 64  # rows at a time for filters that cost much
 _MOST = 2**63 - 1
 
 
@@ -36,10 +37,12 @@ class Query:
 
     Attributes:
         number: 0 for no number.
+        chunk: rows to look at before others have their turn.
         since_ns, until_ns: Unix times; None where the request has none.
     """
 
     select: Select
+    chunk: int
     mask: Tree
     number: int
     first: bool
@@ -60,7 +63,10 @@ def parse_query(request: GetFlowsRequest, directory: Directory) -> Query:
         raise RequestError("first cannot be used together with follow")
     routes = route_filter(request.extensions)
     return Query(
-        select=compile_filters(request.whitelist, request.blacklist, directory, routes),
+        select=compile_filters(
+            request.whitelist, request.blacklist, directory, routes, FlowEncoder(directory).encode
+        ),
+        chunk=SMALL_CHUNK if _has_expressions(request) else CHUNK,
         mask=parse_mask(request.field_mask.paths),
         number=request.number,
         first=request.first,
@@ -68,6 +74,11 @@ def parse_query(request: GetFlowsRequest, directory: Directory) -> Query:
         since_ns=_nanoseconds(request.since) if request.HasField("since") else None,
         until_ns=_nanoseconds(request.until) if request.HasField("until") else None,
     )
+
+
+def _has_expressions(request: GetFlowsRequest) -> bool:
+    lists = (request.whitelist, request.blacklist)
+    return any(one.experimental.cel_expression for filters in lists for one in filters)
 
 
 def _nanoseconds(moment: Timestamp) -> int:
@@ -99,7 +110,7 @@ class FlowStream:
         cursor = await self._start(ring.written)
         mark = ring.marked if cursor >= ring.written else ring.first_mark(cursor)
         while True:
-            chunk = ring.read(cursor, mark, ring.written if end is None else end, CHUNK)
+            chunk = ring.read(cursor, mark, ring.written if end is None else end, query.chunk)
             rows, past = self._choose(chunk.rows)
             cursor, mark = chunk.cursor, chunk.mark
             self._missed.add(chunk.overwritten)
@@ -145,7 +156,7 @@ class FlowStream:
         """The position from which on `number` flows match, or the oldest one."""
         position = end
         while position > self._ring.oldest:
-            start = self._ring.before(position, CHUNK)
+            start = self._ring.before(position, self._query.chunk)
             hits = np.flatnonzero(self._mask(self._ring.view(start, position)))
             if len(hits) >= number:
                 return start + int(hits[-number])

@@ -22,18 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rals/als.proto\x12\tflowd.als\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"%\n\x04Sock\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\"\'\n\x04\x41\x64\x64r\x12\x1f\n\x06socket\x18\x01 \x01(\x0b\x32\x0f.flowd.als.Sock\"W\n\x03Tls\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x32\n\x0c\x63ipher_suite\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x0b\n\x03sni\x18\x03 \x01(\t\"\x1e\n\x0cUnauthorized\x12\x0e\n\x06reason\x18\x01 \x01(\x05\"\xfe\x02\n\x05\x46lags\x12\n\n\x02lh\x18\x01 \x01(\x08\x12\n\n\x02uh\x18\x02 \x01(\x08\x12\n\n\x02ut\x18\x03 \x01(\x08\x12\n\n\x02lr\x18\x04 \x01(\x08\x12\n\n\x02ur\x18\x05 \x01(\x08\x12\n\n\x02uf\x18\x06 \x01(\x08\x12\n\n\x02uc\x18\x07 \x01(\x08\x12\n\n\x02uo\x18\x08 \x01(\x08\x12\n\n\x02nr\x18\t \x01(\x08\x12\n\n\x02\x64i\x18\n \x01(\x08\x12\n\n\x02\x66i\x18\x0b \x01(\x08\x12\n\n\x02rl\x18\x0c \x01(\x08\x12%\n\x04uaex\x18\r \x01(\x0b\x32\x17.flowd.als.Unauthorized\x12\x0c\n\x04rlse\x18\x0e \x01(\x08\x12\n\n\x02\x64\x63\x18\x0f \x01(\x08\x12\x0b\n\x03urx\x18\x10 \x01(\x08\x12\n\n\x02si\x18\x11 \x01(\x08\x12\n\n\x02ih\x18\x12 \x01(\x08\x12\x0b\n\x03\x64pe\x18\x13 \x01(\x08\x12\r\n\x05umsdr\x18\x14 \x01(\x08\x12\x0c\n\x04rfcf\x18\x15 \x01(\x08\x12\x0c\n\x04nfcf\x18\x16 \x01(\x08\x12\n\n\x02\x64t\x18\x17 \x01(\x08\x12\x0b\n\x03upe\x18\x18 \x01(\x08\x12\n\n\x02nc\x18\x19 \x01(\x08\x12\n\n\x02om\x18\x1a \x01(\x08\x12\n\n\x02\x64\x66\x18\x1b \x01(\x08\x12\n\n\x02\x64r\x18\x1c \x01(\x08\"\xdf\x07\n\x06\x43ommon\x12\x0e\n\x06remote\x18\x02 \x01(\x0c\x12\r\n\x05local\x18\x03 \x01(\x0c\x12\x1b\n\x03tls\x18\x04 \x01(\x0b\x32\x0e.flowd.als.Tls\x12)\n\x05start\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tt_last_rx\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rt_first_us_tx\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ct_last_us_tx\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rt_first_us_rx\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ct_last_us_rx\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rt_first_ds_tx\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ct_last_ds_tx\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tup_remote\x18\r \x01(\x0c\x12\x10\n\x08up_local\x18\x0e \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x0f \x01(\t\x12\x16\n\x0eresponse_flags\x18\x10 \x01(\x0c\x12\x1c\n\x14up_transport_failure\x18\x12 \x01(\t\x12\x12\n\nroute_name\x18\x13 \x01(\t\x12\x15\n\rdirect_remote\x18\x14 \x01(\x0c\x12\x36\n\x0b\x63ustom_tags\x18\x16 \x03(\x0b\x32!.flowd.als.Common.CustomTagsEntry\x12+\n\x08\x64uration\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\x18 \x01(\r\x12\x1b\n\x13termination_details\x18\x19 \x01(\t\x12\x11\n\tstream_id\x18\x1a \x01(\t\x12\x14\n\x0cintermediate\x18\x1b \x01(\x08\x12\x1e\n\x16\x64own_transport_failure\x18\x1c \x01(\t\x12\x16\n\x0e\x64own_wire_sent\x18\x1d \x01(\x04\x12\x1a\n\x12\x64own_wire_received\x18\x1e \x01(\x04\x12\x14\n\x0cup_wire_sent\x18\x1f \x01(\x04\x12\x18\n\x10up_wire_received\x18  \x01(\x04\x12\x0c\n\x04type\x18! \x01(\x05\x1a\x31\n\x0f\x43ustomTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe2\x02\n\x03Req\x12\x0e\n\x06method\x18\x01 \x01(\x05\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12*\n\x04port\x18\x04 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nuser_agent\x18\x06 \x01(\t\x12\x0f\n\x07referer\x18\x07 \x01(\t\x12\x15\n\rforwarded_for\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x15\n\roriginal_path\x18\n \x01(\t\x12\x15\n\rheaders_bytes\x18\x0b \x01(\x04\x12\x12\n\nbody_bytes\x18\x0c \x01(\x04\x12,\n\x07headers\x18\r \x03(\x0b\x32\x1b.flowd.als.Req.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x02\n\x04Resp\x12*\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x15\n\rheaders_bytes\x18\x02 \x01(\x04\x12\x12\n\nbody_bytes\x18\x03 \x01(\x04\x12-\n\x07headers\x18\x04 \x03(\x0b\x32\x1c.flowd.als.Resp.HeadersEntry\x12/\n\x08trailers\x18\x05 \x03(\x0b\x32\x1d.flowd.als.Resp.TrailersEntry\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rTrailersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x04Http\x12!\n\x06\x63ommon\x18\x01 \x01(\x0b\x32\x11.flowd.als.Common\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x1f\n\x07request\x18\x03 \x01(\x0b\x32\x0e.flowd.als.Req\x12!\n\x08response\x18\x04 \x01(\x0b\x32\x0f.flowd.als.Resp\"(\n\x06Volume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0c\n\x04sent\x18\x02 \x01(\x04\"K\n\x03Tcp\x12!\n\x06\x63ommon\x18\x01 \x01(\x0b\x32\x11.flowd.als.Common\x12!\n\x06volume\x18\x02 \x01(\x0b\x32\x11.flowd.als.Volume\"/\n\x0bHttpEntries\x12 \n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x0f.flowd.als.Http\"-\n\nTcpEntries\x12\x1f\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x0e.flowd.als.Tcp\"#\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"=\n\nIdentifier\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.flowd.als.Node\x12\x10\n\x08log_name\x18\x02 \x01(\t\"~\n\x07Message\x12)\n\nidentifier\x18\x01 \x01(\x0b\x32\x15.flowd.als.Identifier\x12$\n\x04http\x18\x02 \x01(\x0b\x32\x16.flowd.als.HttpEntries\x12\"\n\x03tcp\x18\x03 \x01(\x0b\x32\x15.flowd.als.TcpEntriesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rals/als.proto\x12\tflowd.als\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"%\n\x04Sock\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\"\'\n\x04\x41\x64\x64r\x12\x1f\n\x06socket\x18\x01 \x01(\x0b\x32\x0f.flowd.als.Sock\"W\n\x03Tls\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x32\n\x0c\x63ipher_suite\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x0b\n\x03sni\x18\x03 \x01(\t\"\x1e\n\x0cUnauthorized\x12\x0e\n\x06reason\x18\x01 \x01(\x05\"\xfe\x02\n\x05\x46lags\x12\n\n\x02lh\x18\x01 \x01(\x08\x12\n\n\x02uh\x18\x02 \x01(\x08\x12\n\n\x02ut\x18\x03 \x01(\x08\x12\n\n\x02lr\x18\x04 \x01(\x08\x12\n\n\x02ur\x18\x05 \x01(\x08\x12\n\n\x02uf\x18\x06 \x01(\x08\x12\n\n\x02uc\x18\x07 \x01(\x08\x12\n\n\x02uo\x18\x08 \x01(\x08\x12\n\n\x02nr\x18\t \x01(\x08\x12\n\n\x02\x64i\x18\n \x01(\x08\x12\n\n\x02\x66i\x18\x0b \x01(\x08\x12\n\n\x02rl\x18\x0c \x01(\x08\x12%\n\x04uaex\x18\r \x01(\x0b\x32\x17.flowd.als.Unauthorized\x12\x0c\n\x04rlse\x18\x0e \x01(\x08\x12\n\n\x02\x64\x63\x18\x0f \x01(\x08\x12\x0b\n\x03urx\x18\x10 \x01(\x08\x12\n\n\x02si\x18\x11 \x01(\x08\x12\n\n\x02ih\x18\x12 \x01(\x08\x12\x0b\n\x03\x64pe\x18\x13 \x01(\x08\x12\r\n\x05umsdr\x18\x14 \x01(\x08\x12\x0c\n\x04rfcf\x18\x15 \x01(\x08\x12\x0c\n\x04nfcf\x18\x16 \x01(\x08\x12\n\n\x02\x64t\x18\x17 \x01(\x08\x12\x0b\n\x03upe\x18\x18 \x01(\x08\x12\n\n\x02nc\x18\x19 \x01(\x08\x12\n\n\x02om\x18\x1a \x01(\x08\x12\n\n\x02\x64\x66\x18\x1b \x01(\x08\x12\n\n\x02\x64r\x18\x1c \x01(\x08\"\x9d\x01\n\x0f\x44ynamicMetadata\x12>\n\nnamespaces\x18\x01 \x03(\x0b\x32*.flowd.als.DynamicMetadata.NamespacesEntry\x1aJ\n\x0fNamespacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"@\n\x0bStateObject\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\"\x87\x08\n\x06\x43ommon\x12\x0e\n\x06remote\x18\x02 \x01(\x0c\x12\r\n\x05local\x18\x03 \x01(\x0c\x12\x1b\n\x03tls\x18\x04 \x01(\x0b\x32\x0e.flowd.als.Tls\x12)\n\x05start\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tt_last_rx\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rt_first_us_tx\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ct_last_us_tx\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rt_first_us_rx\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ct_last_us_rx\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rt_first_ds_tx\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ct_last_ds_tx\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tup_remote\x18\r \x01(\x0c\x12\x10\n\x08up_local\x18\x0e \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x0f \x01(\t\x12\x16\n\x0eresponse_flags\x18\x10 \x01(\x0c\x12\x10\n\x08metadata\x18\x11 \x01(\x0c\x12\x1c\n\x14up_transport_failure\x18\x12 \x01(\t\x12\x12\n\nroute_name\x18\x13 \x01(\t\x12\x15\n\rdirect_remote\x18\x14 \x01(\x0c\x12\x14\n\x0c\x66ilter_state\x18\x15 \x03(\x0c\x12\x36\n\x0b\x63ustom_tags\x18\x16 \x03(\x0b\x32!.flowd.als.Common.CustomTagsEntry\x12+\n\x08\x64uration\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\x18 \x01(\r\x12\x1b\n\x13termination_details\x18\x19 \x01(\t\x12\x11\n\tstream_id\x18\x1a \x01(\t\x12\x14\n\x0cintermediate\x18\x1b \x01(\x08\x12\x1e\n\x16\x64own_transport_failure\x18\x1c \x01(\t\x12\x16\n\x0e\x64own_wire_sent\x18\x1d \x01(\x04\x12\x1a\n\x12\x64own_wire_received\x18\x1e \x01(\x04\x12\x14\n\x0cup_wire_sent\x18\x1f \x01(\x04\x12\x18\n\x10up_wire_received\x18  \x01(\x04\x12\x0c\n\x04type\x18! \x01(\x05\x1a\x31\n\x0f\x43ustomTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe2\x02\n\x03Req\x12\x0e\n\x06method\x18\x01 \x01(\x05\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12*\n\x04port\x18\x04 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nuser_agent\x18\x06 \x01(\t\x12\x0f\n\x07referer\x18\x07 \x01(\t\x12\x15\n\rforwarded_for\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x15\n\roriginal_path\x18\n \x01(\t\x12\x15\n\rheaders_bytes\x18\x0b \x01(\x04\x12\x12\n\nbody_bytes\x18\x0c \x01(\x04\x12,\n\x07headers\x18\r \x03(\x0b\x32\x1b.flowd.als.Req.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x02\n\x04Resp\x12*\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x15\n\rheaders_bytes\x18\x02 \x01(\x04\x12\x12\n\nbody_bytes\x18\x03 \x01(\x04\x12-\n\x07headers\x18\x04 \x03(\x0b\x32\x1c.flowd.als.Resp.HeadersEntry\x12/\n\x08trailers\x18\x05 \x03(\x0b\x32\x1d.flowd.als.Resp.TrailersEntry\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rTrailersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x04Http\x12!\n\x06\x63ommon\x18\x01 \x01(\x0b\x32\x11.flowd.als.Common\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x1f\n\x07request\x18\x03 \x01(\x0b\x32\x0e.flowd.als.Req\x12!\n\x08response\x18\x04 \x01(\x0b\x32\x0f.flowd.als.Resp\"(\n\x06Volume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0c\n\x04sent\x18\x02 \x01(\x04\"K\n\x03Tcp\x12!\n\x06\x63ommon\x18\x01 \x01(\x0b\x32\x11.flowd.als.Common\x12!\n\x06volume\x18\x02 \x01(\x0b\x32\x11.flowd.als.Volume\"/\n\x0bHttpEntries\x12 \n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x0f.flowd.als.Http\"-\n\nTcpEntries\x12\x1f\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x0e.flowd.als.Tcp\"#\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"=\n\nIdentifier\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.flowd.als.Node\x12\x10\n\x08log_name\x18\x02 \x01(\t\"~\n\x07Message\x12)\n\nidentifier\x18\x01 \x01(\x0b\x32\x15.flowd.als.Identifier\x12$\n\x04http\x18\x02 \x01(\x0b\x32\x16.flowd.als.HttpEntries\x12\"\n\x03tcp\x18\x03 \x01(\x0b\x32\x15.flowd.als.TcpEntriesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flowd.wire.als.als_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DYNAMICMETADATA_NAMESPACESENTRY']._loaded_options = None
+  _globals['_DYNAMICMETADATA_NAMESPACESENTRY']._serialized_options = b'8\001'
   _globals['_COMMON_CUSTOMTAGSENTRY']._loaded_options = None
   _globals['_COMMON_CUSTOMTAGSENTRY']._serialized_options = b'8\001'
   _globals['_REQ_HEADERSENTRY']._loaded_options = None
@@ -42,44 +46,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESP_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_RESP_TRAILERSENTRY']._loaded_options = None
   _globals['_RESP_TRAILERSENTRY']._serialized_options = b'8\001'
-  _globals['_SOCK']._serialized_start=125
-  _globals['_SOCK']._serialized_end=162
-  _globals['_ADDR']._serialized_start=164
-  _globals['_ADDR']._serialized_end=203
-  _globals['_TLS']._serialized_start=205
-  _globals['_TLS']._serialized_end=292
-  _globals['_UNAUTHORIZED']._serialized_start=294
-  _globals['_UNAUTHORIZED']._serialized_end=324
-  _globals['_FLAGS']._serialized_start=327
-  _globals['_FLAGS']._serialized_end=709
-  _globals['_COMMON']._serialized_start=712
-  _globals['_COMMON']._serialized_end=1703
-  _globals['_COMMON_CUSTOMTAGSENTRY']._serialized_start=1654
-  _globals['_COMMON_CUSTOMTAGSENTRY']._serialized_end=1703
-  _globals['_REQ']._serialized_start=1706
-  _globals['_REQ']._serialized_end=2060
-  _globals['_REQ_HEADERSENTRY']._serialized_start=2014
-  _globals['_REQ_HEADERSENTRY']._serialized_end=2060
-  _globals['_RESP']._serialized_start=2063
-  _globals['_RESP']._serialized_end=2366
-  _globals['_RESP_HEADERSENTRY']._serialized_start=2014
-  _globals['_RESP_HEADERSENTRY']._serialized_end=2060
-  _globals['_RESP_TRAILERSENTRY']._serialized_start=2319
-  _globals['_RESP_TRAILERSENTRY']._serialized_end=2366
-  _globals['_HTTP']._serialized_start=2368
-  _globals['_HTTP']._serialized_end=2494
-  _globals['_VOLUME']._serialized_start=2496
-  _globals['_VOLUME']._serialized_end=2536
-  _globals['_TCP']._serialized_start=2538
-  _globals['_TCP']._serialized_end=2613
-  _globals['_HTTPENTRIES']._serialized_start=2615
-  _globals['_HTTPENTRIES']._serialized_end=2662
-  _globals['_TCPENTRIES']._serialized_start=2664
-  _globals['_TCPENTRIES']._serialized_end=2709
-  _globals['_NODE']._serialized_start=2711
-  _globals['_NODE']._serialized_end=2746
-  _globals['_IDENTIFIER']._serialized_start=2748
-  _globals['_IDENTIFIER']._serialized_end=2809
-  _globals['_MESSAGE']._serialized_start=2811
-  _globals['_MESSAGE']._serialized_end=2937
+  _globals['_SOCK']._serialized_start=182
+  _globals['_SOCK']._serialized_end=219
+  _globals['_ADDR']._serialized_start=221
+  _globals['_ADDR']._serialized_end=260
+  _globals['_TLS']._serialized_start=262
+  _globals['_TLS']._serialized_end=349
+  _globals['_UNAUTHORIZED']._serialized_start=351
+  _globals['_UNAUTHORIZED']._serialized_end=381
+  _globals['_FLAGS']._serialized_start=384
+  _globals['_FLAGS']._serialized_end=766
+  _globals['_DYNAMICMETADATA']._serialized_start=769
+  _globals['_DYNAMICMETADATA']._serialized_end=926
+  _globals['_DYNAMICMETADATA_NAMESPACESENTRY']._serialized_start=852
+  _globals['_DYNAMICMETADATA_NAMESPACESENTRY']._serialized_end=926
+  _globals['_STATEOBJECT']._serialized_start=928
+  _globals['_STATEOBJECT']._serialized_end=992
+  _globals['_COMMON']._serialized_start=995
+  _globals['_COMMON']._serialized_end=2026
+  _globals['_COMMON_CUSTOMTAGSENTRY']._serialized_start=1977
+  _globals['_COMMON_CUSTOMTAGSENTRY']._serialized_end=2026
+  _globals['_REQ']._serialized_start=2029
+  _globals['_REQ']._serialized_end=2383
+  _globals['_REQ_HEADERSENTRY']._serialized_start=2337
+  _globals['_REQ_HEADERSENTRY']._serialized_end=2383
+  _globals['_RESP']._serialized_start=2386
+  _globals['_RESP']._serialized_end=2689
+  _globals['_RESP_HEADERSENTRY']._serialized_start=2337
+  _globals['_RESP_HEADERSENTRY']._serialized_end=2383
+  _globals['_RESP_TRAILERSENTRY']._serialized_start=2642
+  _globals['_RESP_TRAILERSENTRY']._serialized_end=2689
+  _globals['_HTTP']._serialized_start=2691
+  _globals['_HTTP']._serialized_end=2817
+  _globals['_VOLUME']._serialized_start=2819
+  _globals['_VOLUME']._serialized_end=2859
+  _globals['_TCP']._serialized_start=2861
+  _globals['_TCP']._serialized_end=2936
+  _globals['_HTTPENTRIES']._serialized_start=2938
+  _globals['_HTTPENTRIES']._serialized_end=2985
+  _globals['_TCPENTRIES']._serialized_start=2987
+  _globals['_TCPENTRIES']._serialized_end=3032
+  _globals['_NODE']._serialized_start=3034
+  _globals['_NODE']._serialized_end=3069
+  _globals['_IDENTIFIER']._serialized_start=3071
+  _globals['_IDENTIFIER']._serialized_end=3132
+  _globals['_MESSAGE']._serialized_start=3134
+  _globals['_MESSAGE']._serialized_end=3260
 # @@protoc_insertion_point(module_scope)

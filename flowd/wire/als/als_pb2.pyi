@@ -1,6 +1,8 @@
 import datetime
 
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf import wrappers_pb2 as _wrappers_pb2
 from google.protobuf.internal import containers as _containers
@@ -101,8 +103,29 @@ class Flags(_message.Message):
     dr: bool
     def __init__(self, lh: _Optional[bool] = ..., uh: _Optional[bool] = ..., ut: _Optional[bool] = ..., lr: _Optional[bool] = ..., ur: _Optional[bool] = ..., uf: _Optional[bool] = ..., uc: _Optional[bool] = ..., uo: _Optional[bool] = ..., nr: _Optional[bool] = ..., di: _Optional[bool] = ..., fi: _Optional[bool] = ..., rl: _Optional[bool] = ..., uaex: _Optional[_Union[Unauthorized, _Mapping[str, object]]] = ..., rlse: _Optional[bool] = ..., dc: _Optional[bool] = ..., urx: _Optional[bool] = ..., si: _Optional[bool] = ..., ih: _Optional[bool] = ..., dpe: _Optional[bool] = ..., umsdr: _Optional[bool] = ..., rfcf: _Optional[bool] = ..., nfcf: _Optional[bool] = ..., dt: _Optional[bool] = ..., upe: _Optional[bool] = ..., nc: _Optional[bool] = ..., om: _Optional[bool] = ..., df: _Optional[bool] = ..., dr: _Optional[bool] = ...) -> None: ...
 
+class DynamicMetadata(_message.Message):
+    __slots__ = ("namespaces",)
+    class NamespacesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.Struct
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, object]]] = ...) -> None: ...
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    namespaces: _containers.MessageMap[str, _struct_pb2.Struct]
+    def __init__(self, namespaces: _Optional[_Mapping[str, _struct_pb2.Struct]] = ...) -> None: ...
+
+class StateObject(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: _any_pb2.Any
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[_Union[_any_pb2.Any, _Mapping[str, object]]] = ...) -> None: ...
+
 class Common(_message.Message):
-    __slots__ = ("remote", "local", "tls", "start", "t_last_rx", "t_first_us_tx", "t_last_us_tx", "t_first_us_rx", "t_last_us_rx", "t_first_ds_tx", "t_last_ds_tx", "up_remote", "up_local", "cluster", "response_flags", "up_transport_failure", "route_name", "direct_remote", "custom_tags", "duration", "attempts", "termination_details", "stream_id", "intermediate", "down_transport_failure", "down_wire_sent", "down_wire_received", "up_wire_sent", "up_wire_received", "type")
+    __slots__ = ("remote", "local", "tls", "start", "t_last_rx", "t_first_us_tx", "t_last_us_tx", "t_first_us_rx", "t_last_us_rx", "t_first_ds_tx", "t_last_ds_tx", "up_remote", "up_local", "cluster", "response_flags", "metadata", "up_transport_failure", "route_name", "direct_remote", "filter_state", "custom_tags", "duration", "attempts", "termination_details", "stream_id", "intermediate", "down_transport_failure", "down_wire_sent", "down_wire_received", "up_wire_sent", "up_wire_received", "type")
     class CustomTagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -125,9 +148,11 @@ class Common(_message.Message):
     UP_LOCAL_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FLAGS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     UP_TRANSPORT_FAILURE_FIELD_NUMBER: _ClassVar[int]
     ROUTE_NAME_FIELD_NUMBER: _ClassVar[int]
     DIRECT_REMOTE_FIELD_NUMBER: _ClassVar[int]
+    FILTER_STATE_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_TAGS_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -155,9 +180,11 @@ class Common(_message.Message):
     up_local: bytes
     cluster: str
     response_flags: bytes
+    metadata: bytes
     up_transport_failure: str
     route_name: str
     direct_remote: bytes
+    filter_state: _containers.RepeatedScalarFieldContainer[bytes]
     custom_tags: _containers.ScalarMap[str, str]
     duration: _duration_pb2.Duration
     attempts: int
@@ -170,7 +197,7 @@ class Common(_message.Message):
     up_wire_sent: int
     up_wire_received: int
     type: int
-    def __init__(self, remote: _Optional[bytes] = ..., local: _Optional[bytes] = ..., tls: _Optional[_Union[Tls, _Mapping[str, object]]] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., t_last_rx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_first_us_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_last_us_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_first_us_rx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_last_us_rx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_first_ds_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_last_ds_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., up_remote: _Optional[bytes] = ..., up_local: _Optional[bytes] = ..., cluster: _Optional[str] = ..., response_flags: _Optional[bytes] = ..., up_transport_failure: _Optional[str] = ..., route_name: _Optional[str] = ..., direct_remote: _Optional[bytes] = ..., custom_tags: _Optional[_Mapping[str, str]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., attempts: _Optional[int] = ..., termination_details: _Optional[str] = ..., stream_id: _Optional[str] = ..., intermediate: _Optional[bool] = ..., down_transport_failure: _Optional[str] = ..., down_wire_sent: _Optional[int] = ..., down_wire_received: _Optional[int] = ..., up_wire_sent: _Optional[int] = ..., up_wire_received: _Optional[int] = ..., type: _Optional[int] = ...) -> None: ...
+    def __init__(self, remote: _Optional[bytes] = ..., local: _Optional[bytes] = ..., tls: _Optional[_Union[Tls, _Mapping[str, object]]] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., t_last_rx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_first_us_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_last_us_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_first_us_rx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_last_us_rx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_first_ds_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., t_last_ds_tx: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., up_remote: _Optional[bytes] = ..., up_local: _Optional[bytes] = ..., cluster: _Optional[str] = ..., response_flags: _Optional[bytes] = ..., metadata: _Optional[bytes] = ..., up_transport_failure: _Optional[str] = ..., route_name: _Optional[str] = ..., direct_remote: _Optional[bytes] = ..., filter_state: _Optional[_Iterable[bytes]] = ..., custom_tags: _Optional[_Mapping[str, str]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., attempts: _Optional[int] = ..., termination_details: _Optional[str] = ..., stream_id: _Optional[str] = ..., intermediate: _Optional[bool] = ..., down_transport_failure: _Optional[str] = ..., down_wire_sent: _Optional[int] = ..., down_wire_received: _Optional[int] = ..., up_wire_sent: _Optional[int] = ..., up_wire_received: _Optional[int] = ..., type: _Optional[int] = ...) -> None: ...
 
 class Req(_message.Message):
     __slots__ = ("method", "scheme", "authority", "port", "path", "user_agent", "referer", "forwarded_for", "request_id", "original_path", "headers_bytes", "body_bytes", "headers")

@@ -1,0 +1,391 @@
+/*
+ * TCP sockets of every cgroup below the one that the programs are attached to, in all network
+ * namespaces: who owns them, how long connect() took, round-trip times, retransmissions, bytes and
+ * how they ended.
+ *
+ * State is in the socket's own storage, which the kernel frees with the socket; an accepted socket
+ * begins with a copy of its listener's. The programs change nothing and let everything pass.
+ *
+ * sock_ops callbacks run under the socket's lock, so storage needs no atomics. The tracepoints read
+ * one field of the kernel's struct sock, at an offset that user space takes from BTF.
+ */
+#include <uapi/linux/bpf.h>
+#include <linux/types.h>
+
+#include "socket.h"
+
+#ifndef SOCKET_RING_BYTES
+#define SOCKET_RING_BYTES (2 << 20)
+#endif
+
+#ifndef ACTIVE_TICKS
+#define ACTIVE_TICKS (5 * TICKS) /* between records of a socket that is in use */
+#endif
+
+#ifndef RETRANSMIT_TICKS
+#define RETRANSMIT_TICKS TICKS /* between records of a socket's retransmissions */
+#endif
+
+#ifndef WAKE_RECORDS
+#define WAKE_RECORDS 1024
+#endif
+
+#define INET6 10
+#define STREAM 1
+#define TCP 6
+#define ALLOW 1
+
+/* enum tcp_states that BPF's own enumeration has too */
+#define SYN_SENT BPF_TCP_SYN_SENT
+#define FIN_WAIT2 BPF_TCP_FIN_WAIT2
+#define CLOSE BPF_TCP_CLOSE
+#define CLOSE_WAIT BPF_TCP_CLOSE_WAIT
+#define LAST_ACK BPF_TCP_LAST_ACK
+#define CLOSING BPF_TCP_CLOSING
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define MAPPED 0xffff0000U
+#define NET32(x) __builtin_bswap32(x)
+#else
+#define MAPPED 0x0000ffffU
+#define NET32(x) (x)
+#endif
+
+#define CALLBACKS                                                                \
+	(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG |             \
+	 BPF_SOCK_OPS_RTT_CB_FLAG)
+
+/* What a socket's storage holds: its last record, and what is needed for the next one. */
+struct socket {
+	struct socket_event last;
+	u64 began_ns;	    /* connect() */
+	u64 received_half;  /* bytes received when the peer had acknowledged our FIN */
+	u32 base;	    /* retransmissions before it was established */
+	u32 retransmits;    /* all of them, as of the last SOCKET_RETRANSMIT */
+	u32 reported;	    /* jiffies of the last record */
+	u32 retransmitted;  /* jiffies of the last SOCKET_RETRANSMIT */
+	u8 connecting;	    /* a SYN is out, or was before it was established */
+	u8 established;	    /* and stays so after the end */
+	u8 closed;
+	u8 fin_acked;	    /* our FIN is in the kernel's count of bytes acknowledged */
+	u8 fin_received;    /* the peer's FIN is in the kernel's count of bytes received */
+	u8 half_closed;
+	u8 reset_sent;
+	u8 reset_received;
+};
+
+BPF_F_TABLE("sk_storage", int, struct socket, flowd_sockets, 0, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+BPF_TABLE("percpu_array", u32, struct socket_counters, flowd_socket_counters, 1);
+/* 1: failed connects are reported by flowd_sock_state, which knows why. */
+BPF_TABLE("array", u32, u32, flowd_socket_errors, 1);
+BPF_RINGBUF_OUTPUT(flowd_socket_events, SOCKET_RING_BYTES / PAGE_SIZE);
+
+static __always_inline void count(const u32 which)
+{
+	struct socket_counters *counters;
+	u32 zero = 0;
+
+	counters = flowd_socket_counters.lookup(&zero);
+	if (counters)
+		counters->count[which]++;
+}
+
+/* Write a record of what `s->last` holds. */
+static __always_inline void emit(struct socket *s, u8 reason, u32 retransmits, u8 error)
+{
+	struct socket_counters *counters;
+	struct socket_event *event;
+	u32 zero = 0;
+
+	counters = flowd_socket_counters.lookup(&zero);
+	if (!counters)
+		return;
+	event = flowd_socket_events.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		counters->count[SOCKETS_RING_FULL]++;
+		return;
+	}
+	__builtin_memcpy(event, &s->last, sizeof(*event));
+	event->time_ns = bpf_ktime_get_ns();
+	event->retransmits = retransmits;
+	event->reason = reason;
+	event->error = error;
+	if (++counters->count[SOCKETS_RECORDS] % WAKE_RECORDS)
+		flowd_socket_events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	else
+		flowd_socket_events.ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
+
+/* Who makes a socket, or lets others connect to it. */
+static __always_inline void own(struct socket *s)
+{
+	s->last.pid = bpf_get_current_pid_tgid() >> 32;
+	s->last.cgroup = bpf_get_current_cgroup_id();
+	bpf_get_current_comm(s->last.command, sizeof(s->last.command));
+}
+
+static __always_inline int connecting(struct bpf_sock_addr *ctx)
+{
+	struct socket *s;
+
+	if (ctx->type != STREAM || ctx->protocol != TCP || !ctx->sk)
+		return ALLOW;
+	s = flowd_sockets.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!s) {
+		count(SOCKETS_FULL);
+		return ALLOW;
+	}
+	own(s);
+	s->began_ns = bpf_ktime_get_ns();
+	return ALLOW;
+}
+
+int flowd_connect4(struct bpf_sock_addr *ctx)
+{
+	return connecting(ctx);
+}
+
+int flowd_connect6(struct bpf_sock_addr *ctx)
+{
+	return connecting(ctx);
+}
+
+static __always_inline int bound(struct bpf_sock *ctx)
+{
+	struct socket *s;
+
+	if (ctx->type != STREAM || ctx->protocol != TCP)
+		return ALLOW;
+	s = flowd_sockets.sk_storage_get(ctx, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (s)
+		own(s);
+	else
+		count(SOCKETS_FULL);
+	return ALLOW;
+}
+
+int flowd_bind4(struct bpf_sock *ctx)
+{
+	return bound(ctx);
+}
+
+int flowd_bind6(struct bpf_sock *ctx)
+{
+	return bound(ctx);
+}
+
+/* A new life of the socket: everything but its owner and the beginning of connect(). */
+static __always_inline void begin(struct bpf_sock_ops *ctx, struct socket *s, u8 role)
+{
+	u32 *local = (u32 *)s->last.local_addr, *remote = (u32 *)s->last.remote_addr;
+
+	s->last.cookie = bpf_get_socket_cookie(ctx);
+	s->last.role = role;
+	s->last.bytes_acked = s->last.bytes_received = s->last.connect_ns = 0;
+	s->last.srtt_us = s->last.min_rtt_us = s->last.retransmits = 0;
+	s->received_half = 0;
+	s->base = s->retransmits = s->reported = s->retransmitted = 0;
+	s->connecting = s->established = s->closed = s->fin_acked = s->fin_received = 0;
+	s->half_closed = s->reset_sent = s->reset_received = 0;
+	if (ctx->family == INET6) {
+		local[0] = ctx->local_ip6[0];
+		local[1] = ctx->local_ip6[1];
+		local[2] = ctx->local_ip6[2];
+		local[3] = ctx->local_ip6[3];
+		remote[0] = ctx->remote_ip6[0];
+		remote[1] = ctx->remote_ip6[1];
+		remote[2] = ctx->remote_ip6[2];
+		remote[3] = ctx->remote_ip6[3];
+	} else {
+		local[0] = local[1] = remote[0] = remote[1] = 0;
+		local[2] = remote[2] = MAPPED;
+		local[3] = ctx->local_ip4;
+		remote[3] = ctx->remote_ip4;
+	}
+	s->last.family = remote[2] == MAPPED && !remote[0] && !remote[1] ? 4 : 6;
+	s->last.local_port = ctx->local_port;
+	s->last.remote_port = NET32(ctx->remote_port);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | CALLBACKS);
+}
+
+/*
+ * The kernel's counters, without what is no data: a connecting socket's SYN counts as a byte that
+ * was acknowledged, and a FIN in either direction as a byte too.
+ */
+static __always_inline void measure(struct bpf_sock_ops *ctx, struct socket *s)
+{
+	u64 acked = ctx->bytes_acked, received = ctx->bytes_received;
+	u32 fins = s->fin_acked + (s->last.role == ROLE_CONNECTED);
+	u32 least = ctx->rtt_min;
+
+	s->last.bytes_acked = acked > fins ? acked - fins : 0;
+	s->last.bytes_received = received > s->fin_received ? received - s->fin_received : 0;
+	s->last.srtt_us = ctx->srtt_us >> 3;
+	s->last.min_rtt_us = least == ~0U ? 0 : least;
+	s->last.retransmits = ctx->total_retrans - s->base;
+}
+
+/* Retransmissions that no record has told of. */
+static __always_inline void retransmits(struct bpf_sock_ops *ctx, struct socket *s)
+{
+	u32 total = ctx->total_retrans;
+
+	if (total == s->retransmits)
+		return;
+	emit(s, SOCKET_RETRANSMIT, total - s->retransmits, 0);
+	s->retransmits = total;
+}
+
+static __always_inline void established(struct bpf_sock_ops *ctx, struct socket *s)
+{
+	retransmits(ctx, s);
+	s->base = s->retransmits;
+	s->established = 1;
+	s->reported = bpf_jiffies64();
+	if (s->last.role == ROLE_CONNECTED && s->began_ns)
+		s->last.connect_ns = bpf_ktime_get_ns() - s->began_ns;
+	measure(ctx, s);
+	emit(s, SOCKET_ESTABLISHED, 0, 0);
+}
+
+static __always_inline void state(struct bpf_sock_ops *ctx, struct socket *s, u32 old, u32 now)
+{
+	u32 zero = 0, *told;
+	bool quiet;
+
+	if (now == CLOSE_WAIT || now == CLOSING) {
+		s->fin_received = 1;
+	} else if (now == FIN_WAIT2) {
+		s->fin_acked = s->half_closed = 1;
+		s->received_half = ctx->bytes_received;
+	}
+	if (now != CLOSE)
+		return;
+	if (s->connecting && !s->established) {
+		retransmits(ctx, s);
+		s->last.retransmits = ctx->total_retrans;
+		told = flowd_socket_errors.lookup(&zero);
+		if (told && !*told) {
+			s->connecting = 0;
+			emit(s, SOCKET_FAILED, s->last.retransmits, 0);
+		}
+		return;
+	}
+	if (!s->established || s->closed)
+		return;
+	s->closed = 1;
+	quiet = !s->reset_received && !s->reset_sent;
+	if ((old == CLOSING || old == LAST_ACK) && ctx->snd_una == ctx->snd_nxt && quiet)
+		s->fin_acked = 1;
+	if (old == FIN_WAIT2 && quiet && s->half_closed && ctx->bytes_received != s->received_half)
+		s->fin_received = 1;
+	measure(ctx, s);
+	retransmits(ctx, s);
+	emit(s, SOCKET_CLOSED, s->last.retransmits, 0);
+}
+
+int flowd_sock_ops(struct bpf_sock_ops *ctx)
+{
+	u32 op = ctx->op, now, flags = 0;
+	struct bpf_sock *sk = ctx->sk;
+	struct socket *s;
+
+	if (op != BPF_SOCK_OPS_RTT_CB && op != BPF_SOCK_OPS_STATE_CB &&
+	    op != BPF_SOCK_OPS_RETRANS_CB && op != BPF_SOCK_OPS_TCP_CONNECT_CB &&
+	    op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		return ALLOW;
+	if (!sk)
+		return ALLOW;
+	if (op == BPF_SOCK_OPS_TCP_CONNECT_CB || op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		flags = BPF_SK_STORAGE_GET_F_CREATE;
+	s = flowd_sockets.sk_storage_get(sk, 0, flags);
+	if (!s) {
+		if (flags)
+			count(SOCKETS_FULL);
+		return ALLOW;
+	}
+	switch (op) {
+	case BPF_SOCK_OPS_RTT_CB:
+		now = bpf_jiffies64();
+		if (now - s->reported < ACTIVE_TICKS || !s->established)
+			break;
+		s->reported = now;
+		measure(ctx, s);
+		retransmits(ctx, s);
+		emit(s, SOCKET_UPDATE, s->last.retransmits, 0);
+		break;
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		begin(ctx, s, ROLE_CONNECTED);
+		s->connecting = 1;
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		if (s->connecting) /* not when both ends connect to each other at once */
+			established(ctx, s);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		begin(ctx, s, ROLE_ACCEPTED);
+		established(ctx, s);
+		break;
+	case BPF_SOCK_OPS_RETRANS_CB:
+		now = bpf_jiffies64();
+		if (s->retransmitted && now - s->retransmitted < RETRANSMIT_TICKS)
+			break;
+		s->retransmitted = now | 1;
+		s->last.retransmits = ctx->total_retrans - s->base;
+		retransmits(ctx, s);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		state(ctx, s, ctx->args[0], ctx->args[1]);
+		break;
+	}
+	return ALLOW;
+}
+
+/* inet_sock_set_state(sk, old, new): why a connect() failed. */
+int flowd_sock_state(u64 *arguments)
+{
+	void *sk = (void *)arguments[0];
+	u32 old = arguments[1], new = arguments[2];
+	struct socket *s;
+
+	if (old != SYN_SENT || new != CLOSE)
+		return 0;
+	s = flowd_sockets.sk_storage_get(sk, 0, 0);
+	if (!s || !s->connecting || s->established)
+		return 0;
+	s->connecting = 0;
+	emit(s, SOCKET_FAILED, s->last.retransmits, *(u32 *)(sk + OFF_SOCK_SK_ERR));
+	return 0;
+}
+
+/* tcp_send_reset(sk, ...), where sk is null for a packet that no socket takes. */
+int flowd_reset_out(u64 *arguments)
+{
+	void *sk = (void *)arguments[0];
+	struct socket *s;
+
+	if (!sk)
+		return 0;
+	s = flowd_sockets.sk_storage_get(sk, 0, 0);
+	if (!s || !s->established || s->reset_sent)
+		return 0;
+	s->reset_sent = 1;
+	emit(s, SOCKET_RESET_SENT, s->last.retransmits, 0);
+	return 0;
+}
+
+/* tcp_receive_reset(sk) */
+int flowd_reset_in(u64 *arguments)
+{
+	void *sk = (void *)arguments[0];
+	struct socket *s;
+
+	if (!sk)
+		return 0;
+	s = flowd_sockets.sk_storage_get(sk, 0, 0);
+	if (!s || !s->established || s->reset_received)
+		return 0;
+	s->reset_received = 1;
+	emit(s, SOCKET_RESET_RECEIVED, s->last.retransmits, 0);
+	return 0;
+}

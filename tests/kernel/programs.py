@@ -1,0 +1,68 @@
+"""The loaded programs, run on one packet at a time."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd_bpf import libbpf, loader
+from flowd_bpf.layout import CONNECTION, EVENT, FATES, KEY, TUNNEL, Counter
+from flowd_bpf.maps import HashMap, PerCpuCounters
+from flowd_bpf.ring import Ring
+
+PASS = 0xFFFFFFFF  # TCX_NEXT and TC_ACT_UNSPEC
+RING = 1 << 16
+
+
+class Programs:
+    """The loaded programs with their table of connections emptied."""
+
+    def __init__(self, loaded: loader.Loaded) -> None:
+        self._programs = loaded.programs
+        self._ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
+        self._counters = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter))
+        self._conns = HashMap(loaded.maps["flowd_conns"], KEY, CONNECTION)
+        self._tunnels = HashMap(loaded.maps["flowd_tunnels"], np.dtype("u4"), TUNNEL)
+        self._zero = self._counters.read()
+
+    def events(
+        self, packet: bytes, name: str = "flowd_in", *, context: bytes = b""
+    ) -> NDArray[Any]:
+        """EVENT records of one packet."""
+        assert libbpf.run_program(self._programs[name], packet, context=context)[0] == PASS
+        return self._ring.read().copy()
+
+    def run(self, packet: bytes, name: str = "flowd_in") -> list[tuple[int, ...]]:
+        """Records of one packet: protocol, ports, flags, ICMP type, bytes."""
+        names = ("protocol", "src_port", "dst_port", "flags", "icmp_type")
+        return [
+            (*(int(event[name]) for name in names), int(event["bytes"].sum()))
+            for event in self.events(packet, name)
+        ]
+
+    def count(self, counter: Counter) -> int:
+        """A counter since the fixture was made; what was seen is always accounted for."""
+        counts = self._counters.read() - self._zero
+        assert counts[Counter.SEEN] == counts[list(FATES)].sum()
+        return int(counts[counter])
+
+    def entries(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """KEY and CONNECTION rows of the table."""
+        batches = [(keys.copy(), values.copy()) for keys, values in self._conns.scan()]
+        keys, values = zip(*batches, strict=True) if batches else ((), ())
+        return (
+            np.concatenate([np.empty(0, KEY), *keys]),
+            np.concatenate([np.empty(0, CONNECTION), *values]),
+        )
+
+    def tunnel(self, number: int) -> tuple[int, bytes, bytes, int]:
+        """Kind, outer addresses and VNI under an id."""
+        (found,) = self._tunnels.get(np.array([number], "u4"))[1]
+        return int(found["kind"]), bytes(found["src"]), bytes(found["dst"]), int(found["vni"])
+
+    def clear(self) -> None:
+        """Empty the table and unmap the ring."""
+        for _ in self._conns.scan(delete=True):
+            pass
+        self._ring.read()
+        self._ring.close()

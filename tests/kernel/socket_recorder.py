@@ -1,0 +1,41 @@
+"""Asking a capture what it told of sockets."""
+
+import socket
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+from flowd.model.enums import SocketReason
+from flowd.model.socket import SocketBatch, empty_sockets
+from tests.kernel.recorder import Recorder, eventually
+
+SO_COOKIE = 57
+
+
+def cookie(one: socket.socket) -> int:
+    """The kernel's number for a socket (SO_COOKIE, socket(7))."""
+    return int(struct.unpack("Q", one.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0])
+
+
+class Reported:
+    """All rows of a capture's sockets so far; other programs of this machine have some too."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._rows = empty_sockets()
+
+    def rows(self, number: int = 0, *reasons: SocketReason) -> SocketBatch:
+        """Those of one socket cookie if it is given, and of some reasons."""
+        self._rows = np.concatenate([self._rows, self._recorder.capture.take_sockets()])
+        rows = self._rows
+        if number:
+            rows = rows[rows["cookie"] == number]
+        return rows[np.isin(rows["reason"], reasons)] if reasons else rows
+
+    async def until(
+        self, number: int, *reasons: SocketReason, met: Callable[[SocketBatch], bool] | None = None
+    ) -> SocketBatch:
+        """The rows of a socket and of some reasons, once there are any, or a condition is met."""
+        await eventually(lambda: (met or len)(self.rows(number, *reasons)) not in (False, 0))
+        return self.rows(number, *reasons)
