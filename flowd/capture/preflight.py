@@ -164,7 +164,12 @@ def _programs() -> list[Check]:
         if refused.state is State.DEGRADED
         else Check("DNS", Grade.OK, "payload of DNS ports can be read")
     )
-    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, _sockets(loaded), dns]
+    return [
+        Check("programs", Grade.OK, f"{count} compiled and loaded"),
+        drops,
+        _sockets(loaded),
+        dns,
+    ]
 
 
 def _sockets(loaded: loader.Loaded) -> Check:

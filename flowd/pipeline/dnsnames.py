@@ -1,11 +1,14 @@
 """Names of addresses, as DNS answers told them."""
 
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.address import pack
 from flowd.model.dns import Dns, DnsBatch
 from flowd.model.enums import DnsKind
+from flowd.model.losses import Losses, Place
 
 SECOND_NS = 1_000_000_000
 LEAST_SECONDS = 60
@@ -18,13 +21,15 @@ class DnsNames:
     """Address to the name that was asked for, as the latest answer had it, whoever asked.
 
     A name is kept for the least time to live of its answer's records, at least a minute and at most
-    an hour. Over the bound the name learnt longest ago goes first.
+    an hour. Over the bound the name learnt longest ago goes first, counted as `dns_names_full` under
+    Place.CAPTURE.
 
     Args:
         limit: most addresses.
     """
 
-    def __init__(self, limit: int = 16384) -> None:
+    def __init__(self, losses: Losses, limit: int = 16384) -> None:
+        self._losses = losses
         self._limit = limit
         self._known: dict[bytes, tuple[str, int]] = {}  # the name, and when it is forgotten
         self._now = 0
@@ -51,8 +56,10 @@ class DnsNames:
             self._known = {
                 address: told for address, told in self._known.items() if told[1] > now_ns
             }
-        while len(self._known) > self._limit:
-            del self._known[next(iter(self._known))]
+        over = max(0, len(self._known) - self._limit)
+        for address in list(islice(self._known, over)):
+            del self._known[address]
+        self._losses.add(Place.CAPTURE, "dns_names_full", over)
 
     def name_of(self, addresses: NDArray[np.uint8]) -> NDArray[np.object_]:
         """Names, lower case and without their final dot, or None.
