@@ -169,7 +169,7 @@ DNS_DURATION = Metric(
 DNS_TIMEOUTS = Metric(
     "flowd_dns_timeouts_total",
     "counter",
-    "DNS queries without a response within five seconds; one sent again counts once.",
+    "DNS queries without a response within five seconds; one sent again by its socket counts once.",
     _WORKLOADS,
 )
 ROUTE_REQUESTS = Metric(

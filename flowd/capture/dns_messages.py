@@ -1,7 +1,7 @@
 """DNS messages off the wire, as far as rows need them: the question, the code and the answers.
 
 RFC 1035, section 4, with the types of RFC 3596 and the extended codes of RFC 6891. Everything is
-bounded: a name is at most 255 octets and a pointer must go back, so nothing loops.
+bounded: a name is at most 255 octets and has few pointers, all of which go back, so nothing loops.
 """
 
 import re
@@ -13,7 +13,9 @@ from flowd.model.dns import Dns
 
 MAX_ANSWERS = 64
 MAX_RECORDS = 128
+MAX_CNAMES = 16
 MAX_NAME = 255
+MAX_POINTERS = 32  # in one name
 MAX_LABEL = 63
 MAX_RCODE = 255  # what a row has space for
 
@@ -94,7 +96,7 @@ def decode(wire: bytes, *, whole: bool = True) -> Message:
         if answers > MAX_ANSWERS or others + more > MAX_RECORDS:
             loss = "dns_truncated"
         elif more:
-            rcode |= _extended(found, wire, at, others + more)
+            rcode |= _extended(wire, at, others + more)
     except _BROKEN:
         loss = "dns_malformed" if whole and not flags & _TRUNCATED else "dns_truncated"
     dns = Dns(
@@ -122,14 +124,11 @@ class _Answers:
     cnames: list[str] = field(default_factory=list[str])
     ttls: list[int] = field(default_factory=list[int])
     types: list[str] = field(default_factory=list[str])
-    owners: set[int] = field(
-        default_factory=lambda: {_HEADER.size}
-    )  # places of names that are well
 
     def read(self, wire: bytes, at: int, count: int) -> int:
         """Take `count` records in; returns where they end."""
         for _ in range(count):
-            at = self.owner(wire, at)
+            at = _skip(wire, at)
             kind, group, ttl, length = _RECORD.unpack_from(wire, at)
             at += _RECORD.size
             end = at + length
@@ -139,26 +138,18 @@ class _Answers:
                 self.ips.append(socket.inet_ntop(socket.AF_INET, wire[at:end]))
             elif kind == _AAAA and group & _CLASS == _IN:
                 self.ips.append(socket.inet_ntop(socket.AF_INET6, wire[at:end]))
-            elif kind == _CNAME:
+            elif kind == _CNAME and len(self.cnames) < MAX_CNAMES:
                 self.cnames.append(_name(wire, at)[0])
             self.ttls.append(0 if ttl >> 31 else ttl)  # RFC 2181, section 8
             self.types.append(type_name(kind))
             at = end
         return at
 
-    def owner(self, wire: bytes, at: int) -> int:
-        """Where the name at `at` ends; it must be one, though nobody reads it."""
-        if wire[at] >= _POINTER and ((wire[at] & 63) << 8 | wire[at + 1]) in self.owners:
-            return at + 2
-        _, end = _name(wire, at)
-        self.owners.add(at)
-        return end
 
-
-def _extended(found: _Answers, wire: bytes, at: int, count: int) -> int:
+def _extended(wire: bytes, at: int, count: int) -> int:
     """The upper bits of the response code, in the OPT record among `count` records."""
     for _ in range(count):
-        at = found.owner(wire, at)
+        at = _skip(wire, at)
         kind, _, ttl, length = _RECORD.unpack_from(wire, at)
         if kind == _OPT:
             return ttl >> 24 << 4
@@ -166,22 +157,42 @@ def _extended(found: _Answers, wire: bytes, at: int, count: int) -> int:
     return 0
 
 
+def _skip(wire: bytes, at: int) -> int:
+    """Where the name at `at` ends, which nobody reads; what a pointer in it points to is not looked at.
+
+    Raises:
+        ValueError: as for `_name`.
+        IndexError: the bytes end within it.
+    """
+    start = at
+    while length := wire[at]:
+        if length >= _POINTER:
+            if (length & 63) << 8 | wire[at + 1] >= start:
+                raise ValueError("a pointer that does not go back")
+            return at + 2
+        at += length + 1
+        if length > MAX_LABEL or at - start >= MAX_NAME:
+            raise ValueError("a label of an unknown kind, or a name that is too long")
+    return at + 1
+
+
 def _name(wire: bytes, at: int) -> tuple[str, int]:
     """The name at `at` in lower case with its final dot, and where what follows it begins.
 
     Raises:
-        ValueError: a label or the name is too long, or a pointer does not go back.
+        ValueError: a label or the name is too long, a pointer does not go back, or there are many.
         IndexError: the bytes end within it.
     """
     labels: list[bytes] = []
-    first, end, total = at, -1, 1
+    first, end, total, pointers = at, -1, 1, 0
     while length := wire[at]:
         if length >= _POINTER:
             if end < 0:
                 end = at + 2
             at = (length & 63) << 8 | wire[at + 1]
-            if at >= first:
-                raise ValueError("a pointer that does not go back")
+            pointers += 1
+            if at >= first or pointers > MAX_POINTERS:
+                raise ValueError("a pointer that does not go back, or too many")
             first = at
             continue
         if length > MAX_LABEL:

@@ -39,9 +39,13 @@ class DnsNames:
         return len(self._known)
 
     def learn(self, batch: DnsBatch, now_ns: int) -> None:
-        """Take the addresses of responses in, and forget what is too old by `now_ns` (Unix)."""
+        """Take the addresses of responses in, and forget what is too old by `now_ns` (Unix).
+
+        A response whose query was not seen is not believed, as anybody can send one.
+        """
         self._now = now_ns
-        answers: list[Dns] = batch["dns"][batch["kind"] == DnsKind.RESPONSE].tolist()
+        asked_for = (batch["kind"] == DnsKind.RESPONSE) & (batch["latency_ns"] > 0)
+        answers: list[Dns] = batch["dns"][asked_for].tolist()
         for dns in answers:
             if not dns.ips or dns.rcode:
                 continue
