@@ -24,6 +24,7 @@ from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
+from flowd.pipeline.dnsnames import DnsNames
 from flowd.pipeline.identify import identify
 from flowd.pipeline.join import WAIT_NS, Join
 from flowd.pipeline.redact import Redactor
@@ -91,6 +92,10 @@ class Assembly:
             wait_ns=WAIT_NS if self.kernel else 0,
             drops=self.kernel.take_drops if self.kernel else None,
             sockets=self.kernel.take_sockets if self.kernel else None,
+            dns=self.kernel.take_dns if self.kernel else None,
+            names=DnsNames(self.losses, settings.dns_names)
+            if self.kernel and settings.dns
+            else None,
         )
         cluster = self._cluster()
         self.knowledge = Knowledge(
@@ -218,6 +223,8 @@ class Assembly:
             tunnel_ports=self.settings.tunnel_port,
             sockets=self.settings.sockets,
             only=filter_of(self.settings),
+            dns=self.settings.dns,
+            dns_ports=self.settings.dns_ports,
         )
 
     def _nat(self) -> "tuple[Conntrack | None, Translator | None]":

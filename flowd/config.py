@@ -26,7 +26,7 @@ class SettingInfo:
     name: str
     flag: str
     variable: str
-    default: str | int | float | bool | tuple[str, ...]
+    default: str | int | float | bool | tuple[str | int, ...]
     description: str
     repeatable: bool
     choices: tuple[str, ...]
@@ -34,7 +34,9 @@ class SettingInfo:
     @property
     def default_text(self) -> str:
         """The default as one would write it; "" for none."""
-        return " ".join(self.default) if isinstance(self.default, tuple) else str(self.default)
+        if isinstance(self.default, tuple):
+            return " ".join(map(str, self.default))
+        return str(self.default)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             " connects and the process that owns them."
         ),
     ] = True
+    dns: Annotated[
+        bool, Meta(description="DNS queries and responses, with latency, timeouts and names.")
+    ] = True
+    dns_ports: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=65535)], ...],
+        Meta(min_length=1, max_length=4, description="Port of DNS servers, UDP and TCP."),
+    ] = (53,)
+    dns_names: Annotated[
+        int,
+        Meta(ge=1, le=1048576, description="Addresses whose names are kept from DNS responses."),
+    ] = 16384
     als_listen: Annotated[
         str,
         Meta(description="Address of the access-log service that Envoy sends to; empty is off."),

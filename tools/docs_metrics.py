@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "exporters")]
 
-from flowd_exporters.metrics import LABELS, METRICS, PROCESS_METRICS, Metric
+from flowd_exporters.metric import Metric
+from flowd_exporters.metrics import LABELS, METRICS, PROCESS_METRICS
 
 PAGE = ROOT / "docs" / "metrics.md"
 

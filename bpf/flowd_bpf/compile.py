@@ -46,6 +46,7 @@ MAPS = {
     "sockets.c": ("flowd_socket_counters", "flowd_socket_errors", "flowd_socket_events"),
 }
 OPTIONAL_MAPS = {
+    "DNS_PORT": ("flowd_dns_short", "flowd_dns_long"),
     "FILTER_CIDR": ("flowd_filter_cidrs",),
     "FILTER_PORT": ("flowd_filter_numbers",),
     "FILTER_PROTOCOL": ("flowd_filter_numbers",),

@@ -1,4 +1,4 @@
-"""The structs of bpf/src/event.h, drop.h and socket.h, and the counters, for numpy."""
+"""The structs of bpf/src/event.h, drop.h, socket.h and dns_record.h, and the counters, for numpy."""
 
 from enum import IntEnum
 
@@ -106,6 +106,29 @@ DROP_KEY = np.dtype(
 
 DROP_COUNT = np.dtype([("packets", "u8"), ("bytes", "u8"), ("time_ns", "u8")])
 
+DNS_HEAD = np.dtype(
+    [
+        ("time_ns", "u8"),
+        ("conn_id", "u8"),
+        ("src_addr", "u1", (16,)),
+        ("dst_addr", "u1", (16,)),
+        ("ifindex", "u4"),
+        ("seq", "u4"),
+        ("original", "u4"),
+        ("src_port", "u2"),
+        ("dst_port", "u2"),
+        ("length", "u2"),
+        ("protocol", "u1"),
+        ("family", "u1"),
+        ("hook", "u1"),
+        ("flags", "u1"),
+        ("pad", "u1", (2,)),
+    ]
+)
+
+DNS_SHORT = np.dtype([("head", DNS_HEAD), ("payload", "u1", (184,))])
+DNS_LONG = np.dtype([("head", DNS_HEAD), ("payload", "u1", (1472,))])
+
 SOCKET_EVENT = np.dtype(
     [
         ("time_ns", "u8"),
@@ -151,6 +174,7 @@ class Counter(IntEnum):
     CREATED = 11
     ENDED = 12
     TUNNEL_UNNAMED = 13
+    DNS_RING_FULL = 14
 
 
 class TunnelKind(IntEnum):

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "counters.h"
+#include "dns.h"
 #include "event.h"
 #include "filter.h"
 #include "fragment.h"
@@ -235,6 +236,7 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 	}
 	counters->count[COUNT_COUNTED]++;
 	count_packet(skb, side, p->headers, now);
+	read_dns(skb, p, c->conn_id, hook, counters);
 
 	marks = c->marks;
 	if (p->flags & ~(marks >> MARK_REPORTED(from))) {

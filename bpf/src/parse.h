@@ -42,6 +42,10 @@ struct packet {
 	u32 headers;		  /* bytes up to the payload; every segment of a GSO packet has them */
 	__be16 src_port;
 	__be16 dst_port;
+#ifdef DNS_PORT
+	u32 end; /* bytes up to the end of the IP packet; 0 where its header does not tell */
+	u32 seq; /* of TCP, host byte order */
+#endif
 	u8 fragment;
 	bool reversed; /* an answer by its kind, whether or not the question was seen */
 	u8 inside;     /* the tunnel that a packet to these ports or of this protocol is of */
@@ -147,6 +151,9 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, u32 at, _
 		p->protocol = ip->protocol;
 		p->family = 4;
 		p->headers = at + length;
+#ifdef DNS_PORT
+		p->end = ip->length ? at + NET16(ip->length) : 0;
+#endif
 		if (ip->fragment & NET16(0x3fff)) {
 			p->fragment = ip->fragment & NET16(0x1fff) ? LATER : FIRST;
 			p->datagram.id = ip->id;
@@ -166,6 +173,9 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, u32 at, _
 		p->protocol = ip->protocol;
 		p->family = 6;
 		p->headers = at + sizeof(*ip);
+#ifdef DNS_PORT
+		p->end = ip->length ? p->headers + NET16(ip->length) : 0;
+#endif
 	} else {
 		return NOT_IP;
 	}
@@ -226,6 +236,9 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 		p->src_port = tcp->src;
 		p->dst_port = tcp->dst;
 		p->flags = tcp->flags;
+#ifdef DNS_PORT
+		p->seq = NET32(tcp->seq);
+#endif
 		p->headers += (tcp->offset >> 4) * 4;
 		p->reversed = (tcp->flags & (SYN | ACK)) == (SYN | ACK);
 	} else if (protocol == UDP || protocol == UDP_LITE) {

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.samples import Exemplar
 
-from flowd_exporters.metrics import Metric
+from flowd_exporters.metric import Metric
 from flowd_exporters.series import Groups, Labels, Series, totals
 from flowd_exporters.tracecontext import parse
 

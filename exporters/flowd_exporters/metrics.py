@@ -1,48 +1,6 @@
 """The one table of metrics: the collector, docs/metrics.md and the dashboards are made from it."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-Cardinality = Literal["fine", "careful"]
-MetricType = Literal["counter", "gauge", "histogram"]
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A label, and how many values to expect of it on one node.
-
-    Attributes:
-        cardinality: `fine` is a handful of values, or one a workload, route or backend; `careful`
-            can grow with what clients send or with names this node never saw before.
-    """
-
-    name: str
-    cardinality: Cardinality
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric family.
-
-    Attributes:
-        name: as it is exposed, with `_total` for counters.
-        unit: base unit that the name carries, or "".
-        buckets: upper bounds of a histogram in `unit`.
-    """
-
-    name: str
-    type: MetricType
-    help: str
-    labels: tuple[str, ...] = ()
-    unit: str = ""
-    buckets: tuple[float, ...] = ()
-
-    @property
-    def family(self) -> str:
-        """Name of the family in OpenMetrics, which has no `_total`."""
-        return self.name.removesuffix("_total")
-
+from flowd_exporters.metric import Label, Metric
 
 HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Bounds of `http.server.request.duration` (OpenTelemetry semantic conventions, HTTP metrics)."""
@@ -79,6 +37,7 @@ LABELS = {
         Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
         Label("gateway", "fine", "name of the Gateway"),
         Label("gateway_namespace", "fine", "namespace of the Gateway"),
+        Label("ips_returned", "fine", "addresses in a DNS response, 16 for more"),
         Label("listener", "fine", "name of the Gateway's listener"),
         Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
         Label("nat", "fine", "before or after: the side of a translation (DNAT, SNAT); or none"),
@@ -86,6 +45,8 @@ LABELS = {
         Label("part", "fine", "client_network, gateway, pod_network or pod"),
         Label("place", "fine", "where it was lost"),
         Label("protocol", "fine", "TCP, UDP, ICMPv4, ...; the HTTP version for hubble_http_*"),
+        Label("qtypes", "fine", "record type of a DNS question; other for rare ones"),
+        Label("rcode", "fine", "response code in words, empty for queries; other for rare ones"),
         Label("reason", "fine", "why"),
         Label("reporter", "fine", "client, server or unknown: the side of this node"),
         Label("response_flag", "careful", "Envoy's response flags, `UF,URX`; - for none"),
@@ -99,9 +60,9 @@ LABELS = {
         Label("source_workload", "fine", "workload of the initiator; host, node, world, unknown"),
         Label("status", "fine", "HTTP status code"),
         Label("state", "fine", "tracked is all, translated is those with another tuple"),
-        Label("subtype", "fine", "Hubble's observation point, or HTTP"),
+        Label("subtype", "fine", "Hubble's observation point, HTTP or DNS"),
         Label("traffic_direction", "fine", "ingress or egress, seen from this node's endpoint"),
-        Label("type", "fine", "Hubble's event type"),
+        Label("type", "fine", "Hubble's event type; the record type of a DNS answer"),
         Label("verdict", "fine", "Hubble's verdict"),
         Label("version", "fine", "version of flowd"),
     )
@@ -180,7 +141,7 @@ DROPS = Metric(
     "Packets that the kernel dropped on this node, by its own reason (enum skb_drop_reason).",
     ("reason", *_TRAFFIC),
 )
-_SOCKETS = (
+_WORKLOADS = (
     "source_namespace",
     "source_workload",
     "destination_namespace",
@@ -190,7 +151,7 @@ TCP_CONNECT = Metric(
     "flowd_tcp_connect_duration_seconds",
     "histogram",
     "Time from connect() to an established TCP connection, of this node's sockets.",
-    _SOCKETS,
+    _WORKLOADS,
     "seconds",
     NETWORK_SECONDS,
 )
@@ -198,25 +159,39 @@ TCP_RTT = Metric(
     "flowd_tcp_rtt_seconds",
     "histogram",
     "Smoothed round-trip time of TCP sockets, every few seconds of use and when they close.",
-    _SOCKETS,
+    _WORKLOADS,
     "seconds",
     NETWORK_SECONDS,
 )
 TCP_RETRANSMITS = Metric(
-    "flowd_tcp_retransmits_total", "counter", "TCP segments that were sent again.", _SOCKETS
+    "flowd_tcp_retransmits_total", "counter", "TCP segments that were sent again.", _WORKLOADS
 )
 TCP_FAILURES = Metric(
     "flowd_tcp_connect_failures_total",
     "counter",
     "Calls of connect() without success: refused, timed_out, unreachable, reset, aborted (closed"
     " before there was an answer), other.",
-    ("reason", *_SOCKETS),
+    ("reason", *_WORKLOADS),
 )
 TCP_RESETS = Metric(
     "flowd_tcp_resets_total",
     "counter",
     "Established TCP connections that were reset; direction is sent or received by the socket.",
-    ("direction", *_SOCKETS),
+    ("direction", *_WORKLOADS),
+)
+DNS_DURATION = Metric(
+    "flowd_dns_duration_seconds",
+    "histogram",
+    "Time from a DNS query to its response, where both were seen.",
+    ("rcode", "source_namespace", "source_workload"),
+    "seconds",
+    NETWORK_SECONDS,
+)
+DNS_TIMEOUTS = Metric(
+    "flowd_dns_timeouts_total",
+    "counter",
+    "DNS queries without a response within five seconds; one sent again by its socket counts once.",
+    _WORKLOADS,
 )
 ROUTE_REQUESTS = Metric(
     "flowd_route_requests_total",
@@ -324,6 +299,24 @@ HUBBLE_DROPS = Metric(
     "Packets that the kernel dropped, by the reason of Hubble's API that is nearest.",
     ("reason", "protocol"),
 )
+HUBBLE_DNS_QUERIES = Metric(
+    "hubble_dns_queries_total",
+    "counter",
+    "DNS queries, as Hubble counts them.",
+    ("rcode", "qtypes", "ips_returned"),
+)
+HUBBLE_DNS_RESPONSES = Metric(
+    "hubble_dns_responses_total",
+    "counter",
+    "DNS responses, as Hubble counts them.",
+    ("rcode", "qtypes", "ips_returned"),
+)
+HUBBLE_DNS_TYPES = Metric(
+    "hubble_dns_response_types_total",
+    "counter",
+    "Records in DNS responses, by their type and that of the question.",
+    ("type", "qtypes"),
+)
 HUBBLE_LOST = Metric(
     "hubble_lost_events_total",
     "counter",
@@ -361,6 +354,8 @@ METRICS = (
     TCP_RETRANSMITS,
     TCP_FAILURES,
     TCP_RESETS,
+    DNS_DURATION,
+    DNS_TIMEOUTS,
     ROUTE_REQUESTS,
     ROUTE_CONNECTIONS,
     ROUTE_DURATION,
@@ -378,6 +373,9 @@ METRICS = (
     HUBBLE_FLOWS,
     HUBBLE_FLAGS,
     HUBBLE_DROPS,
+    HUBBLE_DNS_QUERIES,
+    HUBBLE_DNS_RESPONSES,
+    HUBBLE_DNS_TYPES,
     HUBBLE_LOST,
     HUBBLE_HTTP,
     HUBBLE_HTTP_DURATION,

@@ -20,7 +20,8 @@ from flowd_exporters import metrics
 from flowd_exporters.base import consume
 from flowd_exporters.histogram import Histogram
 from flowd_exporters.labels import DirectoryLabels, bounded
-from flowd_exporters.metrics import Metric
+from flowd_exporters.metric import Metric
+from flowd_exporters.prometheus_dns import DnsMetrics
 from flowd_exporters.prometheus_drops import Drops
 from flowd_exporters.prometheus_hubble import LOST_SOURCES, HubbleNames
 from flowd_exporters.prometheus_routes import Routes
@@ -74,6 +75,7 @@ class PrometheusExporter(Collector):
         self._traffic = Traffic(names, series)
         self._drops = Drops(names, directory, series)
         self._sockets = Sockets(names, series)
+        self._dns = DnsMetrics(names, series)
         self._routes = Routes(names, series)
         self._shares = Shares(names, series)
         self._hubble = HubbleNames(series)
@@ -93,6 +95,8 @@ class PrometheusExporter(Collector):
             self._drops.observe(batch.drops)
         if len(batch.sockets):
             self._sockets.observe(batch.sockets)
+        if len(batch.dns):
+            self._dns.observe(batch.dns)
         if len(batch.requests):
             self._routes.observe(batch.requests)
             self._shares.observe_requests(batch.requests)
@@ -127,6 +131,8 @@ class PrometheusExporter(Collector):
         yield _counter(metrics.TCP_RETRANSMITS, sockets.retransmits, {0: ()})
         yield _counter(metrics.TCP_FAILURES, sockets.failures, {0: ()})
         yield _counter(metrics.TCP_RESETS, sockets.resets, {0: ()})
+        yield _histogram(self._dns.duration)
+        yield _counter(metrics.DNS_TIMEOUTS, self._dns.timeouts, {0: ()})
         yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
         yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})
         yield _histogram(routes.duration)
@@ -155,6 +161,9 @@ class PrometheusExporter(Collector):
         yield _counter(metrics.HUBBLE_FLOWS, hubble.flows, {0: ()})
         yield _plain(metrics.HUBBLE_FLAGS, hubble.flags)
         yield _counter(metrics.HUBBLE_DROPS, self._drops.hubble, {0: ()})
+        yield _counter(metrics.HUBBLE_DNS_QUERIES, self._dns.queries, {0: ()})
+        yield _counter(metrics.HUBBLE_DNS_RESPONSES, self._dns.responses, {0: ()})
+        yield _counter(metrics.HUBBLE_DNS_TYPES, self._dns.types, {0: ()})
         sources = dict.fromkeys(((source,) for source in LOST_SOURCES.values()), 0)
         for (place, _), count in lost.items():
             if place in LOST_SOURCES:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from flowd.model.enums import EventType, L7Type, Protocol, Verdict
+from flowd.model.enums import EventType, L7Protocol, L7Type, Protocol, Verdict
 from flowd.model.flow import FlowRows
 from flowd.model.losses import Place
 from flowd_exporters.histogram import Histogram, NewSeries
@@ -60,11 +60,15 @@ class HubbleNames:
     def observe(self, rows: FlowRows) -> None:
         """Count flow rows; HTTP is counted on responses."""
         groups = group(
-            [(rows[name], 256) for name in ("protocol", "event_type", "sub_type", "verdict")]
+            [
+                (rows[name], 256)
+                for name in ("protocol", "event_type", "sub_type", "verdict", "l7_protocol")
+            ]
         )
         self.flows.add(self.flows.rows(groups, _flow_labels), sizes(groups))
         self._count_flags(rows)
-        responses = rows[rows["l7_type"] == L7Type.RESPONSE]
+        answered = rows["l7_type"] == L7Type.RESPONSE
+        responses = rows[answered & (rows["l7_protocol"] != L7Protocol.DNS)]
         if len(responses):
             self._count_http(responses)
 
@@ -96,10 +100,11 @@ class HubbleNames:
 
 
 def _flow_labels(key: tuple[int, ...]) -> Labels:
-    protocol, event, sub_type, verdict = key
+    protocol, event, sub_type, verdict, l7_protocol = key
     name = Verdict(verdict).name if 0 < verdict <= max(Verdict) else "VERDICT_UNKNOWN"
     if event == EventType.L7:
-        return "HTTP", "L7", "HTTP", name
+        protocol7 = "DNS" if l7_protocol == L7Protocol.DNS else "HTTP"
+        return protocol7, "L7", protocol7, name
     transport = PROTOCOLS.get(protocol, "Unknown L4")
     if event == EventType.DROP:
         return transport, "Drop", "", name

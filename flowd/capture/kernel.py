@@ -11,6 +11,7 @@ from typing import TypeVar, TypeVarTuple
 
 import numpy as np
 
+from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_endpoints import KernelEndpoints
 from flowd.capture.kernel_filter import Filter
@@ -20,6 +21,7 @@ from flowd.capture.kernel_tunnels import TunnelNames, port_settings
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
+from flowd.model.dns import DnsBatch, empty_dns
 from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.losses import Losses, Place
 from flowd.model.socket import SocketBatch, empty_sockets
@@ -44,6 +46,7 @@ SWEEP_SECONDS = 1.0
 SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
 DROP_ROWS = 65536
 SOCKET_ROWS = 131072
+DNS_ROWS = 65536
 GONE = 256  # interfaces whose names are kept for rows that are still on their way
 
 _LOST = {
@@ -52,6 +55,7 @@ _LOST = {
     "malformed": Counter.MALFORMED,
     "fragment_unknown": Counter.FRAGMENT_UNKNOWN,
     "tunnel_unnamed": Counter.TUNNEL_UNNAMED,
+    "dns_ring_full": Counter.DNS_RING_FULL,
 }
 
 
@@ -64,7 +68,8 @@ class KernelCapture:
             wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
             (addresses and networks without a place in the kernel's maps), `fragment_unknown`
             (later fragments that came before their first, and so count without ports),
-            `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map).
+            `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map), `dns_ring_full`
+            (stretches of DNS).
         interfaces: globs; `!glob` excludes, `lo` only when named.
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
@@ -76,6 +81,7 @@ class KernelCapture:
         tunnel_ports: UDP ports of tunnels, as in `vxlan:4789`; what is inside is the connection.
         sockets: follow TCP sockets too, of all cgroups and network namespaces.
         only: which connections are taken.
+        dns, dns_ports: read DNS messages from and to these ports too.
 
     Raises:
         UsageError: tunnel ports that cannot be.
@@ -98,6 +104,8 @@ class KernelCapture:
         tunnel_ports: Sequence[str] = ("vxlan:4789", "vxlan:8472", "geneve:6081"),
         sockets: bool = False,
         only: Filter | None = None,
+        dns: bool = False,
+        dns_ports: Sequence[int] = (53,),
     ) -> None:
         self._directory = directory
         self._losses = losses
@@ -114,6 +122,8 @@ class KernelCapture:
         self._head = head
         self._limits = limits or Limits()
         self._drops = KernelDrops(directory, losses, wanted=drops)
+        self._dns = KernelDns(losses, ports=dns_ports, wanted=dns)
+        self._messages: Queue[DnsBatch] = Queue("dns", DNS_ROWS, losses)
         self._dropped: Queue[DropBatch] = Queue("drops", DROP_ROWS, losses)
         self._sockets = KernelSockets(
             directory, losses, wanted=sockets, active_seconds=active_seconds
@@ -142,7 +152,7 @@ class KernelCapture:
             unit = await asyncio.to_thread(self._drops.unit)
             sockets = await asyncio.to_thread(self._sockets.unit)
             settings = {**self._settings, **self._filter.defines()}
-            self._loaded = await asyncio.to_thread(loader.load, settings, unit, sockets)
+            self._loaded = await asyncio.to_thread(self._dns.load, settings, unit, sockets)
             maps, programs = self._loaded.maps, self._loaded.programs
             self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
             self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
@@ -160,6 +170,7 @@ class KernelCapture:
                 partial(attacher, programs, self._mode, head=self._head)
             )
             self._watch = LinkWatch(self._globs)
+            self._dns.start(self._loaded)
         except BpfError as error:
             await self._abandon()
             raise UnsupportedError(error.message, error.hint) from None
@@ -194,6 +205,7 @@ class KernelCapture:
                     pass
                 wake.clear()
                 self._emit(out)
+                self._messages.put(self._dns.read(self._unix_epoch()))
                 await self._follow_links()
                 if time.monotonic() >= self._sweep_at:
                     await self._sweep(out)
@@ -224,12 +236,17 @@ class KernelCapture:
         self._endpoints.set_networks(networks)
 
     def status(self) -> list[PartStatus]:
-        """One line on the programs and where they are, one on drops, and one on sockets."""
-        return [self._capture_status(), self._drops.status(), self._sockets.status()]
+        """One line on the programs and where they are, one on drops, on sockets and on DNS."""
+        parts = self._drops, self._sockets, self._dns
+        return [self._capture_status(), *(part.status() for part in parts)]
 
     def take_drops(self) -> DropBatch:
         """Drops since the last call, read out of the kernel once a second."""
         return np.concatenate([empty_drops(), *self._dropped.take()])
+
+    def take_dns(self) -> DnsBatch:
+        """DNS messages since the last call, and queries that nobody answered."""
+        return np.concatenate([empty_dns(), *self._messages.take()])
 
     def take_sockets(self) -> SocketBatch:
         """Reports on TCP sockets since the last call, read out of the kernel as connections are."""
@@ -275,6 +292,7 @@ class KernelCapture:
             self._drops.close()
             await self._apart(self._sockets.detach)
             self._reported.put(self._sockets.read(self._unix_epoch()))
+            self._messages.put(self._dns.read(self._unix_epoch(), everything=True))
             if self._out is not None:
                 self._emit(self._out)
                 epoch = self._unix_epoch()
@@ -292,6 +310,7 @@ class KernelCapture:
     async def _abandon(self) -> None:
         self._drops.close()
         self._sockets.close()
+        self._dns.close()
         if self._attacher is not None:
             await self._apart(self._attacher.close)
             self._attacher = None

@@ -9,7 +9,9 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 
 from flowd.capture import conntrack
+from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import TUPLES
+from flowd.model.losses import Losses
 from flowd.model.status import State
 from flowd_bpf import bcc, libbpf, loader
 from flowd_bpf.cgroup import find_cgroup2, probe
@@ -130,7 +132,7 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
 
 
 def _programs() -> list[Check]:
-    """All compiles, in one child: those of connections, of drops and of sockets."""
+    """All compiles, in one child: those of connections with DNS, of drops and of sockets."""
     lacking: BpfError | None = None
     unit, detail = None, ""
     try:
@@ -141,7 +143,9 @@ def _programs() -> list[Check]:
         unit = types.unit
         detail = f"{len(types.reasons)} reasons, addresses from "
     try:
-        loaded = loader.load(None, unit, socket_unit(RING_BYTES, loader.ticks_per_second()))
+        messages = KernelDns(Losses(), wanted=True)
+        sockets = socket_unit(RING_BYTES, loader.ticks_per_second())
+        loaded = messages.load({}, unit, sockets)
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
     lacking = loaded.failed.get("drops", lacking)
@@ -155,7 +159,18 @@ def _programs() -> list[Check]:
         if reads
         else Check("drops", Grade.WARN, f"{detail}sockets alone: packets cannot be read here")
     )
-    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, _sockets(loaded)]
+    refused = messages.status()
+    dns = (
+        Check("DNS", Grade.WARN, f"not to be had: {refused.detail}")
+        if refused.state is State.DEGRADED
+        else Check("DNS", Grade.OK, "payload of DNS ports can be read")
+    )
+    return [
+        Check("programs", Grade.OK, f"{count} compiled and loaded"),
+        drops,
+        _sockets(loaded),
+        dns,
+    ]
 
 
 def _sockets(loaded: loader.Loaded) -> Check:

@@ -20,11 +20,11 @@ from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.conntable import ConnectionTable, Pairs, pair_hash, sockets
+from flowd.pipeline.dnsnames import DnsNames
 from flowd.pipeline.ending import Ending
 from flowd.pipeline.flows import FlowBuilder
 from flowd.pipeline.identify import (
     Addresses,
-    Names,
     identify_dns,
     identify_drops,
     identify_sockets,
@@ -93,7 +93,7 @@ class Join:
         table: the connections, shared with whoever shows their number.
         drops, sockets, dns: give what there was since they were last called; asked every turn,
             and once a second.
-        names: DNS names of outside peers.
+        names: learns from the DNS messages, and names outside peers.
 
     Attributes:
         wait_ns: 0 where no connection will ever come.
@@ -109,11 +109,12 @@ class Join:
         drops: Callable[[], DropBatch] | None = None,
         sockets: Callable[[], SocketBatch] | None = None,
         dns: Callable[[], DnsBatch] | None = None,
-        names: Names | None = None,
+        names: DnsNames | None = None,
     ) -> None:
         self.table = ConnectionTable() if table is None else table
         self._addresses = addresses
         self._losses = losses
+        self._names = names
         self._flows = FlowBuilder(addresses, names)
         self._meeting = SocketMeeting(self.table)
         self._ending = Ending()
@@ -157,6 +158,8 @@ class Join:
             requests: attributed entries. Neither array is written to.
         """
         drops, reports, dns = self._ask()
+        if self._names is not None:
+            self._names.learn(dns, now_ns)
         # By index, as .copy() of rows with objects takes eight times as long
         records, entries = connections.copy(), requests[np.arange(len(requests))]
         fresh = self.table.update(records)

@@ -143,7 +143,7 @@ DROP_REASONS = {
 HTTP_VERSIONS = ("", "HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3")
 """`l7.http.protocol` by flowd.model.enums.HttpVersion."""
 
-_RCODES = (
+RCODES = (
     "No Error",
     "Format Error",
     "Server Failure",
@@ -247,4 +247,4 @@ def icmp(kind: int, code: int, family: int) -> str:
 
 def rcode(number: int) -> str:
     """A DNS response code (RFC 6895, section 2.3): `Non-Existent Domain`; others as numbers."""
-    return _RCODES[number] if number < len(_RCODES) else str(number)
+    return RCODES[number] if number < len(RCODES) else str(number)

@@ -24,6 +24,9 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "drop_key": layout.DROP_KEY,
     "drop_count": layout.DROP_COUNT,
     "socket_event": layout.SOCKET_EVENT,
+    "dns_head": layout.DNS_HEAD,
+    "dns_short": layout.DNS_SHORT,
+    "dns_long": layout.DNS_LONG,
 }
 
 
@@ -41,6 +44,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     lines = [
         '#include "drop.h"',
         '#include "socket.h"',
+        '#include "dns_record.h"',
         '#include "counters.h"',
         "int printf(const char *, ...);",
     ]

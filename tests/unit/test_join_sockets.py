@@ -29,7 +29,7 @@ from flowd.model.route import RouteRef
 from flowd.model.share import OTHER_ROUTE
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.conntable import ConnectionTable
-from flowd.pipeline.identify import Names
+from flowd.pipeline.dnsnames import DnsNames
 from flowd.pipeline.join import Join
 from flowd.pipeline.latency import fill_split, further_trips
 from flowd.pipeline.socketmeet import SocketMeeting
@@ -63,7 +63,7 @@ def report(local: str, remote: str, at: float = 0, **columns: Any) -> SocketBatc
 class Source:
     """Socket and DNS rows for the next step."""
 
-    def __init__(self, names: Names | None = None) -> None:
+    def __init__(self, names: DnsNames | None = None) -> None:
         self.rows: list[SocketBatch] = []
         self.dns: list[DnsBatch] = []
         self.join = Join(TABLE, Losses(), sockets=self._sockets, dns=self._dns, names=names)
@@ -236,18 +236,13 @@ def test_translated_connection_is_found_and_shown_from_both_sides(nat: Nat) -> N
 
 
 def test_dns_rows_are_flows_of_their_own_and_outside_peers_have_names() -> None:
-    class Told:
-        def name_of(self, addresses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            told = {pack("198.51.100.7"): "api.example"}
-            return np.array([told.get(one.tobytes()) for one in addresses] + [None], object)[:-1]
-
-    source = Source(Told())
+    source = Source(DnsNames(Losses()))
     rows = empty_dns(3)
     rows["src_addr"], rows["dst_addr"] = column(["10.0.2.1"]), column(["198.51.100.7"])
     rows["src_port"], rows["dst_port"], rows["protocol"] = 5353, 53, Protocol.UDP
     rows["kind"] = [DnsKind.QUERY, DnsKind.RESPONSE, DnsKind.TIMEOUT]
     rows["hook"], rows["time_ns"], rows["latency_ns"] = Hook.EGRESS, now(0.5), 7
-    rows["dns"] = [Dns("api.example.", "A")] * 3
+    rows["dns"] = [Dns("api.example.", "A", 0, ("198.51.100.7",), ttl=30)] * 3
     source.dns.append(rows)
     batch = source.step()
     assert batch.dns["src_endpoint"].tolist() == [3, 3, 3]

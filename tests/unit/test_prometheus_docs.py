@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from flowd_exporters.metrics import LABELS, METRICS, Metric
+from flowd_exporters.metric import Metric
+from flowd_exporters.metrics import LABELS, METRICS
 from tools.docs_metrics import PAGE, page
 
 
