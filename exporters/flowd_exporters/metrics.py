@@ -79,6 +79,7 @@ LABELS = {
         Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
         Label("gateway", "fine", "name of the Gateway"),
         Label("gateway_namespace", "fine", "namespace of the Gateway"),
+        Label("logged", "fine", "true when an access-log entry told of the connection"),
         Label("listener", "fine", "name of the Gateway's listener"),
         Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
         Label("node", "fine", "name of the node"),
@@ -93,7 +94,9 @@ LABELS = {
         Label("route_namespace", "fine", "namespace of the route"),
         Label("rule", "fine", "index of the rule in the route"),
         Label("rule_name", "fine", "the rule's own name"),
-        Label("source", "fine", "Hubble's name of the buffer that lost events"),
+        Label(
+            "source", "fine", "Hubble's name of the buffer that lost events; the access log's part"
+        ),
         Label("source_namespace", "fine", "namespace of the initiator, empty outside"),
         Label("source_workload", "fine", "workload of the initiator; host, node, world, unknown"),
         Label("status", "fine", "HTTP status code"),
@@ -148,6 +151,23 @@ TCP_FLAGS = Metric(
     ("flag", "family"),
 )
 LIVE_CONNECTIONS = Metric("flowd_live_connections", "gauge", "Connections that are open now.")
+GATEWAY_CONNECTIONS = Metric(
+    "flowd_gateway_connections_total",
+    "counter",
+    "Connections to a listener with an access log, over for 15 s, that carried data both ways.",
+    ("logged",),
+)
+LOG_ENTRIES = Metric(
+    "flowd_access_log_entries_total",
+    "counter",
+    "Access-log entries received, those of a request's start and middle too.",
+    ("source",),
+)
+LOG_STREAMS_ENDED = Metric(
+    "flowd_access_log_streams_ended_total",
+    "counter",
+    "Streams of the access-log service that ended; each can have lost what was under way.",
+)
 KUBERNETES_AGE = Metric(
     "flowd_kubernetes_last_contact_seconds",
     "gauge",
@@ -330,6 +350,9 @@ METRICS = (
     PACKETS,
     TCP_FLAGS,
     LIVE_CONNECTIONS,
+    GATEWAY_CONNECTIONS,
+    LOG_ENTRIES,
+    LOG_STREAMS_ENDED,
     KUBERNETES_AGE,
     DROPS,
     TCP_CONNECT,

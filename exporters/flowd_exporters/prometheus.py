@@ -36,6 +36,9 @@ class PrometheusExporter(Collector):
     Args:
         max_series: most label sets of a metric; what is over goes to `other`, and is counted.
         live_connections: connections that are open now; None when nothing counts them.
+        gateway_connections: connections to logged listeners that are over, without and with an
+            entry; None when nothing counts them.
+        access_log: entries received by source, and streams that ended; None without a source.
         kubernetes_age: seconds since the API server was last heard; None without one.
         flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
@@ -52,12 +55,16 @@ class PrometheusExporter(Collector):
         *,
         max_series: int = 10000,
         live_connections: Callable[[], int] | None = None,
+        gateway_connections: Callable[[], tuple[int, int]] | None = None,
+        access_log: Callable[[], tuple[Mapping[str, int], int]] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
         flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
         self._live_connections = live_connections
+        self._gateway_connections = gateway_connections
+        self._access_log = access_log
         self._kubernetes_age = kubernetes_age
         self._flow_logs = flow_logs
 
@@ -105,6 +112,13 @@ class PrometheusExporter(Collector):
         yield _plain(metrics.TCP_FLAGS, traffic.flags)
         if self._live_connections:
             yield _plain(metrics.LIVE_CONNECTIONS, {(): self._live_connections()})
+        if self._gateway_connections:
+            ended = zip((("false",), ("true",)), self._gateway_connections(), strict=True)
+            yield _plain(metrics.GATEWAY_CONNECTIONS, dict(ended))
+        if self._access_log:
+            entries, streams = self._access_log()
+            yield _plain(metrics.LOG_ENTRIES, {(name,): n for name, n in entries.items()})
+            yield _plain(metrics.LOG_STREAMS_ENDED, {(): streams})
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})

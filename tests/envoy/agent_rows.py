@@ -30,6 +30,11 @@ class Rows:
                 self.batches.append(await batches.get())
 
     @property
+    def received(self) -> int:
+        """Number of entries so far."""
+        return sum(len(batch.requests) for batch in self.batches)
+
+    @property
     def requests(self) -> RequestBatch:
         """All entries so far."""
         return np.concatenate([empty_requests(), *(batch.requests for batch in self.batches)])
@@ -41,7 +46,10 @@ class Rows:
 
 
 class RunningAgent:
-    """An agent of some settings; its servers for people are off unless asked for."""
+    """An agent of some settings.
+
+    Off unless asked for: its servers for people, and what watches the whole machine.
+    """
 
     def __init__(self, **settings: Any) -> None:
         quiet: dict[str, Any] = {

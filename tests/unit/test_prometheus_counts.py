@@ -240,6 +240,15 @@ def test_a_sampled_trace_is_the_exemplar_of_its_bucket() -> None:
 
 def test_every_metric_of_the_table_is_exported() -> None:
     exporter = PrometheusExporter(
-        cluster(), Losses(), live_connections=lambda: 0, kubernetes_age=lambda: 0.0
+        cluster(),
+        Losses(),
+        live_connections=lambda: 0,
+        gateway_connections=lambda: (1, 2),
+        access_log=lambda: ({"envoy-als": 7}, 3),
+        kubernetes_age=lambda: 0.0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]
+    text = generate_latest(exporter.registry).decode()
+    assert 'flowd_gateway_connections_total{logged="false"} 1.0' in text
+    assert 'flowd_access_log_entries_total{source="envoy-als"} 7.0' in text
+    assert "flowd_access_log_streams_ended_total 3.0" in text
