@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from flowd.model.losses import Place
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.queue import Closed, Queue
 from flowd.settings import Settings
+from tests.kernel.recorder import eventually
+
+soon = partial(eventually, seconds=90)
+"""Waits for a condition that nobody tells us of, on a busy machine too."""
 
 
 @dataclass
@@ -56,6 +61,8 @@ class RunningAgent:
             "hubble_listen": "",
             "metrics_listen": "",
             "als_listen": "127.0.0.1:0",
+            "drops": False,
+            "sockets": False,
         }
         self.assembly = Assembly(Settings(**(quiet | settings)))
         self.rows = Rows()

@@ -24,7 +24,7 @@ from flowd.commands.routes_headers import operators
 from flowd.model.address import unpack
 from flowd.model.enums import EntryKind, HttpVersion, Reason
 from flowd.model.request import RequestBatch
-from tests.envoy.agent_rows import RunningAgent, running_agent
+from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import (
     Json,
     als_logger,
@@ -36,7 +36,6 @@ from tests.envoy.envoy import (
 )
 from tests.envoy.pods import NODE, Pods, pods_on_a_node
 from tests.kernel.net import Pod
-from tests.kernel.recorder import eventually
 
 ROOT = Path(__file__).parents[2]
 AMOUNTS = {
@@ -190,7 +189,7 @@ async def test_each_request_once_a_source_and_joined_to_both_sockets(
                     out, _ = await asyncio.to_thread(sending.communicate)
                     assert sending.returncode == 0
                 sent = {(kind, number): local for kind, number, local in json.loads(out)}
-                await eventually(lambda: agent.rows.received >= 4 * TOTAL)
+                await soon(lambda: agent.rows.received >= 4 * TOTAL)
             out, _ = await asyncio.to_thread(serving.communicate)
         seen = {number: (kind, peer) for kind, number, peer in json.loads(out)}
         await agent.stop()

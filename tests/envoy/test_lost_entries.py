@@ -23,7 +23,7 @@ from prometheus_client import generate_latest
 
 from flowd.capture.preflight import unsupported_reason
 from flowd.commands.routes_headers import operators
-from tests.envoy.agent_rows import RunningAgent, running_agent
+from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import (
     Envoy,
     Json,
@@ -36,7 +36,6 @@ from tests.envoy.envoy import (
 )
 from tests.envoy.pods import NODE, Pods, pods_on_a_node
 from tests.kernel.net import Pod, inside, run
-from tests.kernel.recorder import eventually
 
 PORT = 8080
 BODY = b"here it is"
@@ -156,9 +155,9 @@ async def all_in(agent: RunningAgent, answered: int) -> None:
     """Wait until no stream is open, no entry is on its way, and every connection is judged."""
     server = agent.assembly.envoy
     assert server
-    await eventually(lambda: ", streams 0," in server.status()[0].detail)
-    await eventually(lambda: received(agent) == agent.assembly.parts.requests["envoy-als"].received)
-    await eventually(lambda: accounted(agent) >= answered)
+    await soon(lambda: ", streams 0," in server.status()[0].detail)
+    await soon(lambda: received(agent) == agent.assembly.parts.requests["envoy-als"].received)
+    await soon(lambda: accounted(agent) >= answered)
 
 
 def ids(agent: RunningAgent) -> list[str]:
@@ -186,12 +185,12 @@ async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
         with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy:
             load = Load(pods.client, (pods.gateway.address, PORT))
             with load.running():
-                await eventually(lambda: received(agent) > 50)
+                await soon(lambda: received(agent) > 50)
                 with cut(pods.gateway, agent.als, "drop"):
-                    await eventually(lambda: own_counts(pods.gateway, envoy)[1] > 100)
+                    await soon(lambda: own_counts(pods.gateway, envoy)[1] > 100)
                 healed = received(agent)
-                await eventually(lambda: received(agent) > healed + 100)
-            await eventually(lambda: received(agent) == own_counts(pods.gateway, envoy)[0])
+                await soon(lambda: received(agent) > healed + 100)
+            await soon(lambda: received(agent) == own_counts(pods.gateway, envoy)[0])
             written, dropped = own_counts(pods.gateway, envoy)
         await all_in(agent, len(load.answered))
         table = agent.assembly.join.table
@@ -215,12 +214,12 @@ async def test_streams_that_are_reset_lose_more_than_envoy_knows(
         with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy:
             load = Load(pods.client, (pods.gateway.address, PORT))
             with load.running():
-                await eventually(lambda: received(agent) > 50)
+                await soon(lambda: received(agent) > 50)
                 with cut(pods.gateway, agent.als, "reject with tcp reset"):
                     before = own_counts(pods.gateway, envoy)[0]
-                    await eventually(lambda: own_counts(pods.gateway, envoy)[0] > before + 100)
+                    await soon(lambda: own_counts(pods.gateway, envoy)[0] > before + 100)
                 healed = received(agent)
-                await eventually(lambda: received(agent) > healed + 100)
+                await soon(lambda: received(agent) > healed + 100)
             written, dropped = own_counts(pods.gateway, envoy)
         await all_in(agent, len(load.answered))
         assert load.failed == 0
@@ -240,15 +239,15 @@ async def test_envoy_restarted_in_mid_load(
         with contextlib.ExitStack() as stack:
             with running_envoy(config, tmp_path / "1", netns=pods.gateway.namespace) as envoy:
                 stack.enter_context(load.running())
-                await eventually(lambda: received(agent) > 50)
+                await soon(lambda: received(agent) > 50)
                 envoy.process.send_signal(number)
                 await asyncio.to_thread(envoy.process.wait)
             before = received(agent)
             with running_envoy(config, tmp_path / "2", netns=pods.gateway.namespace) as envoy:
-                await eventually(lambda: received(agent) > before + 100)
+                await soon(lambda: received(agent) > before + 100)
                 await asyncio.to_thread(load.stop)
                 written = own_counts(pods.gateway, envoy)[0]
-                await eventually(lambda: received(agent) >= before + written)
+                await soon(lambda: received(agent) >= before + written)
         await all_in(agent, len(load.answered))
         lost = set(load.answered) - set(ids(agent))
         assert load.failed > 0
@@ -275,15 +274,15 @@ async def test_agent_restarted_in_mid_load_loses_nothing_of_a_file(
     async with running_agent(**settings, als_listen=f"{NODE}:0") as first:
         config = gateway_config(pods.gateway.address, first.als, file)
         with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy, load.running():
-            await eventually(lambda: received(first) > 100)
+            await soon(lambda: received(first) > 100)
             await first.stop()
             away = len(load.answered)
-            await eventually(lambda: len(load.answered) > away + 100)
+            await soon(lambda: len(load.answered) > away + 100)
             async with running_agent(**settings, als_listen=f"{NODE}:{first.als}") as second:
-                await eventually(lambda: received(second) > 300)
+                await soon(lambda: received(second) > 300)
                 await asyncio.to_thread(load.stop)
                 told = [len(of_file(first, path))]
-                await eventually(lambda: told[0] + len(of_file(second, path)) >= len(load.answered))
+                await soon(lambda: told[0] + len(of_file(second, path)) >= len(load.answered))
                 written, dropped = own_counts(pods.gateway, envoy)
     filed = of_file(first, path) + of_file(second, path)
     streamed = Counter(ids(first) + ids(second)) - Counter(filed)
