@@ -118,6 +118,8 @@ class Assembly:
             live_connections=self.live_connections if self.kernel else None,
             packets=self.kernel.packets if self.kernel else None,
             conntrack_entries=self._conntrack_entries if self.conntrack else None,
+            gateway_connections=self._gateway_connections if self.kernel else None,
+            access_log=self._received,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
             kubernetes_age=self.knowledge.age if cluster else None,
         )
@@ -137,6 +139,13 @@ class Assembly:
     def live_connections(self) -> int:
         """Connections that are open at this moment."""
         return self.kernel.live_connections() if self.kernel else 0
+
+    def _gateway_connections(self) -> tuple[int, int]:
+        return self.join.table.unlogged, self.join.table.logged
+
+    def _received(self) -> tuple[dict[str, int], int]:
+        entries = {name: source.received for name, source in self.parts.requests.items()}
+        return entries, self.envoy.streams_ended if self.envoy else 0
 
     def status(self) -> list[PartStatus]:
         """The state of every part; a part that failed says so, whatever it says itself."""

@@ -39,6 +39,9 @@ class PrometheusExporter(Collector):
         live_connections: connections that are open now; None when nothing counts them.
         packets: what became of the packets that the kernel programs saw; None without them.
         conntrack_entries: by state, of the node's conntrack; None when nothing reads it.
+        gateway_connections: connections to logged listeners that are over, without and with an
+            entry; None when nothing counts them.
+        access_log: entries received by source, and streams that ended; None without a source.
         kubernetes_age: seconds since the API server was last heard; None without one.
         flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
@@ -57,6 +60,8 @@ class PrometheusExporter(Collector):
         live_connections: Callable[[], int] | None = None,
         packets: Callable[[], Mapping[str, int]] | None = None,
         conntrack_entries: Callable[[], Mapping[str, int]] | None = None,
+        gateway_connections: Callable[[], tuple[int, int]] | None = None,
+        access_log: Callable[[], tuple[Mapping[str, int], int]] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
         flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
@@ -65,6 +70,8 @@ class PrometheusExporter(Collector):
         self._live_connections = live_connections
         self._packets = packets
         self._conntrack_entries = conntrack_entries
+        self._gateway_connections = gateway_connections
+        self._access_log = access_log
         self._kubernetes_age = kubernetes_age
         self._flow_logs = flow_logs
 
@@ -122,6 +129,13 @@ class PrometheusExporter(Collector):
         if self._conntrack_entries:
             entries = self._conntrack_entries()
             yield _plain(metrics.CONNTRACK, {(state,): count for state, count in entries.items()})
+        if self._gateway_connections:
+            ended = zip((("false",), ("true",)), self._gateway_connections(), strict=True)
+            yield _plain(metrics.GATEWAY_CONNECTIONS, dict(ended))
+        if self._access_log:
+            entries, streams = self._access_log()
+            yield _plain(metrics.LOG_ENTRIES, {(name,): n for name, n in entries.items()})
+            yield _plain(metrics.LOG_STREAMS_ENDED, {(): streams})
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})

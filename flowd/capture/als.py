@@ -36,6 +36,9 @@ class AlsServer:
     Args:
         listen: `host:port`; an IPv6 host in brackets, port 0 for any free one.
         trusted_hops: proxies before Envoy whose X-Forwarded-For counts.
+
+    Attributes:
+        streams_ended: what was under way on such a stream can be lost.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class AlsServer:
         self._limits = limits
         self._entries = EntryDecoder(losses, limits, trusted_hops=trusted_hops)
         self._streams = 0
+        self.streams_ended = 0
         self._server: grpc.aio.Server | None = None
         self._out: Queue[RequestBatch] | None = None
         self._running = asyncio.Event()
@@ -91,12 +95,19 @@ class AlsServer:
         finally:
             self._flush()
 
+    @property
+    def received(self) -> int:
+        """Entries so far, intermediate ones too."""
+        return self._entries.seen + self._entries.intermediate
+
     def status(self) -> list[PartStatus]:
-        """Streams open and entries seen."""
+        """Streams open and ended, and entries seen."""
         if self._server is None:
             return [PartStatus(PART, State.OFF)]
         entries = self._entries
         detail = f"{self.address}, streams {self._streams}, entries {count(entries.seen)}"
+        if self.streams_ended:
+            detail += f", streams ended {count(self.streams_ended)}"
         if entries.intermediate:
             detail += f", intermediate ones left out {count(entries.intermediate)}"
         return [PartStatus(PART, State.ON, detail)]
@@ -124,6 +135,7 @@ class AlsServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             self._streams -= 1
+            self.streams_ended += 1
         return b""
 
     async def _read(self, messages: AsyncIterator[bytes]) -> None:

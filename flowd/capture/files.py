@@ -53,6 +53,7 @@ class FileSource:
         self._tails: dict[tuple[int, int], tuple[Tail, LineParser]] = {}
         self._failed: dict[str, str] = {}
         self._entries = 0
+        self._left_out = 0  # of files that are closed
         self._looked = False
         self._over = 0
         self._out: Queue[RequestBatch] | None = None
@@ -85,11 +86,19 @@ class FileSource:
             tail.close()
         self._tails.clear()
 
+    @property
+    def received(self) -> int:
+        """Entries so far, intermediate ones too."""
+        return self._entries + self._intermediate
+
+    @property
+    def _intermediate(self) -> int:
+        return self._left_out + sum(parser.intermediate for _, parser in self._tails.values())
+
     def status(self) -> Sequence[PartStatus]:
         """Files followed, entries read, and what cannot be opened."""
         detail = f"files {len(self._tails)}, entries {count(self._entries)}"
-        left_out = sum(parser.intermediate for _, parser in self._tails.values())
-        if left_out:
+        if left_out := self._intermediate:
             detail += f", intermediate ones left out {count(left_out)}"
         if self._failed:
             detail += f", {next(iter(self._failed.values()))}"
@@ -177,6 +186,7 @@ class FileSource:
         tail.gone_since = tail.gone_since or now
         if now - tail.gone_since > LINGER_SECONDS and not self._next(tail, parser):
             tail.close()
+            self._left_out += parser.intermediate
             del self._tails[key]
 
     def _save(self) -> None:

@@ -89,6 +89,11 @@ class OtlpLogsServer:
         finally:
             self._flush()
 
+    @property
+    def received(self) -> int:
+        """Entries so far, intermediate ones too."""
+        return self._entries.seen + self._entries.intermediate
+
     def status(self) -> Sequence[PartStatus]:
         """Where it listens and entries seen."""
         if self._server is None:

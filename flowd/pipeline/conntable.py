@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.connection import CONNECTION, ConnectionBatch
-from flowd.model.enums import Nat, Reason, ShareSide
+from flowd.model.enums import TCP_FLAGS, Nat, Reason, ShareSide
 from flowd.pipeline.routesets import RouteSets
 from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
 
@@ -15,6 +15,8 @@ LIMIT = 262_144
 KEEP_NS = 15 * 10**9
 SLACK_NS = 10**9 // 2
 EXPIRE_NS = 10**9
+LISTENERS = 4096
+_PUSH = 1 << TCP_FLAGS.index("PSH")
 
 _FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(3)], np.uint64)
 
@@ -31,6 +33,8 @@ _ROW = np.dtype(
         ("ended", "?"),
         ("nat_src", "u8"),  # hash of the source beyond the translation; 0 for none
         ("nat", "u1"),  # Nat
+        ("talked", "?"),  # data went both ways
+        ("logged", "?"),  # an access-log entry told of it from the listener's side
     ],
     align=True,
 )
@@ -104,6 +108,8 @@ class ConnectionTable:
         keep_ns: how long a connection is kept after its end.
 
     Attributes:
+        logged, unlogged: connections to a logged listener that carried data both ways and are
+            forgotten, by whether an access-log entry told of them.
         measured: by slot, what the sockets at both ends reported; columns as in CONNECTION.
         route_sets: the routes of each slot.
     """
@@ -112,7 +118,7 @@ class ConnectionTable:
         self, limit: int = LIMIT, keep_ns: int = KEEP_NS, slack_ns: int = SLACK_NS
     ) -> None:
         self.limit = limit
-        self.evicted = 0
+        self.evicted = self.logged = self.unlogged = 0
         self._keep_ns = keep_ns
         self._slack_ns = slack_ns
         self._rows = np.zeros(1024, _ROW)
@@ -122,6 +128,7 @@ class ConnectionTable:
         self._by_pair = SortedIndex()
         self._by_nat = SortedIndex()
         self._by_id = SortedIndex()
+        self._listeners: U64 = np.zeros(0, np.uint64)  # hashes of sockets, sorted
         self._expired_ns = 0
 
     def __len__(self) -> int:
@@ -141,6 +148,8 @@ class ConnectionTable:
         rows = self._rows
         np.maximum.at(rows["last_ns"], slots, batch["time_ns"].astype(np.int64))
         rows["ended"][slots[batch["reason"] == Reason.END]] = True
+        both = batch["flags_fwd"] & batch["flags_rev"] & _PUSH
+        rows["talked"][slots[both != 0]] = True
         for side in ("src_endpoint", "dst_endpoint"):
             known = batch[side] != 0
             rows[side][slots[known]] = batch[side][known]
@@ -197,6 +206,17 @@ class ConnectionTable:
         self._rows["route"][slots] = routes
         self.route_sets.count(slots, routes, side)
 
+    def told(self, slots: Slots, clients: U64) -> None:
+        """Note that entries told of connections, and where these lead to: a logged listener.
+
+        Args:
+            clients: sockets that began them, shape (N, 3).
+        """
+        self._rows["logged"][slots] = True
+        begun = slots[self.forward(slots, clients)]
+        if len(self._listeners) < LISTENERS:
+            self._listeners = np.union1d(self._listeners, _mix(self._rows["dst"][begun]))
+
     def routes(self, slots: Slots) -> NDArray[np.uint32]:
         """The route last marked on each connection, 0 for none."""
         return self._rows["route"][slots] * (slots >= 0)
@@ -209,6 +229,10 @@ class ConnectionTable:
         rows = self._rows[: self._used]
         old = rows["ended"] & (rows["last_ns"] + self._keep_ns < now_ns)
         if old.any():
+            ours = rows[old & rows["talked"]]
+            ours = ours[np.isin(_mix(ours["dst"]), self._listeners)]
+            told = int(np.count_nonzero(ours["logged"]))
+            self.logged, self.unlogged = self.logged + told, self.unlogged + len(ours) - told
             self._keep(~old)
 
     def _ids(self, slots: Slots) -> U64:

@@ -232,7 +232,11 @@ class Join:
                 continue
             start = rows["time_ns"][wanted].astype(np.int64)
             end = start + rows["duration_ns"][wanted].astype(np.int64)
-            found = self.table.find(Pairs(*_pair(rows, side, wanted), start, end))
+            pair = _pair(rows, side, wanted)
+            found = self.table.find(Pairs(*pair, start, end))
+            met = found.slot >= 0
+            if side is DOWN:
+                self.table.told(found.slot[met], pair[0][met])
             rows[side.conn][wanted] = found.conn_id
             for column, endpoints in (
                 (side.near_endpoint, found.near_endpoint),
@@ -241,10 +245,10 @@ class Join:
                 known = endpoints != 0
                 rows[column][wanted[known]] = endpoints[known]
             route = rows["route"][wanted]
-            routed = (found.slot >= 0) & (route != 0)
+            routed = met & (route != 0)
             if routed.any():
                 self.table.mark(found.slot[routed], route[routed], side.share)
-            complete[wanted] &= found.slot >= 0
+            complete[wanted] &= met
         return complete
 
     def _fill_endpoints(self, rows: RequestBatch) -> None:

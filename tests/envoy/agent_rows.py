@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from flowd.model.losses import Place
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.queue import Closed, Queue
 from flowd.settings import Settings
+from tests.kernel.recorder import eventually
+
+soon = partial(eventually, seconds=90)
+"""Waits for a condition that nobody tells us of, on a busy machine too."""
 
 
 @dataclass
@@ -30,6 +35,11 @@ class Rows:
                 self.batches.append(await batches.get())
 
     @property
+    def received(self) -> int:
+        """Number of entries so far."""
+        return sum(len(batch.requests) for batch in self.batches)
+
+    @property
     def requests(self) -> RequestBatch:
         """All entries so far."""
         return np.concatenate([empty_requests(), *(batch.requests for batch in self.batches)])
@@ -41,13 +51,18 @@ class Rows:
 
 
 class RunningAgent:
-    """An agent of some settings; its servers for people are off unless asked for."""
+    """An agent of some settings.
+
+    Off unless asked for: its servers for people, and what watches the whole machine.
+    """
 
     def __init__(self, **settings: Any) -> None:
         quiet: dict[str, Any] = {
             "hubble_listen": "",
             "metrics_listen": "",
             "als_listen": "127.0.0.1:0",
+            "drops": False,
+            "sockets": False,
         }
         self.assembly = Assembly(Settings(**(quiet | settings)))
         self.rows = Rows()

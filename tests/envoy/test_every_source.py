@@ -24,7 +24,7 @@ from flowd.commands.routes_headers import operators
 from flowd.model.address import unpack
 from flowd.model.enums import EntryKind, HttpVersion, Reason
 from flowd.model.request import RequestBatch
-from tests.envoy.agent_rows import RunningAgent, running_agent
+from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import (
     Json,
     als_logger,
@@ -34,11 +34,10 @@ from tests.envoy.envoy import (
     running_envoy,
     tcp_filter,
 )
-from tests.kernel.net import Cluster, Pod, run
-from tests.kernel.recorder import eventually
+from tests.envoy.pods import NODE, Pods, pods_on_a_node
+from tests.kernel.net import Pod
 
 ROOT = Path(__file__).parents[2]
-NODE = "10.244.0.250"
 AMOUNTS = {
     "http1": (8, 100),
     "http2": (4, 150),
@@ -61,13 +60,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def pods() -> Iterator[tuple[Cluster, Pod, Pod, Pod]]:
-    """A client, a gateway and a backend on a node with an address of its own."""
-    with Cluster() as made:
-        run("ip", "-n", made.node, "address", "add", f"{NODE}/24", "dev", "br0")
-        client, gateway, backend = (made.add_pod() for _ in range(3))
-        with made.inside():
-            yield made, client, gateway, backend
+def pods() -> Iterator[Pods]:
+    with pods_on_a_node() as made:
+        yield made
 
 
 @contextlib.contextmanager
@@ -169,9 +164,9 @@ def counts(requests: RequestBatch) -> Counter[str]:
 
 
 async def test_each_request_once_a_source_and_joined_to_both_sockets(
-    pods: tuple[Cluster, Pod, Pod, Pod], tmp_path: Path
+    pods: Pods, tmp_path: Path
 ) -> None:
-    _, client, gateway, backend = pods
+    client, gateway, backend = pods.client, pods.gateway, pods.backend
     make_certificate(tmp_path, "pass", ["pass.example"])
     certificate, key = str(tmp_path / "pass.crt"), str(tmp_path / "pass.key")
     settings = {
@@ -194,7 +189,7 @@ async def test_each_request_once_a_source_and_joined_to_both_sockets(
                     out, _ = await asyncio.to_thread(sending.communicate)
                     assert sending.returncode == 0
                 sent = {(kind, number): local for kind, number, local in json.loads(out)}
-                await eventually(lambda: len(agent.rows.requests) >= 4 * TOTAL)
+                await soon(lambda: agent.rows.received >= 4 * TOTAL)
             out, _ = await asyncio.to_thread(serving.communicate)
         seen = {number: (kind, peer) for kind, number, peer in json.loads(out)}
         await agent.stop()

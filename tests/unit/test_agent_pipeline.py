@@ -38,6 +38,10 @@ class Source:
     def status(self) -> Sequence[PartStatus]:
         return []
 
+    @property
+    def received(self) -> int:
+        return 0
+
 
 class Join:
     """Makes a flow row a row, from both queues."""

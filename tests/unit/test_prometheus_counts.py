@@ -255,6 +255,12 @@ def test_every_metric_of_the_table_is_exported() -> None:
         live_connections=lambda: 0,
         packets=dict,
         conntrack_entries=lambda: {"tracked": 3, "translated": 2},
+        gateway_connections=lambda: (1, 2),
+        access_log=lambda: ({"envoy-als": 7}, 3),
         kubernetes_age=lambda: 0.0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]
+    text = generate_latest(exporter.registry).decode()
+    assert 'flowd_gateway_connections_total{logged="false"} 1.0' in text
+    assert 'flowd_access_log_entries_total{source="envoy-als"} 7.0' in text
+    assert "flowd_access_log_streams_ended_total 3.0" in text

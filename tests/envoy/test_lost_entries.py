@@ -1,0 +1,295 @@
+"""Access-log entries that are lost on their way: counted here, by Envoy and by the client alike.
+
+Every request has a connection of its own, so that the agent can count from the kernel's records
+what no entry told of.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from flowd.capture.preflight import unsupported_reason
+from flowd.commands.routes_headers import operators
+from tests.envoy.agent_rows import RunningAgent, running_agent, soon
+from tests.envoy.envoy import (
+    Envoy,
+    Json,
+    address,
+    als_logger,
+    cluster,
+    http_filter,
+    listener,
+    running_envoy,
+)
+from tests.envoy.pods import NODE, Pods, pods_on_a_node
+from tests.kernel.net import Pod, inside, run
+
+PORT = 8080
+BODY = b"here it is"
+PAD = "x" * 3000
+_FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+
+pytestmark = [
+    pytest.mark.envoy,
+    pytest.mark.kernel,
+    pytest.mark.skipif(bool(unsupported_reason()), reason=unsupported_reason() or ""),
+]
+
+
+@pytest.fixture
+def pods() -> Iterator[Pods]:
+    with pods_on_a_node() as made:
+        yield made
+
+
+@dataclass
+class Load:
+    """Clients that ask one request a connection, one after the other, until told to stop."""
+
+    pod: Pod
+    target: tuple[str, int]
+    answered: list[str] = field(default_factory=list[str])
+    failed: int = 0
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list[threading.Thread])
+
+    def _ask(self, number: str) -> None:
+        head = f"GET /{number} HTTP/1.1\r\nhost: a\r\nx-pad: {PAD}\r\nx-request-id: {number}\r\n"
+        with self.pod.socket(socket.AF_INET, socket.SOCK_STREAM) as peer:
+            peer.connect(self.target)
+            peer.sendall(f"{head}connection: close\r\n\r\n".encode())
+            answer = b""
+            while not answer.endswith(BODY):  # Envoy waits for the client to close
+                data = peer.recv(4096)
+                if not data:
+                    raise ConnectionResetError("closed before the answer")
+                answer += data
+        self.answered.append(number)
+
+    def _work(self, name: str) -> None:
+        number = 0
+        while not self._stopped.wait(0.002):
+            number += 1
+            try:
+                self._ask(f"{name}-{number}")
+            except OSError:
+                self.failed += 1
+                self._stopped.wait(0.05)
+
+    def stop(self) -> None:
+        """End; every request is answered or has failed afterwards."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    @contextlib.contextmanager
+    def running(self, clients: int = 2) -> Generator[None]:
+        """The load meanwhile."""
+        for client in range(clients):
+            thread = threading.Thread(target=self._work, args=(f"client-{client}",))
+            self._threads.append(thread)
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+
+def gateway_config(host: str, als: int, *more: Json, flush: str = "0.1s") -> Json:
+    """An Envoy that answers by itself, with little room for what it cannot send."""
+    answer = {"status": 200, "body": {"inline_string": BODY.decode()}}
+    route: Json = {"name": "all", "match": {"prefix": "/"}, "direct_response": answer}
+    logger = als_logger("Http", "als", "als", "x-pad")
+    logger["typed_config"]["common_config"]["buffer_flush_interval"] = flush
+    made = cluster("als", (NODE, als), http2=True)
+    made["connect_timeout"] = "0.25s"
+    (options,) = made["typed_extension_protocol_options"].values()
+    window = {"initial_stream_window_size": 65535}
+    options["explicit_http_config"]["http2_protocol_options"] = window
+    listening = listener("http", http_filter([route], logger, *more), host)
+    listening["address"] = address(host, PORT)
+    return {
+        "node": {"id": "gateway-pod", "cluster": "infra/public"},
+        "static_resources": {"listeners": [listening], "clusters": [made]},
+    }
+
+
+def own_counts(pod: Pod, envoy: Envoy) -> tuple[int, int]:
+    """What Envoy says that it wrote to access logs over gRPC, and dropped."""
+    with (
+        inside(pod.namespace),
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{envoy.admin}/stats?format=json&filter=grpc_access_log", timeout=10
+        ) as answer,
+    ):
+        found = {each["name"]: each["value"] for each in json.loads(answer.read())["stats"]}
+    prefix = "access_logs.grpc_access_log.logs"
+    return found.get(f"{prefix}_written", 0), found.get(f"{prefix}_dropped", 0)
+
+
+def received(agent: RunningAgent) -> int:
+    return agent.rows.received
+
+
+def accounted(agent: RunningAgent) -> int:
+    """Connections that are over and judged, as if the time to wait for an entry were past."""
+    table = agent.assembly.join.table
+    table.expire(time.time_ns() + 30 * 10**9)
+    return table.logged + table.unlogged
+
+
+async def all_in(agent: RunningAgent, answered: int) -> None:
+    """Wait until no stream is open, no entry is on its way, and every connection is judged."""
+    server = agent.assembly.envoy
+    assert server
+    await soon(lambda: ", streams 0," in server.status()[0].detail)
+    await soon(lambda: received(agent) == agent.assembly.parts.requests["envoy-als"].received)
+    await soon(lambda: accounted(agent) >= answered)
+
+
+def ids(agent: RunningAgent) -> list[str]:
+    """Request ids of all entries."""
+    return agent.rows.requests["request_id"].tolist()
+
+
+@contextlib.contextmanager
+def cut(pod: Pod, port: int, verdict: str) -> Generator[None]:
+    """No packet from the pod to a port of the node meanwhile."""
+    rule = f"type filter hook output priority 0\n tcp dport {port} {verdict}"
+    nft = ["ip", "netns", "exec", pod.namespace, "nft"]
+    run(*nft, "-f", "-", stdin=f"table inet cut {{\n chain out {{\n {rule}\n }}\n}}\n")
+    try:
+        yield
+    finally:
+        run(*nft, "delete", "table", "inet", "cut")
+
+
+async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
+    pods: Pods, tmp_path: Path
+) -> None:
+    async with running_agent(capture="on", als_listen=f"{NODE}:0") as agent:
+        config = gateway_config(pods.gateway.address, agent.als)
+        with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy:
+            load = Load(pods.client, (pods.gateway.address, PORT))
+            with load.running():
+                await soon(lambda: received(agent) > 50)
+                with cut(pods.gateway, agent.als, "drop"):
+                    await soon(lambda: own_counts(pods.gateway, envoy)[1] > 100)
+                healed = received(agent)
+                await soon(lambda: received(agent) > healed + 100)
+            await soon(lambda: received(agent) == own_counts(pods.gateway, envoy)[0])
+            written, dropped = own_counts(pods.gateway, envoy)
+        await all_in(agent, len(load.answered))
+        table = agent.assembly.join.table
+        assert load.failed == 0
+        assert table.unlogged == dropped == len(load.answered) - received(agent)
+        assert table.logged == written == received(agent)
+        assert set(ids(agent)) <= set(load.answered)
+        assert agent.lost() == {}
+        text = generate_latest(agent.assembly.prometheus.registry).decode()
+        assert f'flowd_gateway_connections_total{{logged="false"}} {dropped}.0' in text
+        assert f'flowd_access_log_entries_total{{source="envoy-als"}} {written}.0' in text
+
+
+async def test_streams_that_are_reset_lose_more_than_envoy_knows(
+    pods: Pods, tmp_path: Path
+) -> None:
+    async with running_agent(capture="on", als_listen=f"{NODE}:0") as agent:
+        server = agent.assembly.envoy
+        assert server
+        config = gateway_config(pods.gateway.address, agent.als)
+        with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy:
+            load = Load(pods.client, (pods.gateway.address, PORT))
+            with load.running():
+                await soon(lambda: received(agent) > 50)
+                with cut(pods.gateway, agent.als, "reject with tcp reset"):
+                    before = own_counts(pods.gateway, envoy)[0]
+                    await soon(lambda: own_counts(pods.gateway, envoy)[0] > before + 100)
+                healed = received(agent)
+                await soon(lambda: received(agent) > healed + 100)
+            written, dropped = own_counts(pods.gateway, envoy)
+        await all_in(agent, len(load.answered))
+        assert load.failed == 0
+        assert written + dropped == len(load.answered)
+        assert agent.assembly.join.table.unlogged == len(load.answered) - received(agent) > dropped
+        assert server.streams_ended > 1
+        assert agent.lost() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_envoy_restarted_in_mid_load(
+    pods: Pods, tmp_path: Path, number: signal.Signals
+) -> None:
+    async with running_agent(capture="on", als_listen=f"{NODE}:0") as agent:
+        config = gateway_config(pods.gateway.address, agent.als, flush="1s")
+        load = Load(pods.client, (pods.gateway.address, PORT))
+        with contextlib.ExitStack() as stack:
+            with running_envoy(config, tmp_path / "1", netns=pods.gateway.namespace) as envoy:
+                stack.enter_context(load.running())
+                await soon(lambda: received(agent) > 50)
+                envoy.process.send_signal(number)
+                await asyncio.to_thread(envoy.process.wait)
+            before = received(agent)
+            with running_envoy(config, tmp_path / "2", netns=pods.gateway.namespace) as envoy:
+                await soon(lambda: received(agent) > before + 100)
+                await asyncio.to_thread(load.stop)
+                written = own_counts(pods.gateway, envoy)[0]
+                await soon(lambda: received(agent) >= before + written)
+        await all_in(agent, len(load.answered))
+        lost = set(load.answered) - set(ids(agent))
+        assert load.failed > 0
+        assert agent.assembly.join.table.unlogged == len(lost)
+        assert len(set(ids(agent))) == received(agent)
+
+
+def of_file(agent: RunningAgent, path: Path) -> list[str]:
+    """Request ids of the entries of a file."""
+    rows = agent.rows.requests
+    return rows["request_id"][rows["log_name"] == str(path)].tolist()
+
+
+async def test_agent_restarted_in_mid_load_loses_nothing_of_a_file(
+    pods: Pods, tmp_path: Path
+) -> None:
+    path = tmp_path / "access.log"
+    form = {"log_format": {"json_format": operators(())}}
+    file: Json = {"name": "envoy.access_loggers.file"}
+    file["typed_config"] = {"@type": _FILE, "path": str(path)} | form
+    settings: dict[str, Any] = {"capture": "on", "access_log": (str(path),)}
+    settings |= {"state_dir": str(tmp_path / "state")}
+    load = Load(pods.client, (pods.gateway.address, PORT))
+    async with running_agent(**settings, als_listen=f"{NODE}:0") as first:
+        config = gateway_config(pods.gateway.address, first.als, file)
+        with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy, load.running():
+            await soon(lambda: received(first) > 100)
+            await first.stop()
+            away = len(load.answered)
+            await soon(lambda: len(load.answered) > away + 100)
+            async with running_agent(**settings, als_listen=f"{NODE}:{first.als}") as second:
+                await soon(lambda: received(second) > 300)
+                await asyncio.to_thread(load.stop)
+                told = [len(of_file(first, path))]
+                await soon(lambda: told[0] + len(of_file(second, path)) >= len(load.answered))
+                written, dropped = own_counts(pods.gateway, envoy)
+    filed = of_file(first, path) + of_file(second, path)
+    streamed = Counter(ids(first) + ids(second)) - Counter(filed)
+    assert load.failed == 0
+    assert sorted(filed) == sorted(load.answered), "each once, over both lives of the agent"
+    assert written + dropped == len(load.answered)
+    assert set(streamed.values()) == {1}
+    assert len(load.answered) - len(streamed) >= 100, "Envoy keeps little for an agent that is away"
+    assert first.assembly.join.table.unlogged == second.assembly.join.table.unlogged == 0
+    assert first.lost() == second.lost() == {}
