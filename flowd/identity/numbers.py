@@ -47,12 +47,11 @@ class Numbers:
         """
         uses = self._uses
         uses.update(come)
-        gone = Counter(gone)
         uses.subtract(gone)
-        for key in gone:
+        for key in set(gone):
             if not uses[key]:
                 del uses[key]
-        lost = [key for key in gone if key in self.by_key and key not in uses]
+        lost = [key for key in dict.fromkeys(gone) if key in self.by_key and key not in uses]
         for key in lost:
             number = self.by_key.pop(key)
             if number in self._refused or self._holders[number] != key:
