@@ -11,7 +11,7 @@ class Likeness:
     def __init__(self, table: RouteTable) -> None:
         targets = table.targets
         self._exact = targets.exact
-        self._prefixes = targets.prefixes | {""}
+        self._prefixes = targets.prefixes
         self._has_regex = targets.has_regex
         self._longest = max(map(len, self._prefixes))
         self._parameters = tuple(sorted(targets.parameters))

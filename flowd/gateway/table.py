@@ -37,8 +37,8 @@ class _Built:
     source: object
     route: Route
     refs: Sequence[gw.ParentRef]
-    backends: frozenset[tuple[str, str]]
-    headers: frozenset[str]
+    backends: tuple[tuple[str, str], ...]
+    headers: tuple[str, ...]
     targets: Targets
 
 
@@ -118,13 +118,13 @@ class RouteTable:
             if (
                 built is None
                 or built.source is not item
-                or not built.backends.isdisjoint(self.services.changed)
+                or not self.services.changed.isdisjoint(built.backends)
             ):
                 built = _read(builder, item)
             route = built.route
             self._built[key] = built
             self.routes[key] = route
-            headers |= built.headers
+            headers.update(built.headers)
             found = attached.get(key)
             if found is None or found.route is not route or found.uses_mesh:
                 found = attach_route(route, built.refs, self._offers, self.mesh, objects)
@@ -179,6 +179,11 @@ class RouteTable:
                         )
                         for parent in self.parents[route.key]
                     ]
+
+    @property
+    def objects(self) -> Objects:
+        """What the table was read from."""
+        return self._objects
 
     def listeners_at(self, gateway_id: str, container_port: int) -> list[Listener]:
         """The listeners of a Gateway, or of all when it is "", behind a port of the proxy."""
@@ -242,12 +247,13 @@ class RouteTable:
 
 def _read(builder: Builder, item: AnyRoute) -> _Built:
     route = builder.build(item)
-    backends = frozenset(
+    backends = {
         (backend.ref.namespace, backend.ref.name)
         for rule in route.rules
         for backend in (*rule.backends, *rule.mirrors)
-    )
-    headers = frozenset(
+    }
+    headers = {
         test.name for rule in route.rules for match in rule.matches for test in match.headers
-    )
-    return _Built(item, route, item.spec.parent_refs, backends, headers, Targets.of(route))
+    }
+    refs = item.spec.parent_refs
+    return _Built(item, route, refs, tuple(backends), tuple(headers), Targets.of(route))

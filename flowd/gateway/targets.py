@@ -1,6 +1,6 @@
 """What matches and rewrites look at in the path and query of a request."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from flowd.gateway.dialect import EXACT, PREFIX
@@ -18,9 +18,9 @@ class Targets:
         has_regex: a regular expression is among the matches of paths.
     """
 
-    exact: frozenset[str] = frozenset()
-    prefixes: frozenset[str] = frozenset()
-    parameters: frozenset[str] = frozenset()
+    exact: Collection[str] = ()
+    prefixes: Collection[str] = ()
+    parameters: Collection[str] = ()
     has_regex: bool = False
 
     @classmethod
@@ -43,15 +43,15 @@ class Targets:
                 if entry.url_rewrite and (change := entry.url_rewrite.path):
                     exact.add(change.replace_full_path or "/")
                     prefixes.add(change.replace_prefix_match.rstrip("/"))
-        return cls(frozenset(exact), frozenset(prefixes), frozenset(parameters), has_regex)
+        return cls(tuple(exact), tuple(prefixes), tuple(parameters), has_regex)
 
     @classmethod
     def union(cls, every: Iterable["Targets"]) -> "Targets":
-        """Those of many routes."""
+        """Those of many routes, as sets; the empty prefix is always there."""
         found = list(every)
         return cls(
             frozenset[str]().union(*(entry.exact for entry in found if entry.exact)),
-            frozenset[str]().union(*(entry.prefixes for entry in found if entry.prefixes)),
+            frozenset[str]().union([""], *(entry.prefixes for entry in found if entry.prefixes)),
             frozenset[str]().union(*(entry.parameters for entry in found if entry.parameters)),
             any(entry.has_regex for entry in found),
         )

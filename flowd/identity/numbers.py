@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -81,7 +80,6 @@ class Numbers:
         return any(self.by_key.get(key, number) != number for key, number in before.items())
 
 
-@lru_cache(1 << 16)
 def _number(key: Key, attempt: int) -> int:
     digest = blake2b("\0".join((*key, str(attempt))).encode(errors="replace"), digest_size=8)
     return FIRST + int.from_bytes(digest.digest(), "big") % (LAST - FIRST + 1)

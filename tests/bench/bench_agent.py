@@ -37,7 +37,11 @@ def filled() -> FakeKubeApi:
     for number, pod in enumerate(objects.pods.values()):
         item = big_pod(number)
         item["metadata"] |= {"namespace": pod.metadata.namespace, "name": pod.metadata.name}
-        item["metadata"]["labels"] |= pod.metadata.labels
+        name = f"web-{number % SERVICES:x}"
+        labels = {"app.kubernetes.io/name": name, "pod-template-hash": "7d4f8b6c9d"}
+        item["metadata"]["labels"] = {**labels, **pod.metadata.labels}
+        item["metadata"]["ownerReferences"][0]["name"] = f"{name}-7d4f8b6c9d"
+        item["spec"]["nodeName"] = f"node-{number % 100}"
         item["status"] = msgspec.to_builtins(pod.status)
         api.put(kube_api.PODS, item)
     for number in range(SERVICES):
