@@ -14,6 +14,7 @@ from flowd.clusterview import cluster_view
 from flowd.errors import UnsupportedError
 from flowd.gateway.attribute import Attributor
 from flowd.gateway.describe import describe
+from flowd.gateway.explain import explain_json
 from flowd.identity.table import IdentityTable
 from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
@@ -315,6 +316,7 @@ class Assembly:
             self.top,
             status=self.status,
             routes=lambda: describe(self.attributor.table),
+            explain=lambda request: explain_json(self.attributor.table, request),
             live_connections=self.live_connections,
         )
         services = [self.hubble.add_to, service.add_to]

@@ -225,6 +225,11 @@ class Client:
         """Gateways and routes that a flowd agent knows; Unimplemented elsewhere."""
         return await self._one(_AGENT + "Routes", agent.RoutesRequest(), agent.RoutesResponse)
 
+    async def explain(self, request: bytes) -> bytes:
+        """Why a flowd agent's routes take a request, both as JSON; Unimplemented elsewhere."""
+        wanted = agent.ExplainRequest(request=request)
+        return (await self._one(_AGENT + "Explain", wanted, agent.ExplainResponse)).explanation
+
     def watch(self) -> AsyncIterator[agent.Snapshot]:
         """Traffic by route, one snapshot a second, without end; Unimplemented elsewhere."""
         return self._many(_AGENT + "Watch", agent.WatchRequest(), agent.Snapshot)

@@ -4,6 +4,7 @@ Objects come from manifest files, from an API server, or from both, and then the
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ class Knowledge:
         self._error = ""
         self._failure = ""
         self._files = Objects()
+        self._frozen = 0
 
     def load(self) -> None:
         """Read the files and tell everyone.
@@ -91,6 +93,11 @@ class Knowledge:
         objects = self._cluster.store.snapshot(self._files) if self._cluster else self._files
         for tell in self._tell:
             tell(objects)
+        if len(objects) > 2 * self._frozen:
+            # What stays is no work for the garbage collector, whose rounds over it take long
+            gc.collect()
+            gc.freeze()
+            self._frozen = len(objects)
 
     async def _follow_files(self) -> None:
         """Look for changed files once a second."""

@@ -3,24 +3,28 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import grpc
+
 from flowd import __version__
 from flowd.model.describe import Description, RouteDescription
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.status import PartStatus
+from flowd.text import printable
 from flowd.wire.flowd import agent_pb2
-from flowd_exporters.h2grpc.service import Services, stream, unary
+from flowd_exporters.h2grpc.service import Context, Services, stream, unary
 from flowd_exporters.top import TopExporter, resident_bytes, wire_losses
 
 SERVICE = "flowd.v1.Agent"
 
 
 class AgentService:
-    """Answers Status, Routes and Watch.
+    """Answers Status, Routes, Explain and Watch.
 
     Args:
         status: state of every part of the agent.
         routes: every gateway and route that is known at this moment.
+        explain: from a request as JSON to its explanation as JSON; ValueError for no request.
         live_connections: connections that are open now.
     """
 
@@ -32,6 +36,7 @@ class AgentService:
         *,
         status: Callable[[], Sequence[PartStatus]],
         routes: Callable[[], Description],
+        explain: Callable[[bytes], bytes],
         live_connections: Callable[[], int] = lambda: 0,
     ) -> None:
         self._directory = directory
@@ -39,6 +44,7 @@ class AgentService:
         self._top = top
         self._status = status
         self._routes = routes
+        self._explain = explain
         self._live_connections = live_connections
         self._began = time.monotonic_ns()
 
@@ -47,6 +53,7 @@ class AgentService:
         methods = {
             "Status": unary(self.status, agent_pb2.StatusRequest),
             "Routes": unary(self.routes, agent_pb2.RoutesRequest),
+            "Explain": unary(self.explain, agent_pb2.ExplainRequest),
             "Watch": stream(self.watch, agent_pb2.WatchRequest),
         }
         services.add(SERVICE, methods)
@@ -95,7 +102,20 @@ class AgentService:
                 for gateway in known.gateways
             ],
             routes=[_route(route) for route in known.routes],
+            problems=[
+                agent_pb2.Problem(object=entry.object, what=entry.what) for entry in known.problems
+            ],
         )
+
+    async def explain(
+        self, request: agent_pb2.ExplainRequest, context: Context
+    ) -> agent_pb2.ExplainResponse:
+        """Why one request goes where it goes."""
+        try:
+            found = self._explain(request.request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, printable(str(error), 300))
+        return agent_pb2.ExplainResponse(explanation=found)
 
     async def watch(
         self, request: agent_pb2.WatchRequest, context: object
@@ -144,6 +164,7 @@ def _route(route: RouteDescription) -> agent_pb2.Route:
                         endpoints=backend.endpoints,
                         endpoints_known=backend.counted,
                         reason=backend.reason,
+                        tls=backend.tls,
                     )
                     for backend in rule.backends
                 ],

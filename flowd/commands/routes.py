@@ -10,6 +10,7 @@ import click
 
 from flowd.commands.routes_headers import headers
 from flowd.errors import FlowdError, UsageError
+from flowd.observe.options import GroupedCommand, server_options
 
 if TYPE_CHECKING:
     from flowd.gateway.listing import SplitKey
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_REQUEST = (
+    "gateway", "listener", "port", "sni", "host", "path", "method", "scheme", "client_namespace"
+)  # fmt: skip
 DIALECTS = ("spec", "eg", "cilium", "istio", "contour", "kgateway")
 
 
@@ -45,9 +49,6 @@ _dialect = click.option(
     default="spec",
     show_default=True,
     help="Whose order of matches and handling of paths to follow; eg is Envoy Gateway.",
-)
-_server = click.option(
-    "--server", metavar="ADDR", help="Agent to ask: host:port, tls://host:port or unix:///path."
 )
 _output = click.option(
     "-o",
@@ -99,8 +100,8 @@ def match(manifests: tuple[str, ...], dialect: str, requests: BinaryIO, output: 
         raise FlowdError(f"{requests.name}: {count} no request, first line {number}: {problem}")
 
 
-@command.command("explain")
-@_manifests(required=True)
+@command.command("explain", cls=GroupedCommand)
+@_manifests(required=False)
 @_dialect
 @click.option("--gateway", metavar="NS/NAME", help="Gateway that the request came to.")
 @click.option("--listener", metavar="NAME", help="Listener that the request came to.")
@@ -120,34 +121,41 @@ def match(manifests: tuple[str, ...], dialect: str, requests: BinaryIO, output: 
     show_default=True,
     help="Format.",
 )
+@server_options
 def explain(
-    manifests: tuple[str, ...],
-    dialect: str,
-    headers: tuple[str, ...],
-    output: str,
-    **request: str | int | None,
+    manifests: tuple[str, ...], dialect: str, headers: tuple[str, ...], output: str, **params: Any
 ) -> None:
     """Tell which routes were considered for one request, and why each lost.
 
+    From --manifests; without them by the routes and dialect of an agent.
+
     \b
-    Example:
+    Examples:
       flowd routes explain --manifests ./k8s --host www.example.com --path /login
+      flowd routes explain --server node-1:4244 --host www.example.com --path /login
     """
     import msgspec
 
-    from flowd.gateway.explain import explain as explain_request
+    from flowd.gateway.explain import Explanation, explain_json
     from flowd.gateway.listing import explanation_rows
-    from flowd.gateway.outcome import Request
     from flowd.observe.table import columns
 
+    _one_source(manifests, params)
     pairs = dict(_header(text) for text in headers)
-    asked = msgspec.convert({**request, "headers": pairs}, Request)
-    found = explain_request(_table(manifests, dialect), asked)
-    if output == "json":
-        click.echo(_json(found))
+    asked = {name: params[name] for name in _REQUEST if params[name] is not None}
+    request = msgspec.json.encode({**asked, "headers": pairs})
+    if manifests:
+        answer = explain_json(_table(manifests, dialect), request)
     else:
-        outcome, considered = explanation_rows(found)
-        click.echo(columns(outcome) + "\n" + columns(considered), nl=False)
+        answer = asyncio.run(_explained(params, request))
+    if output == "json":
+        click.echo(answer.decode())
+        return
+    try:
+        found = msgspec.json.decode(answer, type=Explanation)
+    except msgspec.MsgspecError as error:
+        raise FlowdError(f"the agent's answer cannot be read: {error}") from None
+    click.echo("\n".join(columns(rows) for rows in explanation_rows(found)), nl=False)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -157,12 +165,12 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-@command.command("list")
+@command.command("list", cls=GroupedCommand)
 @_manifests(required=False)
 @_dialect
-@_server
 @_output
-def list_routes(manifests: tuple[str, ...], dialect: str, server: str | None, output: str) -> None:
+@server_options
+def list_routes(manifests: tuple[str, ...], dialect: str, output: str, **params: Any) -> None:
     """List Gateways, listeners, routes, why they are attached or not, backends, what is wrong.
 
     From --manifests; without them from an agent.
@@ -170,9 +178,8 @@ def list_routes(manifests: tuple[str, ...], dialect: str, server: str | None, ou
     from flowd.gateway.listing import gateway_rows, problem_rows, route_rows, rule_rows
     from flowd.observe.table import columns
 
-    if manifests and server:
-        raise UsageError("--manifests and --server exclude each other", "leave one of them out")
-    known = _described(manifests, dialect) if manifests else asyncio.run(_routes(server))
+    _one_source(manifests, params)
+    known = _described(manifests, dialect) if manifests else asyncio.run(_routes(params))
     if output == "json":
         click.echo(_json(known))
         return
@@ -182,12 +189,12 @@ def list_routes(manifests: tuple[str, ...], dialect: str, server: str | None, ou
     click.echo("\n".join(columns(rows) for rows in tables), nl=False)
 
 
-@command.command("split")
+@command.command("split", cls=GroupedCommand)
 @_manifests(required=False)
 @_dialect
-@_server
 @_output
-def split(manifests: tuple[str, ...], dialect: str, server: str | None, output: str) -> None:
+@server_options
+def split(manifests: tuple[str, ...], dialect: str, output: str, **params: Any) -> None:
     """Compare how requests are shared between backends with the weights that are wanted.
 
     With --manifests alone only what is wanted; with an agent also what it saw in the last minutes.
@@ -195,9 +202,9 @@ def split(manifests: tuple[str, ...], dialect: str, server: str | None, output: 
     from flowd.gateway.listing import share_rows, shares
     from flowd.observe.table import columns
 
-    asked = bool(server) or not manifests
-    known = _described(manifests, dialect) if manifests else asyncio.run(_routes(server))
-    found = shares(known, asyncio.run(_requests(server)) if asked else None)
+    asked = bool(params["server"]) or not manifests
+    known = _described(manifests, dialect) if manifests else asyncio.run(_routes(params))
+    found = shares(known, asyncio.run(_requests(params)) if asked else None)
     if output == "json":
         click.echo(_json(found))
     else:
@@ -218,21 +225,34 @@ def _described(manifests: tuple[str, ...], dialect: str) -> "Description":
     return describe(_table(manifests, dialect))
 
 
-async def _routes(server: str | None) -> "Description":
-    """What an agent knows of routes."""
-    from flowd.client import Client, server_address
-    from flowd.commands.routes_wire import described
+def _one_source(manifests: tuple[str, ...], params: dict[str, Any]) -> None:
+    if manifests and params["server"]:
+        raise UsageError("--manifests and --server exclude each other", "leave one of them out")
 
-    async with Client(server_address(server)) as client:
+
+async def _explained(params: dict[str, Any], request: bytes) -> bytes:
+    """An agent's explanation of a request, both as JSON."""
+    from flowd.observe.connect import make_client
+
+    async with make_client(params) as client:
+        return await client.explain(request)
+
+
+async def _routes(params: dict[str, Any]) -> "Description":
+    """What an agent knows of routes."""
+    from flowd.commands.routes_wire import described
+    from flowd.observe.connect import make_client
+
+    async with make_client(params) as client:
         return described(await client.routes())
 
 
-async def _requests(server: str | None) -> "dict[SplitKey, int]":
+async def _requests(params: dict[str, Any]) -> "dict[SplitKey, int]":
     """Requests by backend that an agent saw in the minutes it remembers."""
-    from flowd.client import Client, server_address
+    from flowd.observe.connect import make_client
 
     counts: dict[SplitKey, int] = {}
-    async with Client(server_address(server)) as client:
+    async with make_client(params) as client:
         async for snapshot in client.watch():
             for row in snapshot.routes:
                 base = row.kind, row.namespace, row.name, row.rule

@@ -1,6 +1,7 @@
 """An agent's answer about routes in the shape that descriptions made here have."""
 
 from flowd.gateway.attachment import Condition
+from flowd.gateway.backendtls import Problem
 from flowd.gateway.describe import (
     BackendInfo,
     GatewayInfo,
@@ -27,7 +28,8 @@ def described(response: agent.RoutesResponse) -> RoutesInfo:
         )
         for gateway in response.gateways
     ]
-    return RoutesInfo(tuple(gateways), tuple(map(_route, response.routes)))
+    problems = (Problem(entry.object, entry.what) for entry in response.problems)
+    return RoutesInfo(tuple(gateways), tuple(map(_route, response.routes)), tuple(problems))
 
 
 def _route(route: agent.Route) -> RouteInfo:
@@ -73,4 +75,5 @@ def _backend(entry: agent.Backend) -> BackendInfo:
         entry.endpoints,
         entry.endpoints_known,
         entry.reason,
+        entry.tls,
     )

@@ -10,7 +10,7 @@ from flowd.gateway.dialect import EXACT, PREFIX, REGEX, Dialect
 from flowd.gateway.filters import incompatible, refusal
 from flowd.gateway.hostname import ANY
 from flowd.gateway.patterns import BadPattern, ValueTest, full_match
-from flowd.gateway.rules import Backend, Match, Route, Rule, grpc_rank, http_rank
+from flowd.gateway.rules import Backend, Match, Route, RouteKey, Rule, grpc_rank, http_rank
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.core import Meta
 from flowd.kubernetes.objects import Objects
@@ -26,13 +26,17 @@ _FOREIGN = {("gateway.envoyproxy.io", "Backend"), ("multicluster.x-k8s.io", "Ser
 AnyRoute: TypeAlias = gw.HTTPRoute | gw.GRPCRoute | gw.TLSRoute | gw.TCPRoute | gw.UDPRoute
 
 
-def route_objects(objects: Objects) -> Iterator[AnyRoute]:
-    """Every route object of the Gateway API."""
-    yield from objects.http_routes.values()
-    yield from objects.grpc_routes.values()
-    yield from objects.tls_routes.values()
-    yield from objects.tcp_routes.values()
-    yield from objects.udp_routes.values()
+def route_objects(objects: Objects) -> Iterator[tuple[RouteKey, AnyRoute]]:
+    """Every route object of the Gateway API, by kind, namespace and name."""
+    for kind, items in (
+        ("HTTPRoute", objects.http_routes),
+        ("GRPCRoute", objects.grpc_routes),
+        ("TLSRoute", objects.tls_routes),
+        ("TCPRoute", objects.tcp_routes),
+        ("UDPRoute", objects.udp_routes),
+    ):
+        for (namespace, name), item in items.items():
+            yield (kind, namespace, name), item
 
 
 def build_routes(
@@ -40,7 +44,7 @@ def build_routes(
 ) -> Iterator[tuple[Route, Sequence[gw.ParentRef]]]:
     """Every route object as a Route, with the parents that it asks for."""
     builder = Builder(objects, services, dialect)
-    for item in route_objects(objects):
+    for _, item in route_objects(objects):
         yield builder.build(item), item.spec.parent_refs
 
 

@@ -6,6 +6,7 @@ The shapes are those of flowd.model.describe.
 from dataclasses import dataclass
 
 from flowd.gateway.attachment import Condition
+from flowd.gateway.backendtls import BackendTls, Problem
 from flowd.gateway.filters import filter_text, policy_texts
 from flowd.gateway.hostname import ANY
 from flowd.gateway.listeners import Gateway
@@ -31,7 +32,7 @@ class GatewayInfo:
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """A backendRef; `reason` says why it takes no traffic, or is "".
+    """A backendRef; `reason` says why it takes no traffic, `tls` whose name and policy, or "".
 
     `counted` is False when no object tells of endpoints; their numbers are 0 then.
     """
@@ -45,6 +46,7 @@ class BackendInfo:
     endpoints: int
     counted: bool
     reason: str
+    tls: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,16 @@ class RouteInfo:
 class RoutesInfo:
     gateways: tuple[GatewayInfo, ...]
     routes: tuple[RouteInfo, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 def describe(table: RouteTable) -> RoutesInfo:
     """Everything in a table, Gateways and routes in the order of kind, namespace and name."""
+    tls = BackendTls(table.objects)
     return RoutesInfo(
         tuple(_gateway(gateway) for _, gateway in sorted(table.gateways.items())),
-        tuple(_route(table, route) for _, route in sorted(table.routes.items())),
+        tuple(_route(table, route, tls) for _, route in sorted(table.routes.items())),
+        tuple(tls.problems),
     )
 
 
@@ -102,7 +107,7 @@ def _gateway(gateway: Gateway) -> GatewayInfo:
     return GatewayInfo(gateway.namespace, gateway.name, gateway.class_name, tuple(listeners))
 
 
-def _route(table: RouteTable, route: Route) -> RouteInfo:
+def _route(table: RouteTable, route: Route, tls: BackendTls) -> RouteInfo:
     parents = (
         ParentInfo(
             parent.gateway_namespace,
@@ -121,7 +126,7 @@ def _route(table: RouteTable, route: Route) -> RouteInfo:
                 *(filter_text(entry) for entry in rule.filters),
                 *policy_texts(rule.timeouts, rule.retry),
             ),
-            tuple(_backend(backend) for backend in rule.backends),
+            tuple(_backend(backend, tls) for backend in rule.backends),
         )
         for rule in route.rules
     )
@@ -129,7 +134,7 @@ def _route(table: RouteTable, route: Route) -> RouteInfo:
     return RouteInfo(*route.key, hostnames, tuple(parents), tuple(rules))
 
 
-def _backend(backend: Backend) -> BackendInfo:
+def _backend(backend: Backend, tls: BackendTls) -> BackendInfo:
     ref = backend.ref
     return BackendInfo(
         ref.kind,
@@ -141,4 +146,5 @@ def _backend(backend: Backend) -> BackendInfo:
         max(backend.total, 0),
         backend.total >= 0,
         backend.reason,
+        tls.of(ref),
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from flowd.gateway.backendtls import BackendTls
 from flowd.gateway.dialect import normalized, split_path
 from flowd.gateway.hostname import ANY, covers, normal
 from flowd.gateway.listener import Listener
@@ -11,6 +12,7 @@ from flowd.gateway.outcome import Outcome, Request, match_request
 from flowd.gateway.rules import Match, Route
 from flowd.gateway.table import RouteTable
 from flowd.gateway.vhost import Candidate, Query
+from flowd.model.route import BackendRef
 
 _PATH = ("the kind of path", "the length of the path", "the length of the method")
 _RANKS = (*_PATH, "a method", "the number of headers", "the number of query parameters")
@@ -31,10 +33,16 @@ class Considered(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What happens to a request, and all routes that were considered for it, winner first."""
+    """What happens to a request, and all routes that were considered for it, winner first.
+
+    Attributes:
+        tls: server name and BackendTLSPolicy by `namespace/name:port` of a backend that the
+            Gateway speaks TLS to.
+    """
 
     outcome: Outcome
     considered: list[Considered]
+    tls: dict[str, str]
 
 
 def explain(table: RouteTable, request: Request) -> Explanation:
@@ -59,7 +67,24 @@ def explain(table: RouteTable, request: Request) -> Explanation:
         ),
         key=lambda entry: (entry.verdict != "taken", entry.rule < 0, entry.verdict),
     )
-    return Explanation(outcome, found)
+    policies = BackendTls(table.objects)
+    tls = {
+        f"{entry.namespace}/{entry.name}:{entry.port}": policies.of(
+            BackendRef("Service", entry.namespace, entry.name, entry.port)
+        )
+        for entry in outcome.backends
+    }
+    return Explanation(outcome, found, {name: text for name, text in tls.items() if text})
+
+
+def explain_json(table: RouteTable, request: bytes) -> bytes:
+    """The same with both as JSON.
+
+    Raises:
+        ValueError: it is no request.
+    """
+    asked = msgspec.json.decode(request, type=Request)
+    return msgspec.json.encode(explain(table, asked))
 
 
 def _judge(

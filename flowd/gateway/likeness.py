@@ -1,6 +1,6 @@
 """What requests have in common that no match of a table can tell apart."""
 
-from flowd.gateway.dialect import EXACT, PREFIX, split_path
+from flowd.gateway.dialect import split_path
 from flowd.gateway.table import RouteTable
 from flowd.gateway.vhost import Query
 
@@ -9,26 +9,12 @@ class Likeness:
     """Paths and queries, reduced to what the matches and rewrites of one table look at."""
 
     def __init__(self, table: RouteTable) -> None:
-        self._exact: set[str] = set()
-        self._prefixes: set[str] = {""}
-        self._names: set[str] = set()
-        self._has_regex = False
-        for route in table.routes.values():
-            for rule in route.rules:
-                for match in rule.matches:
-                    self._names.update(test.name for test in match.query)
-                    if match.path_type == EXACT:
-                        self._exact.add(match.path)
-                    elif match.path_type == PREFIX:
-                        self._prefixes.add(match.path)
-                    else:
-                        self._has_regex = True
-                for entry in rule.filters:
-                    if entry.url_rewrite and (change := entry.url_rewrite.path):
-                        self._exact.add(change.replace_full_path or "/")
-                        self._prefixes.add(change.replace_prefix_match.rstrip("/"))
+        targets = table.targets
+        self._exact = targets.exact
+        self._prefixes = targets.prefixes
+        self._has_regex = targets.has_regex
         self._longest = max(map(len, self._prefixes))
-        self._parameters = tuple(sorted(self._names))
+        self._parameters = tuple(sorted(targets.parameters))
         self._nothing = (None,) * len(self._parameters)
 
     def of(self, target: str) -> tuple[str | None, ...]:

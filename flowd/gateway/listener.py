@@ -26,6 +26,7 @@ class Listener:
         streams: by SNI hostname, of TLSRoutes; TCPRoutes and UDPRoutes are under `*`.
         rewriters: matches of rules that change host or path before it is logged.
         attached: the routes that it accepts.
+        accepted: these with their hostnames, as they were handed over.
     """
 
     gateway_namespace: str
@@ -42,6 +43,7 @@ class Listener:
     streams: dict[str, Route] = field(default_factory=dict[str, Route])
     rewriters: list[Candidate] = field(default_factory=list[Candidate])
     attached: set[RouteKey] = field(default_factory=set[RouteKey])
+    accepted: list[tuple[Route, str]] = field(default_factory=list[tuple[Route, str]])
 
     @property
     def gateway_id(self) -> str:
@@ -75,7 +77,7 @@ class Listener:
             self.problem,
         )
 
-    def attach(self, routes: Iterable[tuple[Route, str]], before: "Listener | None" = None) -> None:
+    def attach(self, routes: list[tuple[Route, str]], before: "Listener | None" = None) -> None:
         """Take in the accepted routes, each once for every hostname that it has here.
 
         Args:
@@ -83,6 +85,11 @@ class Listener:
                 taken over.
         """
         if self.problem:
+            return
+        self.accepted = routes
+        if before and _same(routes, before.accepted):
+            self.vhosts, self.streams = before.vhosts, before.streams
+            self.rewriters, self.attached = before.rewriters, before.attached
             return
         by_host: dict[str, list[Route]] = {}
         for route, hostname in sorted(routes, key=lambda pair: pair[0].age):
@@ -127,6 +134,12 @@ class Listener:
             if (route := self.streams.get(hostname)) and route.rules:
                 return Candidate(route, route.rules[0], route.rules[0].matches[0])
         return None
+
+
+def _same(one: list[tuple[Route, str]], other: list[tuple[Route, str]]) -> bool:
+    return len(one) == len(other) and all(
+        left[0] is right[0] and left[1] == right[1] for left, right in zip(one, other, strict=True)
+    )
 
 
 def choose(listeners: Iterable[Listener], sni: str, host: str) -> list[Listener]:

@@ -61,7 +61,9 @@ def rule_rows(known: Description) -> Rows:
         for index, rule in enumerate(route.rules):
             label = f"{index} {rule.name}".strip()
             head = [_name(route), label, " | ".join(rule.matches), "; ".join(rule.filters)]
-            lines = [[_backend(entry), str(entry.weight), _ready(entry)] for entry in rule.backends]
+            lines = [
+                [_with_tls(entry), str(entry.weight), _ready(entry)] for entry in rule.backends
+            ]
             for line in lines or [["-", "-", "-"]]:
                 rows.append([*head, *line])
                 head = ["", "", "", ""]
@@ -93,6 +95,7 @@ def problem_rows(known: Description) -> Rows:
                     rows.append([_name(route), f"{where}: no ready endpoints"])
             if rule.backends and not any(ref.weight for ref in rule.backends):
                 rows.append([_name(route), f"rule {index}: every weight is 0"])
+    rows += [[entry.object, entry.what] for entry in known.problems]
     return _safe(rows)
 
 
@@ -112,8 +115,8 @@ def _reached(known: Description, route: RouteDescription) -> list[str] | None:
     return hosts or None
 
 
-def explanation_rows(found: Explanation) -> tuple[Rows, Rows]:
-    """What happens to a request, then a row a match or route that was considered for it."""
+def explanation_rows(found: Explanation) -> list[Rows]:
+    """What happens to a request, its backends, and a row a match or route that was considered."""
     outcome = found.outcome
     status = "" if outcome.status is None else str(outcome.status)
     where = (
@@ -126,7 +129,12 @@ def explanation_rows(found: Explanation) -> tuple[Rows, Rows]:
         place = f"{entry.rule}.{entry.match}" if entry.rule >= 0 else "-"
         name = f"{entry.kind}/{entry.namespace}/{entry.name}"
         rows.append([name, place, entry.text or "-", entry.verdict])
-    return _safe(head), _safe(rows)
+    backends = [["BACKEND", "WEIGHT", "TLS", "REASON"]]
+    for entry in outcome.backends:
+        name = f"{entry.namespace}/{entry.name}:{entry.port}"
+        tls, reason = found.tls.get(name, "-"), entry.reason or "-"
+        backends.append([name, str(entry.weight), tls, reason])
+    return [_safe(rows) for rows in (head, backends, rows) if len(rows) > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +207,10 @@ def _name(route: RouteDescription) -> str:
 def _backend(ref: BackendDescription) -> str:
     name = f"{ref.namespace}/{ref.name}" + (f":{ref.port}" if ref.port else "")
     return name if ref.kind == "Service" else f"{ref.kind} {name}"
+
+
+def _with_tls(ref: BackendDescription) -> str:
+    return _backend(ref) + (f" (TLS {ref.tls})" if ref.tls else "")
 
 
 def _ready(ref: BackendDescription) -> str:

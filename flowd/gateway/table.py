@@ -15,6 +15,7 @@ from flowd.gateway.listener import Listener
 from flowd.gateway.listeners import Gateway, Offers, read_gateways
 from flowd.gateway.mesh import Mesh
 from flowd.gateway.rules import Route, RouteKey, Rule
+from flowd.gateway.targets import Targets
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
 from flowd.model.route import RouteRef
@@ -30,13 +31,15 @@ class _Built:
     Attributes:
         backends: namespaces and names of what it refers to.
         headers: lower-case names of the headers that its matches look at.
+        targets: what its matches and rewrites look at in paths and queries.
     """
 
     source: object
     route: Route
     refs: Sequence[gw.ParentRef]
-    backends: frozenset[tuple[str, str]]
-    headers: frozenset[str]
+    backends: tuple[tuple[str, str], ...]
+    headers: tuple[str, ...]
+    targets: Targets
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class RouteTable:
         routes: by (kind, namespace, name), accepted or not.
         parents: what became of each parentRef, in the order of the object.
         header_names: lower-case names of the request headers that some match looks at.
+        targets: what some match or rewrite looks at in paths and queries.
     """
 
     dialect: Dialect
@@ -59,6 +63,7 @@ class RouteTable:
     routes: dict[RouteKey, Route] = field(default_factory=dict[RouteKey, Route])
     parents: dict[RouteKey, list[Parent]] = field(default_factory=dict[RouteKey, list[Parent]])
     header_names: frozenset[str] = frozenset()
+    targets: Targets = field(default_factory=Targets)
     _objects: Objects = field(default_factory=Objects)
     _built: dict[RouteKey, _Built] = field(default_factory=dict[RouteKey, _Built])
     _attached: dict[RouteKey, Attached] = field(default_factory=dict[RouteKey, Attached])
@@ -108,19 +113,18 @@ class RouteTable:
         kept = before._built if before and grants else {}
         anything = bool(objects.services) == bool(before and before._objects.services)
         attached = before._attached if before and before._offers is self._offers else {}
-        for item in route_objects(objects):
-            built = kept.get((type(item).__name__, *item.key)) if anything else None
+        for key, item in route_objects(objects):
+            built = kept.get(key) if anything else None
             if (
                 built is None
                 or built.source is not item
-                or not built.backends.isdisjoint(self.services.changed)
+                or not self.services.changed.isdisjoint(built.backends)
             ):
                 built = _read(builder, item)
             route = built.route
-            key = route.key
             self._built[key] = built
             self.routes[key] = route
-            headers |= built.headers
+            headers.update(built.headers)
             found = attached.get(key)
             if found is None or found.route is not route or found.uses_mesh:
                 found = attach_route(route, built.refs, self._offers, self.mesh, objects)
@@ -141,6 +145,9 @@ class RouteTable:
             for listener in gateway.listeners:
                 listener.attach(accepted[listener.number], old.get(listener.number))
         self.header_names = frozenset(headers)
+        ingresses = (route for key, route in self.routes.items() if key[0] == "Ingress")
+        every = [built.targets for built in self._built.values()]
+        self.targets = Targets.union([*every, *map(Targets.of, ingresses)])
 
     def _add_ingresses(
         self,
@@ -172,6 +179,11 @@ class RouteTable:
                         )
                         for parent in self.parents[route.key]
                     ]
+
+    @property
+    def objects(self) -> Objects:
+        """What the table was read from."""
+        return self._objects
 
     def listeners_at(self, gateway_id: str, container_port: int) -> list[Listener]:
         """The listeners of a Gateway, or of all when it is "", behind a port of the proxy."""
@@ -235,12 +247,13 @@ class RouteTable:
 
 def _read(builder: Builder, item: AnyRoute) -> _Built:
     route = builder.build(item)
-    backends = frozenset(
+    backends = {
         (backend.ref.namespace, backend.ref.name)
         for rule in route.rules
         for backend in (*rule.backends, *rule.mirrors)
-    )
-    headers = frozenset(
+    }
+    headers = {
         test.name for rule in route.rules for match in rule.matches for test in match.headers
-    )
-    return _Built(item, route, item.spec.parent_refs, backends, headers)
+    }
+    refs = item.spec.parent_refs
+    return _Built(item, route, refs, tuple(backends), tuple(headers), Targets.of(route))

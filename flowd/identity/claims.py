@@ -28,11 +28,12 @@ class Rank(IntEnum):
     POD = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
-    """An endpoint without its number.
+    """An address held by an endpoint.
 
     Attributes:
+        endpoint: with identity 0 as long as the key has no number.
         key: what the number is derived from; () where the identity is a reserved one.
         order: the greatest counts among claims of one rank.
     """

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from flowd.identity.claims import Claim, Claimed, Rank, Reader, Source, slice_endpoints
@@ -56,7 +57,7 @@ class Ledger:
             "nodes": reader.node,
             "services": reader.service,
             "slices": reader.slice,
-            "pods": lambda pod: reader.pod(pod, self._selecting(pod)),
+            "pods": partial(_read_pod, reader, self._selecting),
         }
         touched: set[bytes] = set()
         for kind, keys in dirty.items():
@@ -168,6 +169,10 @@ class Ledger:
             for service in self._selectors.get((pod.metadata.namespace, *pair), ())
             if _selects(service, pod)
         ]
+
+
+def _read_pod(reader: Reader, selecting: Callable[[Pod], list[str]], pod: Pod) -> Claimed:
+    return reader.pod(pod, selecting(pod))
 
 
 def _owner_source(pod: Pod) -> Source | None:

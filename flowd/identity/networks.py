@@ -36,7 +36,11 @@ class Networks:
         """Read the groups; the keys that come and those that go."""
         if groups is self._groups:
             return [], []
-        before, self._groups, self._names = self._names, groups, defaultdict(list)
+        before, self._groups, self._names = (
+            self._names,
+            groups,
+            defaultdict[Network, list[str]](list),
+        )
         for (_, name), group in sorted(groups.items()):
             for text in group.spec.external_cidrs:
                 first, length = network(text)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -47,12 +46,11 @@ class Numbers:
         """
         uses = self._uses
         uses.update(come)
-        gone = Counter(gone)
         uses.subtract(gone)
-        for key in gone:
+        for key in set(gone):
             if not uses[key]:
                 del uses[key]
-        lost = [key for key in gone if key in self.by_key and key not in uses]
+        lost = [key for key in dict.fromkeys(gone) if key in self.by_key and key not in uses]
         for key in lost:
             number = self.by_key.pop(key)
             if number in self._refused or self._holders[number] != key:
@@ -82,7 +80,6 @@ class Numbers:
         return any(self.by_key.get(key, number) != number for key, number in before.items())
 
 
-@lru_cache(1 << 16)
 def _number(key: Key, attempt: int) -> int:
     digest = blake2b("\0".join((*key, str(attempt))).encode(errors="replace"), digest_size=8)
     return FIRST + int.from_bytes(digest.digest(), "big") % (LAST - FIRST + 1)

@@ -101,10 +101,10 @@ class IdentityTable:
         self._history.forget(now)
 
     def _index(self, claim: Claim) -> int:
-        endpoint = claim.endpoint
-        if claim.key:
-            endpoint = replace(endpoint, identity=self._numbers.by_key[claim.key])
-        return self._directory.endpoints.index(endpoint)
+        number = self._numbers.by_key[claim.key] if claim.key else claim.endpoint.identity
+        if claim.endpoint.identity != number:
+            claim.endpoint = replace(claim.endpoint, identity=number)
+        return self._directory.endpoints.index(claim.endpoint)
 
     def entries(self) -> dict[bytes, int]:
         """Endpoint index by address (16 bytes), for the kernel's map."""

@@ -50,10 +50,15 @@ class ApiError(ConnectError):
 
 @dataclass(eq=False)
 class _Session:
-    """A client and how many answers are still read from it."""
+    """A client and how many answers are still read from it.
+
+    Attributes:
+        extensions: of each request; `sni_hostname` where the certificate has another name.
+    """
 
     client: httpx2.AsyncClient
     url: str
+    extensions: dict[str, str]
     streams: int = 0
 
 
@@ -124,7 +129,12 @@ class Api:
     ) -> httpx2.Response:
         timeout = httpx2.Timeout(self._limits.connect, read=read)
         request = session.client.build_request(
-            "GET", path, params=params, headers={"Accept": accept}, timeout=timeout
+            "GET",
+            path,
+            params=params,
+            headers={"Accept": accept},
+            timeout=timeout,
+            extensions=session.extensions,
         )
         try:
             return await session.client.send(request, stream=True)
@@ -172,12 +182,14 @@ class Api:
             transport=httpx2.AsyncHTTPTransport(
                 verify=connection.tls,
                 trust_env=False,
+                proxy=connection.proxy or None,
                 socket_options=SOCKET_OPTIONS,
                 limits=httpx2.Limits(max_connections=100, keepalive_expiry=30.0),
             ),
             trust_env=False,
         )
-        return _Session(client, connection.url)
+        names = {"sni_hostname": connection.server_name} if connection.server_name else {}
+        return _Session(client, connection.url, names)
 
     def _renew(self, session: _Session) -> None:
         """Read the configuration again: certificates and tokens are replaced while we run."""

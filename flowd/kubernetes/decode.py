@@ -5,6 +5,7 @@ import msgspec
 from flowd.kubernetes.core import Object, Struct
 from flowd.kubernetes.manifests import pruned
 from flowd.kubernetes.resources import Resource
+from flowd.kubernetes.sharing import Sharing
 
 ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding a stranger's bytes can raise."""
@@ -58,6 +59,7 @@ class ObjectDecoder:
     def __init__(self, resource: Resource) -> None:
         self._type = resource.read_as.type
         self._decoder = msgspec.json.Decoder(self._type)
+        self._sharing = Sharing()
 
     def decode(self, data: bytes | msgspec.Raw) -> Object:
         """The object.
@@ -68,6 +70,7 @@ class ObjectDecoder:
         try:
             item = self._decode(data)
             item.check()
+            self._sharing.share(item)
         except ERRORS as error:
             raise Malformed(str(error)) from None
         return item

@@ -14,6 +14,7 @@ from lightkube.config.models import NameValue, User
 from lightkube.core.exceptions import ConfigError
 
 from flowd.errors import UsageError
+from flowd.kubernetes.proxy import proxy_for
 
 EXEC_V1 = "client.authentication.k8s.io/v1"
 EXEC_V1BETA1 = "client.authentication.k8s.io/v1beta1"
@@ -21,11 +22,34 @@ EXEC_V1BETA1 = "client.authentication.k8s.io/v1beta1"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What an HTTP client needs: the server's URL, TLS, and who is asking."""
+    """What an HTTP client needs: the server's URL, TLS, who is asking, and by which way.
+
+    Attributes:
+        server_name: name that the server's certificate must carry, "" for the URL's host.
+        proxy: URL of an HTTP proxy, or "".
+    """
 
     url: str
     tls: ssl.SSLContext
     auth: httpx2.Auth | None
+    server_name: str = ""
+    proxy: str = ""
+
+
+class Way(msgspec.Struct, frozen=True):
+    """What lightkube passes over of a kubeconfig's cluster."""
+
+    server_name: str = msgspec.field(default="", name="tls-server-name")
+    proxy: str = msgspec.field(default="", name="proxy-url")
+
+
+class NamedWay(msgspec.Struct, frozen=True):
+    name: str
+    cluster: Way
+
+
+class Clusters(msgspec.Struct, frozen=True):
+    clusters: tuple[NamedWay, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +93,11 @@ class Access:
             raise UsageError(f"{what}: {text}", "check --kubeconfig and --kube-context") from None
 
     def _read(self) -> Connection:
+        way = Way()
         if self.kubeconfig:
             config = KubeConfig.from_file(self.kubeconfig).get(self.context or None)
+            assert config is not None
+            way = _way(Path(self.kubeconfig).expanduser(), config.context.cluster)
         else:
             config = KubeConfig.from_service_account(self.service_account).get()
         assert config is not None
@@ -78,7 +105,14 @@ class Access:
             raise ConfigError(f"server {config.cluster.server!r} is not a URL")
         user = _completed(config)
         tls = client_adapter.verify_cluster(config.cluster, user, config.abs_file, trust_env=False)
-        return Connection(config.cluster.server, tls, client_adapter.user_auth(user))
+        server = config.cluster.server
+        proxy = proxy_for(server, way.proxy)
+        return Connection(server, tls, client_adapter.user_auth(user), way.server_name, proxy)
+
+
+def _way(file: Path, cluster: str) -> Way:
+    document = msgspec.convert(yaml.safe_load(file.read_text()), Clusters)
+    return next(entry.cluster for entry in document.clusters if entry.name == cluster)
 
 
 def _completed(config: SingleConfig) -> User:

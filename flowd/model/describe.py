@@ -60,7 +60,8 @@ class BackendDescription(Protocol):
     """A backendRef of a rule, its weight, and how many endpoints stand behind it.
 
     `reason` says why it takes no traffic, "" when it does; `counted` is False when nothing tells
-    of endpoints, whose numbers are 0 then.
+    of endpoints, whose numbers are 0 then. `tls` has server name and BackendTLSPolicy when the
+    Gateway speaks TLS to it, else "".
     """
 
     @property
@@ -81,6 +82,8 @@ class BackendDescription(Protocol):
     def counted(self) -> bool: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def tls(self) -> str: ...
 
 
 class RuleDescription(Protocol):
@@ -113,6 +116,15 @@ class RouteDescription(Protocol):
     def rules(self) -> Sequence[RuleDescription]: ...
 
 
+class ProblemDescription(Protocol):
+    """What is wrong with an object (`Kind/namespace/name`) that is none of the others here."""
+
+    @property
+    def object(self) -> str: ...
+    @property
+    def what(self) -> str: ...
+
+
 class Description(Protocol):
     """Every gateway and route that is known at one moment."""
 
@@ -120,3 +132,5 @@ class Description(Protocol):
     def gateways(self) -> Sequence[GatewayDescription]: ...
     @property
     def routes(self) -> Sequence[RouteDescription]: ...
+    @property
+    def problems(self) -> Sequence[ProblemDescription]: ...

@@ -14,6 +14,7 @@ import pytest
 
 from flowd.gateway.attribute import Attributor
 from flowd.gateway.describe import describe
+from flowd.gateway.explain import explain_json
 from flowd.model.batch import FlowBatch
 from flowd.model.connection import empty_connections
 from flowd.model.directory import Directory
@@ -211,6 +212,7 @@ async def agent() -> AsyncIterator[str]:
         top,
         status=list,
         routes=lambda: describe(attributor.table),
+        explain=lambda request: explain_json(attributor.table, request),
     )
     server = ApiServer(["127.0.0.1:0"], [service.add_to])
     await server.start()

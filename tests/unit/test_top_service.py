@@ -54,6 +54,7 @@ async def served() -> AsyncIterator[tuple[TopExporter, Client]]:
         top,
         status=lambda: [PartStatus("capture", State.DEGRADED, "no BTF")],
         routes=lambda: cast("Any", ROUTES),
+        explain=bytes,
         live_connections=lambda: 42,
     )
     server = ApiServer(["127.0.0.1:0"], [service.add_to])

@@ -44,8 +44,8 @@ class AgentEvents:
         self._directory = directory
         self._events: deque[Happened] = deque(maxlen=_MOST)
         self._next = 1
-        self._addresses: dict[bytes, int] = {}
-        self._routes: dict[str, object] = {}
+        self._addresses: Mapping[bytes, int] = {}
+        self._routes: Mapping[str, object] = {}
         self.start = Happened(0, time.time_ns(), self._started)
 
     def held(self) -> list[Happened]:
@@ -66,13 +66,16 @@ class AgentEvents:
         self.changes.close()
 
     def update(self, addresses: Mapping[bytes, int], routes: Mapping[str, object]) -> None:
-        """Note what differs from the previous call."""
+        """Note what differs from the previous call; the mappings must not change after it."""
         before = self._next
-        old, new = self._addresses, dict(addresses)
-        self._pods(set(old.values()), set(new.values()))
-        for address in old.keys() - new.keys():
-            self._add(lambda address=address, was=old[address]: self._gone(address, was))
-        for address, index in new.items():
+        old = self._addresses
+        gone = {address: old[address] for address in old.keys() - addresses.keys()}
+        moved = [item for item in addresses.items() if old.get(item[0]) != item[1]]
+        indices = {old[address] for address, _ in moved if address in old}
+        self._pods({*gone.values(), *indices}, {index for _, index in moved})
+        for address, was in gone.items():
+            self._add(lambda address=address, was=was: self._gone(address, was))
+        for address, index in moved:
             was = old.get(address)
             if was is None or self._identity(was) != self._identity(index):
                 self._add(
@@ -80,7 +83,7 @@ class AgentEvents:
                 )
         for what, name in _differences(self._routes, routes):
             self._add(lambda what=what, name=name: _unknown(what, name))
-        self._addresses, self._routes = new, dict(routes)
+        self._addresses, self._routes = addresses, routes
         if self._next > before:
             self.changes.tell()
 
@@ -144,7 +147,7 @@ def _unknown(what: str, name: str) -> wire.AgentEvent:
 def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for name in sorted(old.keys() - new.keys()):
         yield "route-deleted", name
-    for name in sorted(new):
+    for name in sorted(name for name, item in new.items() if old.get(name) is not item):
         if name not in old:
             yield "route-created", name
         elif old[name] != new[name]:

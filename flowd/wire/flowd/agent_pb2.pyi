@@ -98,7 +98,7 @@ class Gateway(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., class_name: _Optional[str] = ..., listeners: _Optional[_Iterable[_Union[Listener, _Mapping[str, object]]]] = ...) -> None: ...
 
 class Backend(_message.Message):
-    __slots__ = ("kind", "namespace", "name", "port", "weight", "ready_endpoints", "endpoints", "reason", "endpoints_known")
+    __slots__ = ("kind", "namespace", "name", "port", "weight", "ready_endpoints", "endpoints", "reason", "endpoints_known", "tls")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class Backend(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
     kind: str
     namespace: str
     name: str
@@ -117,7 +118,8 @@ class Backend(_message.Message):
     endpoints: int
     reason: str
     endpoints_known: bool
-    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., ready_endpoints: _Optional[int] = ..., endpoints: _Optional[int] = ..., reason: _Optional[str] = ..., endpoints_known: _Optional[bool] = ...) -> None: ...
+    tls: str
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., ready_endpoints: _Optional[int] = ..., endpoints: _Optional[int] = ..., reason: _Optional[str] = ..., endpoints_known: _Optional[bool] = ..., tls: _Optional[str] = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("name", "matches", "filters", "backends")
@@ -159,13 +161,35 @@ class Route(_message.Message):
     rules: _containers.RepeatedCompositeFieldContainer[Rule]
     def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., hostnames: _Optional[_Iterable[str]] = ..., parents: _Optional[_Iterable[_Union[Parent, _Mapping[str, object]]]] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping[str, object]]]] = ...) -> None: ...
 
+class Problem(_message.Message):
+    __slots__ = ("object", "what")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    object: str
+    what: str
+    def __init__(self, object: _Optional[str] = ..., what: _Optional[str] = ...) -> None: ...
+
 class RoutesResponse(_message.Message):
-    __slots__ = ("gateways", "routes")
+    __slots__ = ("gateways", "routes", "problems")
     GATEWAYS_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     gateways: _containers.RepeatedCompositeFieldContainer[Gateway]
     routes: _containers.RepeatedCompositeFieldContainer[Route]
-    def __init__(self, gateways: _Optional[_Iterable[_Union[Gateway, _Mapping[str, object]]]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping[str, object]]]] = ...) -> None: ...
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, gateways: _Optional[_Iterable[_Union[Gateway, _Mapping[str, object]]]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping[str, object]]]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping[str, object]]]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: bytes
+    def __init__(self, request: _Optional[bytes] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("explanation",)
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    explanation: bytes
+    def __init__(self, explanation: _Optional[bytes] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ()
