@@ -33,7 +33,7 @@ def respond(wire: bytes, told: dict[str, list[str]]) -> bytes | None:
     """The response to a query by its name, None for the silent one."""
     asked = dns.message.from_wire(wire)
     (question,) = asked.question
-    name, kind = question.name.to_text(), dns.rdatatype.to_text(question.rdtype)
+    name, kind = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
     if name == SILENT:
         return None
     response = dns.message.make_response(asked)
