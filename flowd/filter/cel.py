@@ -2,16 +2,15 @@
 
 An expression costs some microseconds a flow, a hundred times as much as a mask over columns, so it
 is asked last. cel-expr-python stops an evaluation after a number of loop steps; what a batch of
-evaluations may cost together is bounded here.
+evaluations may cost together is bounded by `flowd.filter.cost`.
 """
 
 import re
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from flowd.filter.errors import CostlyFilter, ExpressionError, UnsupportedFilter
+from flowd.filter.errors import ExpressionError, UnsupportedFilter
 from flowd.filter.patterns import shortened
 from flowd.wire.flow.flow_pb2 import Flow
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from cel_expr_python import cel
 
 Matches: TypeAlias = Callable[[Flow], bool]
-
-MOST_SECONDS = 0.25
-"""CPU that the expressions of one request may take before others have their turn."""
 
 _LONGEST = 4096
 _PLACE = re.compile(r"ERROR: [^:]*:(\d+:\d+): (.*)")
@@ -41,34 +37,6 @@ def compile_expressions(expressions: Sequence[str]) -> Matches:
         return any(_true(one, data) for one in compiled)
 
     return matches
-
-
-class Meter:
-    """Adds up the CPU that evaluations take, until `reset`."""
-
-    def __init__(self) -> None:
-        self._spent = 0.0
-
-    def reset(self) -> None:
-        """Others had their turn."""
-        self._spent = 0.0
-
-    def run(self, matches: Matches, flows: Iterable[Flow]) -> list[bool]:
-        """The answer for every flow.
-
-        Raises:
-            CostlyFilter: they have cost more than MOST_SECONDS since `reset`.
-        """
-        found: list[bool] = []
-        for flow in flows:
-            began = time.thread_time()
-            found.append(matches(flow))
-            self._spent += time.thread_time() - began
-            if self._spent > MOST_SECONDS:
-                raise CostlyFilter(
-                    "cel_expression: takes too long", "use the native filters of the same fields"
-                )
-        return found
 
 
 def _true(expression: "cel.Expression", data: dict[str, Any]) -> bool:

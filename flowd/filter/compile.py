@@ -5,9 +5,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flowd.filter.cel import Matches, Meter, compile_expressions
+from flowd.filter.cel import Matches, compile_expressions
+from flowd.filter.cost import Meter, check
 from flowd.filter.errors import FilterError, UnsupportedFilter
-from flowd.filter.fields import BUILDERS
+from flowd.filter.fields import FIELDS
 from flowd.filter.routes import RouteFilter
 from flowd.filter.tables import Mask, Test, TextTest
 from flowd.model.directory import Directory
@@ -33,6 +34,8 @@ def compile_filters(
     directory: Directory,
     routes: RouteFilter | None = None,
     messages: Messages | None = None,
+    *,
+    trusted: bool = False,
 ) -> Select:
     """A function from rows to a mask of shape (rows,): whitelisted, not blacklisted.
 
@@ -43,20 +46,19 @@ def compile_filters(
         blacklist: none of them may match.
         routes: flowd's own filters, all of which must match too.
         messages: what CEL expressions are asked of; needed for them.
+        trusted: the filters are the operator's own, and may take as long as they take.
 
     Raises:
         FilterError: a value that cannot be used, named in the message; or too many of them.
         UnsupportedFilter: a CEL expression, without messages or without the library for it.
-        CostlyFilter: raised by the function, when CEL expressions take too long over these rows.
+        CostlyFilter: raised by the function, when the filters take too long.
     """
     white, black = bounded(whitelist, blacklist)
-    meter = Meter()
-    wanted = [_conjunction(one, directory, messages, meter) for one in white]
-    refused = [_conjunction(one, directory, messages, meter) for one in black]
+    wanted = [_conjunction(one, directory, messages) for one in white]
+    refused = [_conjunction(one, directory, messages) for one in black]
     route_tests = (routes or RouteFilter()).tests(directory)
 
     def select(rows: FlowRows) -> Mask:
-        meter.reset()
         mask = np.ones(len(rows), np.bool_)
         for test in route_tests:
             mask &= test(rows)
@@ -66,7 +68,15 @@ def compile_filters(
             mask &= ~_any(refused, rows, mask)
         return mask
 
-    return select
+    if trusted:
+        return select
+    meter = Meter()
+
+    def metered(rows: FlowRows) -> Mask:
+        with meter.batch():
+            return select(rows)
+
+    return metered
 
 
 def bounded(
@@ -98,6 +108,7 @@ def bounded(
 def _any(filters: Sequence["_Conjunction"], rows: FlowRows, among: Mask) -> Mask:
     mask = np.zeros(len(rows), np.bool_)
     for one in filters:
+        check()
         mask |= one(rows, among & ~mask)
     return mask
 
@@ -126,27 +137,30 @@ class _Conjunction:
 class _Expressions:
     """CEL expressions of one FlowFilter, of which one must be true."""
 
-    def __init__(self, matches: Matches, messages: Messages, meter: Meter) -> None:
+    def __init__(self, matches: Matches, messages: Messages) -> None:
         self._matches = matches
         self._messages = messages
-        self._meter = meter
 
     def narrow(self, rows: FlowRows, mask: Mask) -> None:
         """Clear in mask the rows that do not match; only rows still set are looked at."""
         places = np.flatnonzero(mask)
         if len(places):
-            mask[places] = self._meter.run(self._matches, self._messages(rows[places]))
+            mask[places] = [self._matches_in_time(one) for one in self._messages(rows[places])]
+
+    def _matches_in_time(self, flow: Flow) -> bool:
+        check()
+        return self._matches(flow)
 
 
 def _conjunction(
-    wanted: FlowFilter, directory: Directory, messages: Messages | None, meter: Meter
+    wanted: FlowFilter, directory: Directory, messages: Messages | None
 ) -> _Conjunction:
     held = check_fields(wanted)
     columns: list[Test] = []
     texts: list[TextTest] = []
-    for name, build in BUILDERS.items():
+    for name, field in FIELDS.items():
         if name in held:
-            test = build(name, list(held[name]), directory)
+            test = field.rows(field.parse(name, list(held[name])), directory)
             if isinstance(test, TextTest):
                 texts.append(test)
             else:
@@ -154,9 +168,9 @@ def _conjunction(
     expressions = None
     if wanted.experimental.cel_expression:
         if messages is None:
-            raise UnsupportedFilter("cel_expression: for requests of clients only")
+            raise UnsupportedFilter("cel_expression: there are no messages to ask it of")
         matches = compile_expressions(wanted.experimental.cel_expression)
-        expressions = _Expressions(matches, messages, meter)
+        expressions = _Expressions(matches, messages)
     return _Conjunction(columns, texts, expressions)
 
 

@@ -1,362 +1,276 @@
-"""Tests for the fields of flow.FlowFilter (Hubble's API of Cilium 1.19).
+"""The fields of flow.FlowFilter (Hubble's API of Cilium 1.19): what is asked of which part of a flow.
 
-A field over something that flowd's rows do not have (IP trace ids, encryption) is checked for form
-and then answers as for a flow that lacks it.
+Each field has a parser of its values and two places to look: columns of rows, and a flow.Flow. A
+field over something that flowd's rows do not have (IP trace ids, encryption) is checked for form
+and then answers for rows as for a flow that lacks it.
 """
 
-import ipaddress
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from flowd.filter import patterns
+from flowd.filter import columns, wanted
 from flowd.filter.endpoints import cluster_name, pod_name, pod_namespace
-from flowd.filter.errors import FilterError
-from flowd.filter.selector import parse_selector
-from flowd.filter.tables import Mask, RegistryTest, SetTest, Test, TextTest, constant, either
+from flowd.filter.tables import Test, TextTest, constant
 from flowd.filter.uuid7 import UuidTest, node_bits
+from flowd.filter.wanted import Parser, Predicate
 from flowd.model.directory import Directory
-from flowd.model.endpoint import Endpoint
-from flowd.model.enums import (
-    TCP_FLAGS,
-    EventType,
-    FlowType,
-    L7Protocol,
-    L7Type,
-    Nat,
-    Protocol,
-    Verdict,
-)
-from flowd.model.flow import FlowRows
-from flowd.wire.flow.flow_pb2 import EventTypeFilter, HTTPHeader, NetworkInterface, TCPFlags
+from flowd.model.dns import Dns
+from flowd.model.endpoint import Endpoint as Known
+from flowd.wire.flow.flow_pb2 import DROPPED, Endpoint, Flow
 
-Builder: TypeAlias = Callable[[str, Sequence[Any], Directory], Test | TextTest]
-"""Makes the test of one field: its name, its values (as protobuf gives them), the directory."""
-
-_FAMILIES = {0: 0, 1: 4, 2: 6}  # flow.IPVersion to the family column
-_WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
-_L4 = {
-    "icmp": (Protocol.ICMP, Protocol.ICMPV6),
-    "icmpv4": (Protocol.ICMP,),
-    "icmpv6": (Protocol.ICMPV6,),
-    "tcp": (Protocol.TCP,),
-    "udp": (Protocol.UDP,),
-    "sctp": (Protocol.SCTP,),
-    "vrrp": (112,),
-    "igmp": (2,),
-}
+Rows: TypeAlias = Callable[[Any, Directory], Test | TextTest]
+"""Makes the test over columns of a predicate; most take what a certain parser gives."""
 
 
-def _prefix(field: str) -> str:
-    return "src" if field.startswith("source") else "dst"
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of FlowFilter.
+
+    Attributes:
+        parse: checks values and makes a predicate of them, over one value that a flow may have.
+        rows: where these values are in rows.
+        held: the values of a message; it matches if one of them does.
+    """
+
+    parse: Parser
+    rows: Rows
+    held: Callable[[Flow], Iterable[Any]]
 
 
-def _endpoints(
-    field: str, directory: Directory, tests: Sequence[Callable[[Endpoint], bool]]
-) -> Test:
-    def matches(endpoint: Endpoint) -> bool:
-        return any(test(endpoint) for test in tests)
-
-    return RegistryTest(f"{_prefix(field)}_endpoint", directory.endpoints, matches)
+def _pod(endpoint: Known, directory: Directory) -> tuple[str, str]:
+    return pod_namespace(endpoint), pod_name(endpoint)
 
 
-def _ip(field: str, values: Sequence[str], directory: Directory) -> Test:
-    return either(_in_network(f"{_prefix(field)}_addr", patterns.network(v, field)) for v in values)
+def _service(endpoint: Known, directory: Directory) -> tuple[str, str]:
+    return (endpoint.service_namespace, endpoint.service) if endpoint.service else ("", "")
 
 
-def _in_network(column: str, network: patterns.Network) -> Test:
-    version, length = network.version, network.prefixlen
-    address = network.network_address
-    if isinstance(address, ipaddress.IPv4Address):
-        address = ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
-        length += 96
-    bits = ((1 << length) - 1) << (128 - length)
-    wanted = [np.uint64(int(address) >> shift & 0xFFFFFFFFFFFFFFFF) for shift in (64, 0)]
-    kept = [np.uint64(bits >> shift & 0xFFFFFFFFFFFFFFFF) for shift in (64, 0)]
-
-    def test(rows: FlowRows) -> Mask:
-        halves = np.ascontiguousarray(rows[column]).view(">u8")
-        high = halves[:, 0] & kept[0] == wanted[0]
-        low = halves[:, 1] & kept[1] == wanted[1]
-        return high & low & (rows["family"] == version)
-
-    return test
+def _workload(endpoint: Known, directory: Directory) -> tuple[str, str] | None:
+    return (endpoint.workload, endpoint.workload_kind) if endpoint.workload else None
 
 
-def _xlated(field: str, values: Sequence[str], directory: Directory) -> Test:
-    wanted = either(_in_network("nat_src_addr", patterns.network(v, field)) for v in values)
-
-    def test(rows: FlowRows) -> Mask:
-        before = (rows["nat"] == Nat.BEFORE) & (rows["is_reply"] != 1)
-        if not before.any():
-            return before
-        moved = (rows["nat_src_addr"] != rows["src_addr"]).any(axis=1)
-        return before & moved & wanted(rows)
-
-    return test
+def _labels(endpoint: Known, directory: Directory) -> tuple[str, ...]:
+    return endpoint.labels
 
 
-def _pod(field: str, values: Sequence[str], directory: Directory) -> Test:
-    tests = [patterns.name_prefix(value, field) for value in values]
-
-    def matches(endpoint: Endpoint) -> bool:
-        return any(test(pod_namespace(endpoint), pod_name(endpoint)) for test in tests)
-
-    return _endpoints(field, directory, [matches])
+def _source(flow: Flow) -> Endpoint:
+    return flow.source
 
 
-def _service(field: str, values: Sequence[str], directory: Directory) -> Test:
-    tests = [patterns.name_prefix(value, field) for value in values]
-
-    def matches(endpoint: Endpoint) -> bool:
-        return any(test(endpoint.service_namespace, endpoint.service) for test in tests)
-
-    return _endpoints(field, directory, [matches])
+def _destination(flow: Flow) -> Endpoint:
+    return flow.destination
 
 
-def _fqdn(field: str, values: Sequence[str], directory: Directory) -> TextTest:
-    tests = [patterns.glob(value, field) for value in values]
-    return TextTest(f"{_prefix(field)}_name", lambda name: any(test(name) for test in tests))
+def _port(flow: Flow, side: str) -> list[int]:
+    match flow.l4.WhichOneof("protocol"):
+        case "TCP" | "UDP" | "SCTP" as protocol:
+            return [getattr(getattr(flow.l4, protocol), f"{side}_port")]
+        case _:
+            return []
 
 
-def _label(field: str, values: Sequence[str], directory: Directory) -> Test:
-    tests = [parse_selector(value) for value in values]
-    return _endpoints(field, directory, [lambda e: any(test(e.labels) for test in tests)])
-
-
-def _node_labels(field: str, values: Sequence[str], directory: Directory) -> Test:
-    tests = [parse_selector(value) for value in values]
-    return lambda rows: np.full(len(rows), any(test(directory.node_labels) for test in tests))
-
-
-def _workload(field: str, values: Sequence[Any], directory: Directory) -> Test:
-    wanted = [(value.name, value.kind) for value in values]
-
-    def matches(endpoint: Endpoint) -> bool:
-        return bool(endpoint.workload) and any(
-            (not name or name == endpoint.workload) and (not kind or kind == endpoint.workload_kind)
-            for name, kind in wanted
+def _sides() -> Iterable[tuple[str, Field]]:
+    """Fields of either end of a flow."""
+    for side, column, end in (("source", "src", _source), ("destination", "dst", _destination)):
+        yield (
+            f"{side}_identity",
+            Field(
+                wanted.numbers,
+                columns.numbers(f"{column}_identity"),
+                lambda flow, side=side, end=end: (
+                    [end(flow).identity] if flow.HasField(side) else []
+                ),
+            ),
+        )
+        yield (
+            f"{side}_ip",
+            Field(
+                wanted.networks,
+                columns.addresses(f"{column}_addr"),
+                lambda flow, side=side: [getattr(flow.IP, side)],
+            ),
+        )
+        yield (
+            f"{side}_pod",
+            Field(
+                wanted.name_prefixes,
+                columns.endpoint(column, _pod),
+                lambda flow, end=end: [(end(flow).namespace, end(flow).pod_name)],
+            ),
+        )
+        yield (
+            f"{side}_workload",
+            Field(
+                wanted.workloads,
+                columns.endpoint(column, _workload),
+                lambda flow, end=end: [(one.name, one.kind) for one in end(flow).workloads],
+            ),
+        )
+        yield (
+            f"{side}_service",
+            Field(
+                wanted.name_prefixes,
+                columns.endpoint(column, _service),
+                lambda flow, side=side: [
+                    (held.namespace, held.name) for held in (getattr(flow, f"{side}_service"),)
+                ],
+            ),
+        )
+        yield (
+            f"{side}_label",
+            Field(
+                wanted.selectors,
+                columns.endpoint(column, _labels),
+                lambda flow, end=end: [end(flow).labels],
+            ),
+        )
+        yield (
+            f"{side}_cluster_name",
+            Field(
+                wanted.clusters,
+                columns.endpoint(column, cluster_name),
+                lambda flow, end=end: [end(flow).cluster_name],
+            ),
+        )
+        yield (
+            f"{side}_port",
+            Field(
+                wanted.ports,
+                columns.ports(f"{column}_port"),
+                lambda flow, side=side: _port(flow, side),
+            ),
+        )
+        yield (
+            f"{side}_fqdn",
+            Field(
+                wanted.globs,
+                columns.text(f"{column}_name"),
+                lambda flow, side=side: getattr(flow, f"{side}_names"),
+            ),
         )
 
-    return _endpoints(field, directory, [matches])
+
+def _reply(flow: Flow) -> list[bool]:
+    if flow.HasField("is_reply"):
+        return [flow.is_reply.value]
+    return [False] if flow.verdict == DROPPED else []
 
 
-def _cluster(field: str, values: Sequence[str], directory: Directory) -> Test:
-    if "" in values:
-        raise FilterError(f"{field}: empty value")
-    return _endpoints(field, directory, [lambda e: cluster_name(e, directory) in values])
+def _protocols(flow: Flow) -> Iterable[str]:
+    l4 = (flow.l4.WhichOneof("protocol") or "").lower()
+    if l4.startswith("icmp"):
+        yield "icmp"
+    yield l4
+    yield flow.l7.WhichOneof("record") or ""
 
 
-def _node_name(field: str, values: Sequence[str], directory: Directory) -> Test:
-    tests = [patterns.node_glob(value) for value in values]
-    return constant(any(test(directory.cluster_name, directory.node_name) for test in tests))
+def _node(flow: Flow) -> tuple[str, str]:
+    cluster, slash, node = flow.node_name.partition("/")
+    return (cluster, node) if slash else ("default", cluster)
 
 
-def _identity(field: str, values: Sequence[int], directory: Directory) -> Test:
-    column, wanted = f"{_prefix(field)}_identity", np.array(values, np.uint32)
-    return lambda rows: np.isin(rows[column], wanted)
+def _url(flow: Flow) -> list[str]:
+    return [flow.l7.http.url] if flow.l7.HasField("http") else []
 
 
-def _port(field: str, values: Sequence[str], directory: Directory) -> Test:
-    wanted = np.array([patterns.port(value, field) for value in values], np.uint16)
-    column, protocols = f"{_prefix(field)}_port", SetTest("protocol", _WITH_PORTS)
-    return lambda rows: np.isin(rows[column], wanted) & protocols(rows)
+def _uuid(predicate: wanted.OneOf, directory: Directory) -> Test:
+    return UuidTest(tuple(predicate.values), node_bits(directory))
 
 
-def _numbers(column: str) -> Builder:
-    return lambda field, values, directory: SetTest(column, values)
+def _encrypted(predicate: Predicate, directory: Directory) -> Test:
+    return constant(predicate(False))
 
 
-def _ip_version(field: str, values: Sequence[int], directory: Directory) -> Test:
-    return SetTest("family", [_FAMILIES[value] for value in values if value in _FAMILIES])
-
-
-def _drop_reason(field: str, values: Sequence[int], directory: Directory) -> Test:
-    reasons = SetTest("sub_type", values)
-    return lambda rows: (
-        (rows["verdict"] == Verdict.DROPPED)
-        & (rows["event_type"] == EventType.DROP)
-        & reasons(rows)
-    )
-
-
-def _interface(field: str, values: Sequence[NetworkInterface], directory: Directory) -> Test:
-    wanted = [(value.index, value.name) for value in values]
-
-    def test(rows: FlowRows) -> Mask:
-        present = np.unique(rows["ifindex"])
-        chosen = [
-            number
-            for number in present[present > 0].tolist()
-            for index, name in wanted
-            if (not index or index == number)
-            and (not name or name == directory.interfaces.get(number))
-        ]
-        return np.isin(rows["ifindex"], np.array(chosen, np.uint32))
-
-    return test
-
-
-def _event_type(field: str, values: Sequence[EventTypeFilter], directory: Directory) -> Test:
-    def one(kind: int, match_sub: bool, sub: int) -> Test:
-        def test(rows: FlowRows) -> Mask:
-            mask = rows["event_type"] == kind if kind else rows["event_type"] > 0
-            return mask & (rows["sub_type"] == sub) if match_sub else mask
-
-        return test
-
-    return either(one(value.type, value.match_sub_type, value.sub_type) for value in values)
-
-
-def _protocol(field: str, values: Sequence[str], directory: Directory) -> Test:
-    wanted = {value.lower() for value in values}
-    if unknown := wanted - _L4.keys() - {"dns", "http", "kafka"}:
-        raise FilterError(f"protocol: unknown protocol {min(unknown)!r}")
-    tests: list[Test] = [SetTest("protocol", chain(*(_L4.get(name, ()) for name in wanted)))]
-    tests += [test for name, test in (("http", _is_http), ("dns", _is_dns)) if name in wanted]
-    return either(tests)
-
-
-def _is_http(rows: FlowRows) -> Mask:
-    return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] != L7Protocol.DNS)
-
-
-def _is_dns(rows: FlowRows) -> Mask:
-    return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] == L7Protocol.DNS)
-
-
-def _reply(field: str, values: Sequence[bool], directory: Directory) -> Test:
-    def test(rows: FlowRows) -> Mask:
-        reply = rows["is_reply"]
-        mask = np.isin(reply, np.array([int(value) for value in values], np.int8))
-        if False in values:
-            mask |= (reply < 0) & (rows["verdict"] == Verdict.DROPPED)
-        return mask
-
-    return test
-
-
-def _encrypted(field: str, values: Sequence[bool], directory: Directory) -> Test:
-    return constant(False in values)
-
-
-def _tcp_flags(field: str, values: Sequence[TCPFlags], directory: Directory) -> Test:
-    wanted: list[int] = []
-    for value in values:
-        names = [set_field.name for set_field, _ in value.ListFields()]
-        if "NS" not in names:  # the flag byte has no such bit
-            wanted.append(sum(1 << TCP_FLAGS.index(name) for name in names))
-
-    def test(rows: FlowRows) -> Mask:
-        mask = np.zeros(len(rows), np.bool_)
-        for bits in wanted:
-            mask |= rows["flags"] & bits == bits
-        packet = (rows["l7_type"] == L7Type.UNKNOWN) & (rows["type"] != FlowType.SOCK)
-        return mask & (rows["protocol"] == Protocol.TCP) & packet
-
-    return test
-
-
-def _http_status(field: str, values: Sequence[str], directory: Directory) -> Test:
-    ranges = [patterns.status_range(value) for value in values]
-
-    def test(rows: FlowRows) -> Mask:
-        status = rows["status"]
-        mask = np.zeros(len(rows), np.bool_)
-        for first, last in ranges:
-            mask |= (status >= first) & (status <= last)
-        return mask & _is_http(rows)
-
-    return test
-
-
-def _http_method(field: str, values: Sequence[str], directory: Directory) -> TextTest:
-    wanted = {value.lower() for value in values}
-    return TextTest("method", lambda method: bool(method) and method.lower() in wanted)
-
-
-def _http_path(field: str, values: Sequence[str], directory: Directory) -> TextTest:
-    tests = [patterns.regex(value, field) for value in values]
-
-    def matches(url: str) -> bool:
-        path = patterns.url_path(url)
-        return path is not None and any(test(path) for test in tests)
-
-    return TextTest("url", matches)
-
-
-def _http_url(field: str, values: Sequence[str], directory: Directory) -> TextTest:
-    tests = [patterns.regex(value, field) for value in values]
-    return TextTest("url", lambda url: any(test(url) for test in tests))
-
-
-def _http_header(field: str, values: Sequence[HTTPHeader], directory: Directory) -> TextTest:
-    wanted = [(value.key, value.value) for value in values]
-    return TextTest(
-        "headers", lambda held: any(held.get(key) == value for key, value in wanted), cached=False
-    )
-
-
-def _dns_query(field: str, values: Sequence[str], directory: Directory) -> TextTest:
-    tests = [patterns.regex(value, field) for value in values]
-    return TextTest("dns", lambda message: any(test(message.query) for test in tests))
-
-
-def _trace_id(field: str, values: Sequence[str], directory: Directory) -> TextTest:
-    wanted = frozenset(values)
-    return TextTest("trace_id", lambda trace_id: trace_id in wanted)
-
-
-def _ip_trace_id(field: str, values: Sequence[int], directory: Directory) -> Test:
+def _nowhere(predicate: Predicate, directory: Directory) -> Test:
     return constant(False)
 
 
-def _uuid(field: str, values: Sequence[str], directory: Directory) -> Test:
-    return UuidTest(tuple(values), node_bits(directory))
+_SIDES = dict(_sides())
 
-
-BUILDERS: dict[str, Builder] = {
-    "uuid": _uuid,
-    "event_type": _event_type,
-    "verdict": _numbers("verdict"),
-    "drop_reason_desc": _drop_reason,
-    "reply": _reply,
-    "encrypted": _encrypted,
-    "source_identity": _identity,
-    "destination_identity": _identity,
-    "protocol": _protocol,
-    "source_ip": _ip,
-    "destination_ip": _ip,
-    "source_ip_xlated": _xlated,
-    "source_pod": _pod,
-    "destination_pod": _pod,
-    "source_workload": _workload,
-    "destination_workload": _workload,
-    "source_service": _service,
-    "destination_service": _service,
-    "source_fqdn": _fqdn,
-    "destination_fqdn": _fqdn,
-    "source_label": _label,
-    "destination_label": _label,
-    "node_labels": _node_labels,
-    "source_port": _port,
-    "destination_port": _port,
-    "http_status_code": _http_status,
-    "http_method": _http_method,
-    "http_path": _http_path,
-    "http_url": _http_url,
-    "http_header": _http_header,
-    "tcp_flags": _tcp_flags,
-    "node_name": _node_name,
-    "source_cluster_name": _cluster,
-    "destination_cluster_name": _cluster,
-    "ip_version": _ip_version,
-    "trace_id": _trace_id,
-    "traffic_direction": _numbers("direction"),
-    "dns_query": _dns_query,
-    "interface": _interface,
-    "ip_trace_id": _ip_trace_id,
+FIELDS: dict[str, Field] = {
+    "uuid": Field(wanted.numbers, _uuid, lambda flow: [flow.uuid]),
+    "event_type": Field(
+        wanted.event_types,
+        columns.event_types,
+        lambda flow: (
+            [(flow.event_type.type, flow.event_type.sub_type)]
+            if flow.HasField("event_type")
+            else []
+        ),
+    ),
+    "verdict": Field(wanted.numbers, columns.byte("verdict"), lambda flow: [flow.verdict]),
+    "drop_reason_desc": Field(
+        wanted.numbers,
+        columns.drop_reasons,
+        lambda flow: [flow.drop_reason_desc] if flow.verdict == DROPPED else [],
+    ),
+    "reply": Field(wanted.numbers, columns.replies, _reply),
+    "encrypted": Field(wanted.numbers, _encrypted, lambda flow: [flow.IP.encrypted]),
+    "protocol": Field(wanted.protocols, columns.protocols, _protocols),
+    "source_ip_xlated": Field(
+        wanted.networks, columns.xlated, lambda flow: [flow.IP.source_xlated]
+    ),
+    **{name: field for name, field in _SIDES.items() if not name.endswith("_fqdn")},
+    "node_labels": Field(
+        wanted.selectors,
+        columns.node(lambda directory: directory.node_labels),
+        lambda flow: [flow.node_labels],
+    ),
+    "node_name": Field(
+        wanted.node_globs,
+        columns.node(lambda known: (known.cluster_name or "default", known.node_name)),
+        lambda flow: [_node(flow)],
+    ),
+    "http_status_code": Field(wanted.statuses, columns.statuses, lambda flow: [flow.l7.http.code]),
+    "tcp_flags": Field(
+        wanted.tcp_flags,
+        columns.tcp_flags,
+        lambda flow: [wanted.flag_bits(flow.l4.TCP.flags)] if flow.l4.TCP.HasField("flags") else [],
+    ),
+    "ip_version": Field(wanted.numbers, columns.ip_versions, lambda flow: [flow.IP.ipVersion]),
+    "traffic_direction": Field(
+        wanted.numbers, columns.byte("direction"), lambda flow: [flow.traffic_direction]
+    ),
+    "interface": Field(
+        wanted.interfaces,
+        columns.interfaces,
+        lambda flow: (
+            [(flow.interface.index, flow.interface.name)] if flow.HasField("interface") else []
+        ),
+    ),
+    "ip_trace_id": Field(
+        wanted.numbers,
+        _nowhere,
+        lambda flow: [flow.ip_trace_id.trace_id] if flow.HasField("ip_trace_id") else [],
+    ),
+    **{name: field for name, field in _SIDES.items() if name.endswith("_fqdn")},
+    "trace_id": Field(
+        wanted.texts,
+        columns.text("trace_id"),
+        lambda flow: [flow.trace_context.parent.trace_id],
+    ),
+    "http_method": Field(
+        wanted.methods,
+        lambda predicate, directory: TextTest("method", lambda name: predicate(name.lower())),
+        lambda flow: [flow.l7.http.method.lower()],
+    ),
+    "http_path": Field(wanted.paths, columns.text("url"), _url),
+    "http_url": Field(wanted.regexes, columns.text("url", absent="", among=columns.is_http), _url),
+    "http_header": Field(
+        wanted.headers,
+        lambda predicate, directory: columns.HeaderTest(predicate),
+        lambda flow: [(one.key, one.value) for one in flow.l7.http.headers],
+    ),
+    "dns_query": Field(
+        wanted.regexes,
+        lambda predicate, directory: TextTest(
+            "dns",
+            lambda message: predicate(message.query),
+            absent=Dns("", ""),
+            among=columns.is_dns,
+        ),
+        lambda flow: [flow.l7.dns.query] if flow.l7.HasField("dns") else [],
+    ),
 }
-"""How to test each field of flow.FlowFilter but `experimental`."""
+"""Every field but `experimental`, those that cost little first."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flowd.filter.cost import check
 from flowd.model.directory import Registry
 from flowd.model.flow import FlowRows
 
@@ -32,9 +33,13 @@ class RegistryTest(Generic[T]):
     def __call__(self, rows: FlowRows) -> Mask:
         known = len(self._table)
         if known < len(self._registry):
-            new = [self._predicate(self._registry[i]) for i in range(known, len(self._registry))]
+            new = [self._passes(i) for i in range(known, len(self._registry))]
             self._table = np.concatenate([self._table, np.array(new, np.bool_)])
         return self._table[rows[self._column]]
+
+    def _passes(self, index: int) -> bool:
+        check()
+        return self._predicate(self._registry[index])
 
 
 class SetTest:
@@ -50,28 +55,42 @@ class SetTest:
 
 
 class TextTest:
-    """Rows whose object in a column passes a predicate; None never does."""
+    """Rows whose object in a column passes a predicate.
+
+    Args:
+        absent: what is asked of rows that have None; itself None for rows that never pass.
+        among: the rows that can pass; all of them without.
+    """
 
     def __init__(
-        self, column: str, predicate: Callable[[Any], bool], *, cached: bool = True
+        self,
+        column: str,
+        predicate: Callable[[Any], bool],
+        *,
+        absent: Hashable = None,
+        among: Test | None = None,
     ) -> None:
         self._column = column
         self._predicate = predicate
-        self._cached = cached
+        self._absent = absent
+        self._among = among
         self._seen: dict[Any, bool] = {}
 
     def narrow(self, rows: FlowRows, mask: Mask) -> None:
         """Clear in mask the rows that do not pass; only rows still set are looked at."""
+        if self._among:
+            mask &= self._among(rows)
         places = np.flatnonzero(mask)
         mask[places] = [self._passes(value) for value in rows[self._column][places].tolist()]
 
     def _passes(self, value: Any) -> bool:
         if value is None:
-            return False
-        if not self._cached:
-            return self._predicate(value)
+            value = self._absent
+            if value is None:
+                return False
         known = self._seen.get(value)
         if known is None:
+            check()
             if len(self._seen) >= _MOST_TEXTS:
                 self._seen.clear()
             known = self._seen[value] = self._predicate(value)
@@ -83,6 +102,18 @@ def constant(value: bool) -> Test:
     return lambda rows: np.full(len(rows), value)
 
 
+def both(*tests: Test) -> Test:
+    """Rows that pass every test."""
+
+    def test(rows: FlowRows) -> Mask:
+        mask = tests[0](rows)
+        for one in tests[1:]:
+            mask = mask & one(rows)
+        return mask
+
+    return test
+
+
 def either(tests: Iterable[Test]) -> Test:
     """Rows that pass at least one test."""
     some = list(tests)
@@ -90,6 +121,7 @@ def either(tests: Iterable[Test]) -> Test:
     def test(rows: FlowRows) -> Mask:
         mask = np.zeros(len(rows), np.bool_)
         for one in some:
+            check()
             mask |= one(rows)
         return mask
 

@@ -7,9 +7,11 @@ class Protocol(IntEnum):
     """IP protocol numbers (IANA)."""
 
     ICMP = 1
+    IGMP = 2
     TCP = 6
     UDP = 17
     ICMPV6 = 58
+    VRRP = 112
     SCTP = 132
 
 

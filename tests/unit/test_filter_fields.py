@@ -34,6 +34,8 @@ DNS = {"query", "answer"}
 FROM_WEB = {"syn", "dns", "service", "query", "socket", "outside"}
 TO_CART = {"syn", "request", "drop", "ping"}
 
+THIRD = flow_uuid(START + 2_000_000, 3, node_bits(cluster()))
+
 CASES: list[tuple[dict[str, object], set[str]]] = [
     ({}, ALL),
     ({"source_ip": ["10.1.0.1"]}, FROM_WEB),
@@ -76,6 +78,9 @@ CASES: list[tuple[dict[str, object], set[str]]] = [
     ({"destination_workload": [{"name": "web"}, {"name": "cart"}]}, TO_CART | {"synack", "answer"}),
     ({"source_cluster_name": ["default"]}, ALL - {"request", "drop"}),
     ({"destination_cluster_name": ["def*"]}, set()),
+    ({"destination_cluster_name": ["prod", "default"]}, ALL - {"response", "outside"}),
+    ({"uuid": [THIRD]}, {"request"}),
+    ({"uuid": [THIRD.upper(), "", "x"]}, set()),
     ({"traffic_direction": ["INGRESS"]}, {"synack", "request", "drop", "answer"}),
     ({"traffic_direction": ["TRAFFIC_DIRECTION_UNKNOWN"]}, {"ping"}),
     ({"verdict": ["DROPPED", "TRANSLATED"]}, {"drop", "service", "socket"}),
@@ -152,7 +157,7 @@ def test_a_field_matches_its_flows(wanted: dict[str, object], expected: set[str]
 
 
 def test_every_field_has_a_case() -> None:
-    covered = {name for case, _ in CASES for name in case} | {"uuid", "experimental"}
+    covered = {name for case, _ in CASES for name in case} | {"experimental"}
     assert covered == set(FlowFilter.DESCRIPTOR.fields_by_name)
 
 

@@ -132,6 +132,23 @@ async def test_large_metadata() -> None:
         assert (await served.unary("Echo")(value("x"), metadata=metadata)).value == b"x"
 
 
+async def test_headers_and_trailers_of_several_frames() -> None:
+    options = (("grpc.max_metadata_size", 1 << 17), ("grpc.absolute_max_metadata_size", 1 << 17))
+    async with serving(options=options) as served:
+        metadata = tuple((f"x-{n}", "v" * 9000) for n in range(6))
+        assert (await served.unary("Echo")(value("x"), metadata=metadata)).value == b"x"
+        code, text = await refusal(served.unary("Fail")(value("y" * 40_000)))
+    assert (code, len(text)) == (grpc.StatusCode.FAILED_PRECONDITION, 40_000)
+
+
+async def test_small_windows_of_a_client() -> None:
+    options = (("grpc.http2.lookahead_bytes", 1000), ("grpc.http2.bdp_probe", 0))
+    async with serving(options=options) as served:
+        poured = served.stream("Pour", BytesValue)(Int64Value(value=512), timeout=SECONDS)
+        assert [len(one.value) async for one in poured] == [1013] * 512
+        assert len((await served.unary("Echo")(value(bytes(50_000)))).value) == 50_000
+
+
 async def test_a_client_s_keepalive_pings() -> None:
     options = (
         ("grpc.keepalive_time_ms", 50),

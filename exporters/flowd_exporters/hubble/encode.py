@@ -16,10 +16,12 @@ from flowd.model.enums import TCP_FLAGS, EventType, FlowType, Nat, Protocol
 from flowd.model.flow import FlowRows
 from flowd.wire import names
 from flowd.wire.flow.flow_pb2 import (
+    IGMP,
     IP,
     SCTP,
     TCP,
     UDP,
+    VRRP,
     CiliumEventType,
     DropReason,
     Emitter,
@@ -200,6 +202,10 @@ def summary(row: Row) -> str:
             return "UDP"
         case Protocol.SCTP:
             return "SCTP"
+        case Protocol.VRRP:
+            return "VRRP"
+        case Protocol.IGMP:
+            return "IGMP"
         case Protocol.ICMP:
             return f"ICMPv4 {names.icmp(row.icmp_type, row.icmp_code, 4)}"
         case Protocol.ICMPV6:
@@ -267,6 +273,10 @@ def _layer4(row: Row) -> Layer4 | None:
             return Layer4(ICMPv4=ICMPv4(type=row.icmp_type, code=row.icmp_code))
         case Protocol.ICMPV6:
             return Layer4(ICMPv6=ICMPv6(type=row.icmp_type, code=row.icmp_code))
+        case Protocol.VRRP:
+            return Layer4(VRRP=VRRP())
+        case Protocol.IGMP:
+            return Layer4(IGMP=IGMP())
         case _:
             return None
 

@@ -32,6 +32,7 @@ from flowd_exporters.hubble.structs import Value
 from flowd_exporters.hubble.translated import translation
 
 _PORTS = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP"}
+_BARE = {Protocol.VRRP: "VRRP", Protocol.IGMP: "IGMP"}
 _ICMP = {Protocol.ICMP: "ICMPv4", Protocol.ICMPV6: "ICMPv6"}
 
 
@@ -225,6 +226,9 @@ def _layer4(row: Row) -> str:
             f'"code":{row.icmp_code}' if row.icmp_code else "",
         ]
         name = _ICMP[Protocol(row.protocol)]
+    elif row.protocol in _BARE:
+        parts = []
+        name = _BARE[Protocol(row.protocol)]
     else:
         return ""
     return f'"l4":{{"{name}":{{{",".join([part for part in parts if part])}}}}}'

@@ -32,8 +32,9 @@ class Overwritten:
     def add(self, count: int) -> None:
         """Count flows found missing now."""
         if count:
-            self._last_ns = time.time_ns()
-            self._first_ns = self._first_ns if self.pending else self._last_ns
+            now_ns = time.time_ns()  # of a clock that may be set back
+            self._first_ns = min(self._first_ns, now_ns) if self.pending else now_ns
+            self._last_ns = max(self._last_ns, now_ns) if self.pending else now_ns
             self.pending += count
 
     def wait(self) -> float | None:

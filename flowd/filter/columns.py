@@ -1,0 +1,200 @@
+"""Where the values that filters ask of are in rows of FLOW."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from flowd.filter.tables import Mask, RegistryTest, SetTest, Test, TextTest, both, either
+from flowd.filter.wanted import L4_NAMES, EventTypes, Networks, OneOf, Predicate, Ranges
+from flowd.model.directory import Directory
+from flowd.model.endpoint import Endpoint
+from flowd.model.enums import EventType, FlowType, L7Protocol, L7Type, Nat, Protocol, Verdict
+from flowd.model.flow import FlowRows
+
+View: TypeAlias = Callable[[Endpoint, Directory], Any]
+"""What a predicate is asked of an endpoint; None for one that never matches."""
+
+_FIRST_DROP_REASON = 130
+_IP_VERSIONS = {4: 1, 6: 2}
+_BYTE = range(256)
+_STATUSES = 1000
+
+_with_ports = SetTest("protocol", (Protocol.TCP, Protocol.UDP, Protocol.SCTP))
+_is_drop = SetTest("event_type", (EventType.DROP,))
+_is_dropped = SetTest("verdict", (Verdict.DROPPED,))
+
+
+def is_http(rows: FlowRows) -> Mask:
+    """Rows of requests and responses."""
+    return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] != L7Protocol.DNS)
+
+
+def is_dns(rows: FlowRows) -> Mask:
+    """Rows of DNS messages."""
+    return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] == L7Protocol.DNS)
+
+
+def byte(column: str) -> Callable[[Predicate, Directory], Test]:
+    """A column of single bytes."""
+    return lambda predicate, directory: SetTest(column, filter(predicate, _BYTE))
+
+
+def numbers(column: str) -> Callable[[OneOf, Directory], Test]:
+    """A column of 32 bits."""
+
+    def make(predicate: OneOf, directory: Directory) -> Test:
+        chosen = np.array(sorted(predicate.values), np.uint32)
+        return lambda rows: np.isin(rows[column], chosen)
+
+    return make
+
+
+def ports(column: str) -> Callable[[OneOf, Directory], Test]:
+    """A column of ports, in rows whose protocol has them."""
+    return lambda predicate, directory: both(numbers(column)(predicate, directory), _with_ports)
+
+
+def addresses(column: str) -> Callable[[Networks, Directory], Test]:
+    """A column of addresses."""
+    return lambda predicate, directory: predicate.over(column)
+
+
+def endpoint(side: str, view: View) -> Callable[[Predicate, Directory], Test]:
+    """What the directory knows of the endpoint on a side (`src` or `dst`)."""
+
+    def make(predicate: Predicate, directory: Directory) -> Test:
+        def matches(one: Endpoint) -> bool:
+            held = view(one, directory)
+            return held is not None and predicate(held)
+
+        return RegistryTest(f"{side}_endpoint", directory.endpoints, matches)
+
+    return make
+
+
+def node(view: Callable[[Directory], Any]) -> Callable[[Predicate, Directory], Test]:
+    """What the directory knows, at the moment, of this node."""
+    return lambda predicate, directory: lambda rows: np.full(len(rows), predicate(view(directory)))
+
+
+def text(
+    column: str, absent: Hashable = None, among: Test | None = None
+) -> Callable[[Predicate, Directory], TextTest]:
+    """A column of text; the arguments are TextTest's."""
+    return lambda predicate, directory: TextTest(column, predicate, absent=absent, among=among)
+
+
+def xlated(predicate: Networks, directory: Directory) -> Test:
+    """Sources after their translation, in rows that have the one before."""
+    chosen = predicate.over("nat_src_addr")
+
+    def test(rows: FlowRows) -> Mask:
+        before = (rows["nat"] == Nat.BEFORE) & (rows["is_reply"] != 1)
+        if not before.any():
+            return before
+        moved = (rows["nat_src_addr"] != rows["src_addr"]).any(axis=1)
+        return before & moved & chosen(rows)
+
+    return test
+
+
+def event_types(predicate: EventTypes, directory: Directory) -> Test:
+    """Types with their sub-types."""
+    table = np.zeros((256, 256), np.bool_)
+    for kind, sub in predicate.pairs:
+        if 0 <= kind < 256 and (sub is None or 0 <= sub < 256):
+            table[kind or slice(None), slice(None) if sub is None else sub] = True
+    table[0] = False  # such a row has no event type
+    return lambda rows: table[rows["event_type"], rows["sub_type"]]
+
+
+def drop_reasons(predicate: Predicate, directory: Directory) -> Test:
+    """Reasons of rows with verdict DROPPED; 0 where Hubble has none for it."""
+    known = SetTest("sub_type", [one for one in _BYTE[_FIRST_DROP_REASON:] if predicate(one)])
+    if not predicate(0):
+        return both(_is_dropped, _is_drop, known)
+    other = SetTest("sub_type", _BYTE[:_FIRST_DROP_REASON])
+    return both(_is_dropped, either([known, other, lambda rows: ~_is_drop(rows)]))
+
+
+def replies(predicate: Predicate, directory: Directory) -> Test:
+    """Whether a row is a reply; a drop of which that is not known counts as none."""
+    table = np.array([predicate(False), predicate(True), False])
+
+    def test(rows: FlowRows) -> Mask:
+        mask = table[rows["is_reply"]]
+        if predicate(False):
+            mask |= (rows["is_reply"] < 0) & _is_dropped(rows)
+        return mask
+
+    return test
+
+
+def protocols(predicate: Predicate, directory: Directory) -> Test:
+    """Names of protocols, of layer 4 and 7."""
+    chosen = [one for one, names in L4_NAMES.items() if any(map(predicate, names))]
+    tests: list[Test] = [SetTest("protocol", chosen)]
+    tests += [test for name, test in (("http", is_http), ("dns", is_dns)) if predicate(name)]
+    return either(tests)
+
+
+def tcp_flags(predicate: Predicate, directory: Directory) -> Test:
+    """Flags of TCP packets."""
+    chosen = SetTest("flags", filter(predicate, _BYTE))
+
+    def test(rows: FlowRows) -> Mask:
+        packet = (rows["l7_type"] == L7Type.UNKNOWN) & (rows["type"] != FlowType.SOCK)
+        return chosen(rows) & (rows["protocol"] == Protocol.TCP) & packet
+
+    return test
+
+
+def statuses(predicate: Ranges, directory: Directory) -> Test:
+    """Status codes of responses."""
+    table = np.zeros(_STATUSES + 1, np.bool_)
+    for first, last in predicate.bounds:
+        table[first : last + 1] = True
+    return lambda rows: table[np.minimum(rows["status"], _STATUSES)] & is_http(rows)
+
+
+def ip_versions(predicate: Predicate, directory: Directory) -> Test:
+    """IP versions as Hubble numbers them; 0 for rows without addresses."""
+    return SetTest("family", [one for one in _BYTE if predicate(_IP_VERSIONS.get(one, 0))])
+
+
+def interfaces(predicate: Predicate, directory: Directory) -> Test:
+    """Index and name."""
+
+    def test(rows: FlowRows) -> Mask:
+        present = np.unique(rows["ifindex"])
+        chosen = [
+            number
+            for number in present[present > 0].tolist()
+            if predicate((number, directory.interfaces.get(number, "")))
+        ]
+        return np.isin(rows["ifindex"], np.array(chosen, np.uint32))
+
+    return test
+
+
+class HeaderTest(TextTest):
+    """HTTP rows with a header that passes, among them the request's id."""
+
+    def __init__(self, predicate: Predicate) -> None:
+        super().__init__("headers", predicate, among=is_http)
+        self._one = predicate
+
+    def narrow(self, rows: FlowRows, mask: Mask) -> None:
+        """Clear in mask the rows that do not pass; only rows still set are looked at."""
+        mask &= is_http(rows)
+        places = np.flatnonzero(mask)
+        chosen = rows[places]
+        pairs = zip(chosen["headers"].tolist(), chosen["request_id"].tolist(), strict=True)
+        mask[places] = [self._any(headers, request_id) for headers, request_id in pairs]
+
+    def _any(self, headers: Any, request_id: str | None) -> bool:
+        held = dict(headers.items()) if headers else {}
+        if request_id:
+            held.setdefault("x-request-id", request_id)
+        return any(map(self._one, held.items()))
