@@ -45,10 +45,17 @@ class _Generation:
     table: RouteTable
     evidence: Evidence
     likeness: Likeness
-    cache: dict[ShapeKey, Result] = field(default_factory=dict[ShapeKey, Result])
-    detailed: dict[tuple[object, ...], Result] = field(
-        default_factory=dict[tuple[object, ...], Result]
-    )
+    results: list[Result] = field(default_factory=list[Result])
+    numbered: dict[Result, int] = field(default_factory=dict[Result, int])
+    cache: dict[ShapeKey, int] = field(default_factory=dict[ShapeKey, int])
+    detailed: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
+
+    def number(self, result: Result) -> int:
+        """The place of a result among all that there were, which are few as the directory is."""
+        number = self.numbered.setdefault(result, len(self.results))
+        if number == len(self.results):
+            self.results.append(result)
+        return number
 
 
 class Attributor:
@@ -105,28 +112,30 @@ class Attributor:
             rows = np.flatnonzero(at == index)
             if not len(rows):
                 continue
-            results = self._results(batch[rows], generation)
-            batch["route"][rows] = results[:, 0]
-            batch["backend"][rows] = results[:, 1]
-            batch["attribution"][rows] = results[:, 2]
+            whole = len(rows) == len(batch)  # a copy of rows with objects costs more than the rest
+            numbers = self._results(batch if whole else batch[rows], generation)
+            results = np.array(generation.results, np.uint32)[numbers]
+            for place, column in enumerate(("route", "backend", "attribution")):
+                batch[column][rows] = results[:, place]
 
-    def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.uint32]:
-        cache = generation.cache
+    def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.int64]:
+        """The place of each row's answer among the generation's results."""
         keys = list(shapes(batch))
-        results = [cache.get(shape) for shape in keys]
-        rows = [row for row, result in enumerate(results) if result is None]
-        for row, entry in zip(rows, details(batch[rows]), strict=True):
-            results[row] = self._result(keys[row], entry, generation)
-        return np.array(results, np.uint32)
+        found = list(map(generation.cache.get, keys))
+        rows = [row for row, number in enumerate(found) if number is None]
+        if rows:
+            for row, entry in zip(rows, details(batch, rows), strict=True):
+                found[row] = self._result(keys[row], entry, generation)
+        return np.array(found, np.int64)
 
-    def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> Result:
+    def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> int:
         """The answer for an entry whose shape alone does not give it."""
         key = _key(shape, entry, generation)
         result = generation.detailed.get(key)
         if result is not None:
             return result
         answer = generation.evidence.answer(Shape(*shape), entry)
-        result = self._numbers(answer, generation.table)
+        result = generation.number(self._numbers(answer, generation.table))
         self.conflicts += answer.conflict
         if answer.by_shape and sum(map(len, (shape[1], shape[2], shape[7]))) <= MAX_KEY:
             _keep(generation.cache, shape, result)
@@ -154,7 +163,7 @@ class Attributor:
         return True
 
 
-def _keep(cache: dict[Key, Result], key: Key, result: Result) -> None:
+def _keep(cache: dict[Key, int], key: Key, result: int) -> None:
     if len(cache) >= MAX_CACHED:
         cache.clear()
     cache[key] = result
