@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from flowd.model.directory import Directory, Registry
 from flowd.model.endpoint import Endpoint, EndpointKind
-from flowd.model.enums import RESPONSE_FLAGS, Attribution, Direction, HttpVersion, Protocol
+from flowd.model.enums import (
+    RESPONSE_FLAGS,
+    Attribution,
+    Direction,
+    HttpVersion,
+    Protocol,
+    RequestOutcome,
+)
 from flowd.model.route import BackendRef, RouteRef
 from flowd.text import printable
 from flowd_exporters.metrics import OTHER
@@ -35,6 +42,7 @@ HTTP_VERSIONS: dict[int, str] = {
     HttpVersion.HTTP3: "HTTP/3",
 }
 ATTRIBUTIONS: dict[int, str] = {value: value.name.lower() for value in Attribution}
+OUTCOMES: dict[int, str] = {value: value.name.lower() for value in RequestOutcome}
 METHODS = (
     "_OTHER",
     "CONNECT",

@@ -82,6 +82,7 @@ LABELS = {
         Label("listener", "fine", "name of the Gateway's listener"),
         Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
         Label("node", "fine", "name of the node"),
+        Label("outcome", "fine", "what became of it: forwarded, retried, redirected, refused, ..."),
         Label("part", "fine", "client_network, gateway, pod_network or pod"),
         Label("place", "fine", "where it was lost"),
         Label("protocol", "fine", "TCP, UDP, ICMPv4, ...; the HTTP version for hubble_http_*"),
@@ -257,6 +258,12 @@ ROUTE_SPLIT_REQUESTS = Metric(
     "HTTP requests that flowd_route_latency_split_seconds_total is of.",
     _ROUTE_OBJECT,
 )
+ROUTE_OUTCOMES = Metric(
+    "flowd_route_outcomes_total",
+    "counter",
+    "Requests and proxied connections by what became of them.",
+    (*_ROUTE_OBJECT, "outcome"),
+)
 ROUTE_UNATTRIBUTED = Metric(
     "flowd_route_unattributed_total",
     "counter",
@@ -339,6 +346,7 @@ METRICS = (
     TCP_RESETS,
     ROUTE_REQUESTS,
     ROUTE_CONNECTIONS,
+    ROUTE_OUTCOMES,
     ROUTE_DURATION,
     ROUTE_UPSTREAM,
     ROUTE_BYTES,

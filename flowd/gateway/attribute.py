@@ -18,6 +18,7 @@ from flowd.gateway.entry import (
 )
 from flowd.gateway.evidence import Answer, Evidence
 from flowd.gateway.likeness import Likeness
+from flowd.gateway.requestoutcome import Trait, fill_outcomes
 from flowd.gateway.table import RouteTable
 from flowd.kubernetes.objects import Objects
 from flowd.model.directory import Directory
@@ -33,8 +34,8 @@ MAX_STRANGERS = 4096
 """Most names kept of routes, Gateways and Services that no object confirms."""
 
 Key = TypeVar("Key")
-Result: TypeAlias = tuple[int, int, int]
-"""The values of the columns route, backend and attribution."""
+Result: TypeAlias = tuple[int, int, int, int]
+"""The values of the columns route, backend and attribution, and the Trait bits of the rule."""
 
 
 @dataclass(slots=True)
@@ -102,12 +103,13 @@ class Attributor:
         del self._generations[:-GENERATIONS]
 
     def attribute(self, batch: RequestBatch) -> None:
-        """Fill the columns `route`, `backend` and `attribution` of a batch in place."""
+        """Fill the columns `route`, `backend`, `attribution` and `outcome` of a batch in place."""
         if not len(batch):
             return
         starts = np.array([entry.start for entry in self._generations[1:]], np.uint64)
         times: NDArray[np.uint64] = batch["time_ns"]
         at = np.searchsorted(starts, times, side="right")
+        traits = np.zeros(len(batch), np.uint8)
         for index, generation in enumerate(self._generations):
             rows = np.flatnonzero(at == index)
             if not len(rows):
@@ -117,6 +119,8 @@ class Attributor:
             results = np.array(generation.results, np.uint32)[numbers]
             for place, column in enumerate(("route", "backend", "attribution")):
                 batch[column][rows] = results[:, place]
+            traits[rows] = results[:, 3]
+        fill_outcomes(batch, traits)
 
     def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.int64]:
         """The place of each row's answer among the generation's results."""
@@ -151,7 +155,8 @@ class Attributor:
         if not self._admit(backend, known):
             backend = NO_BACKEND
         directory = self._directory
-        return directory.routes.index(route), directory.backends.index(backend), int(attribution)
+        numbers = directory.routes.index(route), directory.backends.index(backend)
+        return (*numbers, int(attribution), int(_traits(table, route)))
 
     def _admit(self, ref: RouteRef | BackendRef, confirmed: bool) -> bool:
         """Whether a name may enter the directory, which never forgets."""
@@ -161,6 +166,19 @@ class Attributor:
                 return False
         self._admitted.add(ref)
         return True
+
+
+def _traits(table: RouteTable, ref: RouteRef) -> Trait:
+    """What of the rule tells in what became of its requests."""
+    route = table.routes.get((ref.kind, ref.namespace, ref.name))
+    found = Trait(0)
+    for rule in route.rules if route else ():
+        if rule.index == ref.rule:
+            usable = [each for each in rule.backends if each.ref.weight and not each.reason]
+            empty = bool(usable) and all(each.ready == 0 for each in usable)
+            found |= Trait.MIRRORS if rule.mirrors else Trait(0)
+            found |= Trait.EMPTY if empty else Trait(0)
+    return found
 
 
 def _keep(cache: dict[Key, int], key: Key, result: int) -> None:

@@ -49,7 +49,12 @@ OWNERS = np.dtype(
 """The sockets at the client's and the backend's end of a request; columns as in FLOW."""
 Owners: TypeAlias = NDArray[np.void]
 """A one-dimensional array of OWNERS."""
-_ANSWER = {"latency_ns": "duration_ns", "status": "status", "envoy_flags": "flags"}
+_ANSWER = {
+    "latency_ns": "duration_ns",
+    "status": "status",
+    "envoy_flags": "flags",
+    "outcome": "outcome",
+}
 """Columns of a response, by those of its request."""
 _DROPPED = [
     *("time_ns", "packets", "bytes", "src_addr", "dst_addr", "src_endpoint", "dst_endpoint"),

@@ -12,7 +12,8 @@ others. What is not known is left out. Keys, numbers unless said otherwise:
   the destination before, the real one after;
 * for routed flows, as text, `gateway` (`namespace/name`), `listener`, `route`
   (`Kind/namespace/name`), `rule_name`, `reason`, `backend` (`namespace/name:port`), `attribution`;
-  `rule` and `match`; and `response_flags`, a list;
+  `rule` and `match`; of responses `outcome` (flowd.model.enums.RequestOutcome) and
+  `response_flags`, a list;
 * `drop_reason` of drops, the kernel's word;
 * of DNS messages `dns_type` (`QUERY` or `RESPONSE`) and `num_responses`.
 """
@@ -25,7 +26,7 @@ from google.protobuf import any_pb2, struct_pb2
 
 from flowd.filter.endpoints import utf8
 from flowd.model.directory import Directory
-from flowd.model.enums import RESPONSE_FLAGS, Attribution, L7Type, Nat
+from flowd.model.enums import RESPONSE_FLAGS, Attribution, L7Type, Nat, RequestOutcome
 from flowd.model.process import Process
 from flowd_exporters.hubble.l7 import dns_of, is_dns
 from flowd_exporters.hubble.row import Row
@@ -103,6 +104,7 @@ class Extensions:
             "rule_name": route.rule_name,
             "backend": backend.backend_id,
             "attribution": _attribution(row.attribution) if row.attribution else "",
+            "outcome": RequestOutcome(row.outcome).name.lower() if row.outcome else "",
             "response_flags": flags,
             "reason": route.reason,
             "drop_reason": self._directory.drop_reasons[row.drop_reason],
@@ -119,6 +121,7 @@ class Extensions:
 def lasting_key(row: Row) -> tuple[object, ...]:
     """What tells the lasting parts of two rows apart."""
     key = (row.route, row.backend, row.attribution, row.envoy_flags, row.drop_reason)
+    key += (row.outcome,)
     if not (row.nat or row.src_process or row.dst_process or is_dns(row)):
         return key
     moved: tuple[object, ...] = ()

@@ -27,7 +27,9 @@ def packed(rows: FlowRows, columns: np.dtype[np.void]) -> NDArray[np.void]:
     return keys
 
 
-_ROUTED = key_of("route", "backend", "attribution", "envoy_flags", "drop_reason", "packets")
+_ROUTED = key_of(
+    "route", "backend", "attribution", "outcome", "envoy_flags", "drop_reason", "packets"
+)
 _MOVED = (
     *("src_addr", "dst_addr", "src_port", "dst_port"),
     *("nat_src_addr", "nat_dst_addr", "nat_src_port", "nat_dst_port"),
