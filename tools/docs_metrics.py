@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "exporters")]
 
-from flowd_exporters.labels import LABELS
 from flowd_exporters.metric import Metric
+from flowd_exporters.metric_labels import LABELS
 from flowd_exporters.metrics import METRICS, PROCESS_METRICS
 
 PAGE = ROOT / "docs" / "metrics.md"

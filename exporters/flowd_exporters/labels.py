@@ -1,58 +1,186 @@
-"""What every label of the metrics means, and how many values to expect of it."""
+"""From the numbers in a column to label values."""
 
-from flowd_exporters.metric import Label
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
 
-LABELS = {
-    label.name: label
-    for label in (
-        Label("attribution", "fine", "evidence for the route: name, metadata, resolver, ... none"),
-        Label("backend", "fine", "name of the backendRef, empty when no backend was chosen"),
-        Label("backend_namespace", "fine", "namespace of the backendRef"),
-        Label("backend_port", "fine", "port of the backendRef"),
-        Label("cluster", "fine", "name of the cluster, as the agent was told"),
-        Label("connection", "fine", "downstream: client to gateway; upstream: gateway to backend"),
-        Label("code_class", "fine", "1xx to 5xx; none when the client got no response"),
-        Label("destination_namespace", "fine", "namespace of the responder, empty outside"),
-        Label("destination_workload", "fine", "workload of the responder; host, node, world"),
-        Label(
-            "direction", "fine", "request to the responder, response back; resets: sent, received"
-        ),
-        Label("family", "fine", "IPv4 or IPv6"),
-        Label("fate", "fine", "what became of a packet that the kernel programs saw"),
-        Label("flag", "fine", "TCP flag"),
-        Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
-        Label("gateway", "fine", "name of the Gateway"),
-        Label("gateway_namespace", "fine", "namespace of the Gateway"),
-        Label("ips_returned", "fine", "addresses in a DNS response, 16 for more"),
-        Label("logged", "fine", "true when an access-log entry told of the connection"),
-        Label("listener", "fine", "name of the Gateway's listener"),
-        Label("method", "fine", "HTTP method of RFC 9110 or 5789; _OTHER for all others"),
-        Label("nat", "fine", "before or after: the side of a translation (DNAT, SNAT); or none"),
-        Label("node", "fine", "name of the node"),
-        Label("part", "fine", "client_network, gateway, pod_network or pod"),
-        Label("place", "fine", "where it was lost"),
-        Label("protocol", "fine", "TCP, UDP, ICMPv4, ...; the HTTP version for hubble_http_*"),
-        Label("qtypes", "fine", "record type of a DNS question; other for rare ones"),
-        Label("rcode", "fine", "response code in words, empty for queries; other for rare ones"),
-        Label("reason", "fine", "why"),
-        Label("reporter", "fine", "client, server or unknown: the side of this node"),
-        Label("response_flag", "careful", "Envoy's response flags, `UF,URX`; - for none"),
-        Label("route", "fine", "name of the route, empty when none took the request"),
-        Label("route_kind", "fine", "HTTPRoute, GRPCRoute, TLSRoute, ..."),
-        Label("route_namespace", "fine", "namespace of the route"),
-        Label("rule", "fine", "index of the rule in the route"),
-        Label("rule_name", "fine", "the rule's own name"),
-        Label(
-            "source", "fine", "Hubble's name of the buffer that lost events; the access log's part"
-        ),
-        Label("source_namespace", "fine", "namespace of the initiator, empty outside"),
-        Label("source_workload", "fine", "workload of the initiator; host, node, world, unknown"),
-        Label("status", "fine", "HTTP status code"),
-        Label("state", "fine", "tracked is all, translated is those with another tuple"),
-        Label("subtype", "fine", "Hubble's observation point, HTTP or DNS"),
-        Label("traffic_direction", "fine", "ingress or egress, seen from this node's endpoint"),
-        Label("type", "fine", "Hubble's event type; the record type of a DNS answer"),
-        Label("verdict", "fine", "Hubble's verdict"),
-        Label("version", "fine", "version of flowd"),
-    )
+import numpy as np
+from numpy.typing import NDArray
+
+from flowd.model.directory import Directory, Registry
+from flowd.model.endpoint import Endpoint, EndpointKind
+from flowd.model.enums import (
+    RESPONSE_FLAGS,
+    Attribution,
+    Direction,
+    HttpVersion,
+    Nat,
+    Protocol,
+    RequestOutcome,
+)
+from flowd.model.route import BackendRef, RouteRef
+from flowd.text import printable
+from flowd_exporters.metrics import OTHER
+
+T = TypeVar("T", bound=Hashable)
+
+LABEL_CHARACTERS = 256
+FLAG_SETS = 256
+
+PROTOCOLS: dict[int, str] = {
+    Protocol.ICMP: "ICMPv4",
+    Protocol.TCP: "TCP",
+    Protocol.UDP: "UDP",
+    Protocol.ICMPV6: "ICMPv6",
+    Protocol.SCTP: "SCTP",
 }
+DIRECTIONS: dict[int, str] = {Direction.INGRESS: "ingress", Direction.EGRESS: "egress"}
+REPORTERS: dict[int, str] = {Direction.INGRESS: "server", Direction.EGRESS: "client"}
+NATS: dict[int, str] = {Nat.BEFORE: "before", Nat.AFTER: "after"}
+FAMILIES: dict[int, str] = {4: "IPv4", 6: "IPv6"}
+HTTP_VERSIONS: dict[int, str] = {
+    HttpVersion.HTTP10: "HTTP/1.0",
+    HttpVersion.HTTP11: "HTTP/1.1",
+    HttpVersion.HTTP2: "HTTP/2",
+    HttpVersion.HTTP3: "HTTP/3",
+}
+ATTRIBUTIONS: dict[int, str] = {value: value.name.lower() for value in Attribution}
+OUTCOMES: dict[int, str] = {value: value.name.lower() for value in RequestOutcome}
+METHODS = (
+    "_OTHER",
+    "CONNECT",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PUT",
+    "TRACE",
+)
+"""Methods of RFC 9110 and RFC 5789; all others are `_OTHER`, as OpenTelemetry does."""
+
+_METHOD_CODES = {method: code for code, method in enumerate(METHODS)}
+
+
+def bounded(text: str) -> str:
+    """A label value: printable, at most 256 characters."""
+    return printable(text, LABEL_CHARACTERS)
+
+
+def number(index: int) -> str:
+    """An index as a label, "" when it is not known."""
+    return str(index) if index >= 0 else ""
+
+
+def flag_names(flags: int) -> str:
+    """Short names of a response flag set as Envoy writes it: `UF,URX`, `-` for none."""
+    names = [name for bit, name in enumerate(RESPONSE_FLAGS) if flags >> bit & 1]
+    return ",".join(names) or "-"
+
+
+def method_codes(methods: NDArray[Any]) -> NDArray[np.intp]:
+    """Indexes into METHODS of a column of method names."""
+    return np.fromiter(
+        (_METHOD_CODES.get(method, 0) for method in methods.tolist()), np.intp, len(methods)
+    )
+
+
+class Interned(Generic[T]):
+    """Maps registry indexes to dense ids of what their labels say.
+
+    Many entries of a registry have the same labels (pods of one workload, matches of one rule);
+    they share an id. Entries are looked at once, when first met.
+    """
+
+    def __init__(self, registry: Registry[T], labels_of: Callable[[T], tuple[str, ...]]) -> None:
+        self._registry = registry
+        self._labels_of = labels_of
+        self._ids = np.zeros(0, np.intp)
+        self._known: dict[tuple[str, ...], int] = {}
+        self.labels: list[tuple[str, ...]] = []
+
+    def ids(self, column: NDArray[np.uint32]) -> NDArray[np.intp]:
+        """Ids of a column of registry indexes; `labels[id]` are the label values."""
+        if len(self._ids) < len(self._registry):
+            self._extend()
+        return self._ids[column]
+
+    def _extend(self) -> None:
+        new: list[int] = []
+        for index in range(len(self._ids), len(self._registry)):
+            labels = tuple(map(bounded, self._labels_of(self._registry[index])))
+            if labels not in self._known:
+                self._known[labels] = len(self.labels)
+                self.labels.append(labels)
+            new.append(self._known[labels])
+        self._ids = np.concatenate([self._ids, np.array(new, np.intp)])
+
+
+class FlagSets:
+    """Dense ids of response flag sets, at most 256 different ones and `other`."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {0: 0}
+        self.labels = [flag_names(0)]
+
+    def ids(self, column: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Ids of a column of flag sets; `labels[id]` is the label value."""
+        if not column.any():
+            return np.zeros(len(column), np.intp)
+        known = (1 << len(RESPONSE_FLAGS)) - 1
+        distinct, inverse = np.unique(column & np.uint64(known), return_inverse=True)
+        return np.array([self._id(flags) for flags in distinct.tolist()], np.intp)[inverse]
+
+    def _id(self, flags: int) -> int:
+        known = self._known.get(flags)
+        if known is None:
+            if len(self.labels) < FLAG_SETS:
+                self.labels.append(flag_names(flags))
+            elif len(self.labels) == FLAG_SETS:
+                self.labels.append(OTHER)
+            known = len(self.labels) - 1
+            if known < FLAG_SETS:
+                self._known[flags] = known
+        return known
+
+
+def workload(endpoint: Endpoint) -> tuple[str, str]:
+    """Namespace and workload; a bare pod or a Service is its own, others are named by kind."""
+    if endpoint.kind in (EndpointKind.POD, EndpointKind.SERVICE):
+        return endpoint.namespace, endpoint.workload or endpoint.name
+    return "", endpoint.workload or endpoint.kind
+
+
+def route_labels(route: RouteRef) -> tuple[str, ...]:
+    """Labels gateway_namespace to rule_name."""
+    return (
+        route.gateway_namespace,
+        route.gateway,
+        route.listener,
+        route.kind,
+        route.namespace,
+        route.name,
+        number(route.rule),
+        route.rule_name,
+    )
+
+
+def backend_labels(backend: BackendRef) -> tuple[str, str, str]:
+    """Labels backend_namespace, backend and backend_port."""
+    return backend.namespace, backend.name, str(backend.port) if backend.port else ""
+
+
+class DirectoryLabels:
+    """The labels of everything in a directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.workloads = Interned(directory.endpoints, workload)
+        self.routes = Interned(directory.routes, route_labels)
+        self.backends = Interned(directory.backends, backend_labels)
+        self.reasons = Interned(directory.routes, _unattributed)
+        self.flags = FlagSets()
+
+
+def _unattributed(route: RouteRef) -> tuple[str]:
+    """Why there is no route; "" where there is one."""
+    return ("" if route.kind else route.reason or "unknown",)

@@ -219,6 +219,12 @@ ROUTE_SPLIT_REQUESTS = Metric(
     "HTTP requests that flowd_route_latency_split_seconds_total is of.",
     _ROUTE_OBJECT,
 )
+ROUTE_OUTCOMES = Metric(
+    "flowd_route_outcomes_total",
+    "counter",
+    "Requests and proxied connections by what became of them.",
+    (*_ROUTE_OBJECT, "outcome"),
+)
 ROUTE_UNATTRIBUTED = Metric(
     "flowd_route_unattributed_total",
     "counter",
@@ -327,6 +333,7 @@ METRICS = (
     DNS_TIMEOUTS,
     ROUTE_REQUESTS,
     ROUTE_CONNECTIONS,
+    ROUTE_OUTCOMES,
     ROUTE_DURATION,
     ROUTE_UPSTREAM,
     ROUTE_BYTES,

@@ -149,6 +149,7 @@ class PrometheusExporter(Collector):
         yield _counter(metrics.DNS_TIMEOUTS, self._dns.timeouts, {0: ()})
         yield _counter(metrics.ROUTE_REQUESTS, routes.requests, {0: ()})
         yield _counter(metrics.ROUTE_CONNECTIONS, routes.connections, {0: ()})
+        yield _counter(metrics.ROUTE_OUTCOMES, routes.outcomes, {0: ()})
         yield _histogram(routes.duration)
         yield _histogram(routes.upstream)
         shared, split = self._shares.traffic, self._shares.split

@@ -9,10 +9,11 @@ from flowd.model.enums import EntryKind
 from flowd.model.request import RequestBatch
 from flowd_exporters.base import final
 from flowd_exporters.histogram import Histogram, NewSeries
-from flowd_exporters.labels import ATTRIBUTIONS, DirectoryLabels
+from flowd_exporters.labels import ATTRIBUTIONS, OUTCOMES, DirectoryLabels
 from flowd_exporters.metrics import (
     ROUTE_CONNECTIONS,
     ROUTE_DURATION,
+    ROUTE_OUTCOMES,
     ROUTE_REQUESTS,
     ROUTE_UPSTREAM,
 )
@@ -26,6 +27,7 @@ class Routes:
         self._names = directory
         self.requests = series(ROUTE_REQUESTS, 1)
         self.connections = series(ROUTE_CONNECTIONS, 1)
+        self.outcomes = series(ROUTE_OUTCOMES, 1)
         self.duration = Histogram(ROUTE_DURATION, series)
         self.upstream = Histogram(ROUTE_UPSTREAM, series)
         self.unattributed: Counter[str] = Counter()
@@ -42,6 +44,9 @@ class Routes:
             groups = group([*self._columns(tcp), self._flags(tcp)])
             rows = self.connections.rows(groups, self._connection_labels)
             self.connections.add(rows, sizes(groups))
+        for rows in (http, tcp):
+            if len(rows):
+                self._end(rows)
         self._explain(http)
         self._explain(tcp)
 
@@ -50,6 +55,12 @@ class Routes:
         code_class = np.where(code_class < 6, code_class, 0)
         groups = group([*columns, (code_class, 6), self._flags(batch)])
         self.requests.add(self.requests.rows(groups, self._request_labels), sizes(groups))
+
+    def _end(self, batch: RequestBatch) -> None:
+        routes = self._names.routes
+        columns = [(routes.ids(batch["route"]), len(routes.labels)), (batch["outcome"], 256)]
+        groups = group(columns)
+        self.outcomes.add(self.outcomes.rows(groups, self._outcome_labels), sizes(groups))
 
     def _measure(self, batch: RequestBatch, columns: Columns) -> None:
         groups = group(columns)
@@ -95,6 +106,10 @@ class Routes:
             *self._names.backends.labels[backend],
             ATTRIBUTIONS.get(attribution, "none"),
         )
+
+    def _outcome_labels(self, key: tuple[int, ...]) -> Labels:
+        route, outcome = key
+        return (*self._names.routes.labels[route][:6], OUTCOMES.get(outcome, "unknown"))
 
     def _request_labels(self, key: tuple[int, ...]) -> Labels:
         *route, code_class, flags = key

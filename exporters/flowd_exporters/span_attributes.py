@@ -7,7 +7,7 @@ from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.enums import RESPONSE_FLAGS, HttpVersion
 from flowd.model.route import BackendRef, RouteRef
 from flowd.text import printable
-from flowd_exporters.labels import ATTRIBUTIONS, METHODS
+from flowd_exporters.labels import ATTRIBUTIONS, METHODS, OUTCOMES
 
 Attributes = dict[str, Any]
 
@@ -64,6 +64,7 @@ class Row(NamedTuple):
     route: int
     backend: int
     attribution: int
+    outcome: int
     client_endpoint: int
     gateway_endpoint: int
     backend_endpoint: int
@@ -142,6 +143,7 @@ def _add_outcome(attributes: Attributes, row: Row) -> None:
         attributes["envoy.upstream_request_attempt_count"] = row.attempts
     if row.upstream_ns:
         attributes["flowd.upstream.duration"] = row.upstream_ns / 1e9
+    attributes["flowd.outcome"] = OUTCOMES.get(row.outcome, "unknown")
     attributes["flowd.attribution"] = ATTRIBUTIONS.get(row.attribution, "none")
 
 

@@ -7,10 +7,12 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 import numpy as np
 
+from flowd.accesslog.addresses import Addresses
 from flowd.accesslog.jsonformat import JsonFormat, Keys, Reader, reader_by_keys
 from flowd.accesslog.rows import ENDS, Converter, Plan, Row
 from flowd.accesslog.snippet import Format
 from flowd.accesslog.textformat import ENVOY, ISTIO, TextFormat
+from flowd.accesslog.values import address
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
 
@@ -62,6 +64,7 @@ class LineParser:
         self._text_plans = {entry.text: _Bucket(entry.plan) for entry in self._texts}
         self._readers: dict[Keys, tuple[Reader, _Bucket] | None] = {}
         self._count = 0
+        self._addresses = Addresses(address, None, "?")
 
     def __len__(self) -> int:
         return self._count
@@ -101,11 +104,15 @@ class LineParser:
 
     def take(self) -> RequestBatch:
         """All entries since the last call, in order of arrival."""
-        batch = empty_requests(self._count)
-        for bucket in self._buckets():
-            if bucket.rows:
-                batch[bucket.order] = Converter(bucket.plan, bucket.rows, self._losses).batch()
-                bucket.rows, bucket.order = [], []
+        found = [
+            (bucket.order, self._converted(bucket)) for bucket in self._buckets() if bucket.rows
+        ]
+        if len(found) == 1:
+            batch = found[0][1]
+        else:
+            batch = empty_requests(self._count)
+            for order, rows in found:
+                batch[order] = rows
         if len(self._readers) >= _MAX_READERS:
             self._readers.clear()
         self._count = 0
@@ -115,6 +122,11 @@ class LineParser:
             batch = batch[ends]
         self.seen += len(batch)
         return batch
+
+    def _converted(self, bucket: _Bucket) -> RequestBatch:
+        rows = Converter(bucket.plan, bucket.rows, self._losses, self._addresses).batch()
+        bucket.rows, bucket.order = [], []
+        return rows
 
     def _buckets(self) -> list[_Bucket]:
         return [known[1] for known in self._readers.values() if known] + [

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowd.accesslog.addresses import Addresses
 from flowd.accesslog.fields import Field
 from flowd.accesslog.metadata import read_metadata
 from flowd.accesslog.values import (
@@ -13,7 +14,6 @@ from flowd.accesslog.values import (
     MAX_TEXT,
     VERSIONS,
     absent,
-    address,
     durations,
     flags,
     number,
@@ -81,8 +81,11 @@ class Plan:
 class Converter:
     """Makes REQUEST rows of one plan's raw rows; what is malformed is counted."""
 
-    def __init__(self, plan: Plan, rows: Sequence[Row], losses: Losses) -> None:
+    def __init__(
+        self, plan: Plan, rows: Sequence[Row], losses: Losses, addresses: Addresses
+    ) -> None:
         self._plan = plan
+        self._addresses = addresses
         self._losses = losses
         self._columns: list[Values] = list(zip(*rows, strict=True))
         self._rows = len(rows)
@@ -141,10 +144,10 @@ class Converter:
             batch[f"{side}_port"] = np.where(batch[f"{side}_port"] > 0, batch[f"{side}_port"], told)
 
     def _sockets(self, column: Values) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        packed, ports, bad = zip(*map(address, column), strict=True)
-        self._count("bad_address", np.array(bad))
-        addresses = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, 16)
-        return addresses, np.array(ports, np.uint16)
+        self._addresses.make_room(len(column))
+        numbers = self._addresses.numbers(column)
+        self._count("bad_address", self._addresses.bad[numbers])
+        return self._addresses.packed[numbers], self._addresses.ports[numbers]
 
     def _forwarded(self, batch: RequestBatch) -> None:
         """The remote address is the socket's, or one that trusted hops forwarded, with port 0."""

@@ -4,7 +4,6 @@ A raw value is what JSON or a text line holds: text, a number, None; `-` and nul
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,7 +134,6 @@ def times(column: Sequence[Any], form: str) -> NDArray[np.int64]:
     return np.array([_time(value, form) for value in column], np.int64)
 
 
-@lru_cache(65536)
 def _socket(value: str) -> tuple[bytes, int, bool]:
     host, colon, port = value.rpartition(":")
     try:

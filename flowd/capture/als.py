@@ -28,6 +28,7 @@ SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 PART = "envoy-als"
 FLUSH_SECONDS = 0.2
 FLUSH_ROWS = 4096
+FLUSH_BYTES = 8 << 20
 
 
 class AlsServer:
@@ -156,7 +157,7 @@ class AlsServer:
                 raise ValueError("not a StreamAccessLogsMessage") from error
             source = source_of(message, source, self._limits)
             self._entries.add(message, source, time.time_ns())
-            if len(self._entries) >= FLUSH_ROWS:
+            if len(self._entries) >= FLUSH_ROWS or self._entries.held >= FLUSH_BYTES:
                 self._flush()
 
     def _flush(self) -> None:

@@ -7,64 +7,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from flowd.capture.protoscan import I64
 from flowd.model.address import NONE, pack
 from flowd.wire.als.als_pb2 import Addr, Flags
 
-MAX_KNOWN = 65_536
 LONGEST = 256
-"""Most bytes of an Address or ResponseFlags: caches keep what they are asked for."""
-
-
-class Addresses:
-    """Addresses that came lately, by number.
-
-    Attributes:
-        packed: 16 bytes, shape (N, 16); all zero where there is none, and for pipes.
-        ports: shape (N,).
-        bad: whether it was no address, shape (N,).
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, int] = {}
-        self._clear()
-
-    def _clear(self) -> None:
-        self._known.clear()
-        self.packed = np.zeros((1024, 16), np.uint8)
-        self.ports = np.zeros(1024, np.uint16)
-        self.bad = np.zeros(1024, np.bool_)
-        self._put(0, b"")
-
-    def make_room(self, count: int) -> None:
-        """Let so many new ones be numbered without an older number losing its meaning."""
-        if len(self._known) + count > MAX_KNOWN:
-            self._clear()
-
-    def numbers(self, every: Sequence[bytes]) -> I64:
-        """A number for each Address message, which tells its place in the other attributes."""
-        found = list(map(self._known.get, every))
-        if None in found:
-            for place, raw in enumerate(every):
-                if found[place] is None:
-                    found[place] = self._add(raw if len(raw) <= LONGEST else b"\xff")
-        return np.array(found, np.int64)
-
-    def _add(self, raw: bytes) -> int:
-        if raw in self._known:
-            return self._known[raw]
-        number = len(self._known)
-        if number == len(self.ports):
-            self.packed = np.concatenate([self.packed, np.zeros_like(self.packed)])
-            self.ports = np.concatenate([self.ports, np.zeros_like(self.ports)])
-            self.bad = np.concatenate([self.bad, np.zeros_like(self.bad)])
-        self._put(number, raw)
-        return number
-
-    def _put(self, number: int, raw: bytes) -> None:
-        packed, self.ports[number], self.bad[number] = address(raw)
-        self.packed[number] = np.frombuffer(packed, np.uint8)
-        self._known[raw] = number
+"""Most bytes of ResponseFlags: caches keep what they are asked for."""
 
 
 def address(raw: bytes) -> tuple[bytes, int, bool]:

@@ -3,14 +3,15 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from flowd.accesslog.addresses import Addresses
 from flowd.accesslog.forwarded import forwarded_address
-from flowd.capture.als_address import Addresses, response_flags
+from flowd.capture.als_address import address, response_flags
 from flowd.capture.als_entry import Entries
 from flowd.capture.als_metadata import entry_metadata
 from flowd.capture.protoscan import I64
@@ -30,7 +31,7 @@ _EARLY_NS = 24 * 3600 * 10**9
 _LATE_NS = 3600 * 10**9
 _LONGEST_NS = 366 * 24 * 3600 * 10**9
 _MAX_SECONDS = 1 << 32
-_BUFFER = 4096  # entries that are read together
+_BUFFER = 2048  # entries that are read together
 _METHODS: NDArray[np.object_] = np.array(METHODS, np.object_)
 _SIDES = ("client", "local", "up_local", "up_remote")
 _FIELDS = {"client": ("direct_remote", "remote")}
@@ -114,7 +115,7 @@ class EntryDecoder:
         self._limits = limits
         self._every = not ends_only
         self._hops = trusted_hops
-        self._addresses_known = Addresses()
+        self._known = Addresses(address, b"", b"\xff")
         self._entries: list[bytes] = []
         self._origins: list[tuple[Source, int, int, int]] = []  # source, received_ns, HTTP, TCP
 
@@ -148,13 +149,11 @@ class EntryDecoder:
         kinds = np.tile([False, True], len(origins))
         is_tcp = np.repeat(kinds, [count for *_, http, tcp in origins for count in (http, tcp)])
         origin = np.repeat(np.arange(len(origins)), [http + tcp for *_, http, tcp in origins])
+        pieces = -(-len(entries) // _BUFFER)
+        marks = [len(entries) * piece // pieces for piece in range(pieces + 1)]
         batches = [
-            self._read(
-                Entries(entries[at : at + _BUFFER], is_tcp[at : at + _BUFFER]),
-                origin[at : at + _BUFFER],
-                origins,
-            )
-            for at in range(0, len(entries), _BUFFER)
+            self._read(Entries(entries[at:end], is_tcp[at:end]), origin[at:end], origins)
+            for at, end in pairwise(marks)
         ]
         batch = batches[0] if len(batches) == 1 else np.concatenate(batches)
         self.seen += len(batch)
@@ -199,7 +198,7 @@ class EntryDecoder:
         batch["time_ns"] = np.where(off, np.maximum(received - duration, 0), start)
 
     def _addresses(self, batch: RequestBatch, entries: Entries) -> None:
-        known = self._addresses_known
+        known = self._known
         known.make_room(5 * len(batch))
         for side in _SIDES:
             rows, every = entries.octets(*_FIELDS.get(side, (side,)))
@@ -214,7 +213,7 @@ class EntryDecoder:
 
     def _forwarded(self, batch: RequestBatch, entries: Entries) -> None:
         """The remote address is another than the socket's where trusted hops forwarded it."""
-        known = self._addresses_known
+        known = self._known
         rows, every = entries.octets("remote")
         numbers = known.numbers(every)
         packed, ports = known.packed[numbers], known.ports[numbers]
@@ -224,7 +223,8 @@ class EntryDecoder:
         told = ~known.bad[numbers] & packed.any(axis=1) & (~same | (ports == 0))
         batch["forwarded_addr"][rows[told]] = packed[told]
         if self._hops:
-            for row, text in zip(*entries.texts("forwarded_for"), strict=True):
+            rows, texts, _ = entries.texts("forwarded_for")
+            for row, text in zip(rows.tolist(), texts, strict=True):
                 if not batch["forwarded_addr"][row].any():
                     found = forwarded_address(text, self._hops)
                     batch["forwarded_addr"][row] = np.frombuffer(found, np.uint8)
@@ -253,9 +253,11 @@ class EntryDecoder:
         known = (method >= 0) & (method < len(METHODS))
         batch["method"] = _METHODS[np.where(known, method, 0)]
 
-    def _text(self, batch: RequestBatch, name: str, rows: I64, texts: list[str]) -> None:
+    def _text(
+        self, batch: RequestBatch, name: str, rows: I64, texts: list[str], longest: int
+    ) -> None:
         limit = self._limits.text
-        if max(map(len, texts), default=0) > limit:
+        if longest > limit and max(map(len, texts)) > limit:
             self._count("oversize_text", sum(len(text) > limit for text in texts))
             texts = [text[:limit] for text in texts]
         if name in _FEW:
@@ -273,8 +275,11 @@ class EntryDecoder:
         headers: list[dict[str, str]] = batch["headers"].tolist()
         for row, name, value in zip(rows.tolist(), names, values, strict=True):
             headers[row][name.lower()] = value
-        lengths = map(len, (*names, *values))
-        if max(lengths) > limit or max(map(len, headers)) > most:
+        if (
+            max(map(len, set(names))) > limit
+            or max(map(len, values)) > limit
+            or max(map(len, headers)) > most
+        ):
             cut = [
                 {name[:limit]: text[:limit] for name, text in islice(fields.items(), most)}
                 for fields in headers
@@ -282,7 +287,7 @@ class EntryDecoder:
             changed = sum(old != new for old, new in zip(headers, cut, strict=True))
             self._count("oversize_text", changed)
             batch["headers"] = headers = cut
-        if "traceparent" in names or "Traceparent" in names:
+        if any(name.lower() == "traceparent" for name in set(names)):
             batch["traceparent"] = [fields.get("traceparent", "") for fields in headers]
 
     def _metadata(self, batch: RequestBatch, entries: Entries) -> None:

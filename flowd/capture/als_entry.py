@@ -124,8 +124,8 @@ class Entries:
         seconds, nanos = self._values[f"{name}_s"], self._values[f"{name}_ns"]
         return seconds.clip(-most, most) * 10**9 + nanos.clip(-(2**31), 2**31)
 
-    def texts(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, list[str]]:
-        """Entries that have the first of these fields, else the next, and its texts.
+    def texts(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, list[str], int]:
+        """Entries that have the first of these fields, else the next, its texts, most bytes of one.
 
         Args:
             of: the only entries to look at.
@@ -134,7 +134,8 @@ class Entries:
         if of is not None:
             spans = np.where(of, spans, 0)
         rows = np.flatnonzero(lengths(spans))
-        return rows, self._slices(rows, spans[rows])
+        found = spans[rows]
+        return rows, self._slices(rows, found), int(lengths(found).max(initial=0))
 
     def octets(self, *names: str) -> tuple[I64, list[bytes]]:
         """Entries that have the first of these fields, else the next, and its bytes."""

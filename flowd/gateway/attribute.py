@@ -18,6 +18,7 @@ from flowd.gateway.entry import (
 )
 from flowd.gateway.evidence import Answer, Evidence
 from flowd.gateway.likeness import Likeness
+from flowd.gateway.requestoutcome import Trait, fill_outcomes
 from flowd.gateway.table import RouteTable
 from flowd.kubernetes.objects import Objects
 from flowd.model.directory import Directory
@@ -33,8 +34,8 @@ MAX_STRANGERS = 4096
 """Most names kept of routes, Gateways and Services that no object confirms."""
 
 Key = TypeVar("Key")
-Result: TypeAlias = tuple[int, int, int]
-"""The values of the columns route, backend and attribution."""
+Result: TypeAlias = tuple[int, int, int, int]
+"""The values of the columns route, backend and attribution, and the Trait bits of the rule."""
 
 
 @dataclass(slots=True)
@@ -45,10 +46,17 @@ class _Generation:
     table: RouteTable
     evidence: Evidence
     likeness: Likeness
-    cache: dict[ShapeKey, Result] = field(default_factory=dict[ShapeKey, Result])
-    detailed: dict[tuple[object, ...], Result] = field(
-        default_factory=dict[tuple[object, ...], Result]
-    )
+    results: list[Result] = field(default_factory=list[Result])
+    numbered: dict[Result, int] = field(default_factory=dict[Result, int])
+    cache: dict[ShapeKey, int] = field(default_factory=dict[ShapeKey, int])
+    detailed: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
+
+    def number(self, result: Result) -> int:
+        """The place of a result among all that there were, which are few as the directory is."""
+        number = self.numbered.setdefault(result, len(self.results))
+        if number == len(self.results):
+            self.results.append(result)
+        return number
 
 
 class Attributor:
@@ -95,38 +103,43 @@ class Attributor:
         del self._generations[:-GENERATIONS]
 
     def attribute(self, batch: RequestBatch) -> None:
-        """Fill the columns `route`, `backend` and `attribution` of a batch in place."""
+        """Fill the columns `route`, `backend`, `attribution` and `outcome` of a batch in place."""
         if not len(batch):
             return
         starts = np.array([entry.start for entry in self._generations[1:]], np.uint64)
         times: NDArray[np.uint64] = batch["time_ns"]
         at = np.searchsorted(starts, times, side="right")
+        traits = np.zeros(len(batch), np.uint8)
         for index, generation in enumerate(self._generations):
             rows = np.flatnonzero(at == index)
             if not len(rows):
                 continue
-            results = self._results(batch[rows], generation)
-            batch["route"][rows] = results[:, 0]
-            batch["backend"][rows] = results[:, 1]
-            batch["attribution"][rows] = results[:, 2]
+            whole = len(rows) == len(batch)  # a copy of rows with objects costs more than the rest
+            numbers = self._results(batch if whole else batch[rows], generation)
+            results = np.array(generation.results, np.uint32)[numbers]
+            for place, column in enumerate(("route", "backend", "attribution")):
+                batch[column][rows] = results[:, place]
+            traits[rows] = results[:, 3]
+        fill_outcomes(batch, traits)
 
-    def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.uint32]:
-        cache = generation.cache
+    def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.int64]:
+        """The place of each row's answer among the generation's results."""
         keys = list(shapes(batch))
-        results = [cache.get(shape) for shape in keys]
-        rows = [row for row, result in enumerate(results) if result is None]
-        for row, entry in zip(rows, details(batch[rows]), strict=True):
-            results[row] = self._result(keys[row], entry, generation)
-        return np.array(results, np.uint32)
+        found = list(map(generation.cache.get, keys))
+        rows = [row for row, number in enumerate(found) if number is None]
+        if rows:
+            for row, entry in zip(rows, details(batch, rows), strict=True):
+                found[row] = self._result(keys[row], entry, generation)
+        return np.array(found, np.int64)
 
-    def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> Result:
+    def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> int:
         """The answer for an entry whose shape alone does not give it."""
         key = _key(shape, entry, generation)
         result = generation.detailed.get(key)
         if result is not None:
             return result
         answer = generation.evidence.answer(Shape(*shape), entry)
-        result = self._numbers(answer, generation.table)
+        result = generation.number(self._numbers(answer, generation.table))
         self.conflicts += answer.conflict
         if answer.by_shape and sum(map(len, (shape[1], shape[2], shape[7]))) <= MAX_KEY:
             _keep(generation.cache, shape, result)
@@ -142,7 +155,8 @@ class Attributor:
         if not self._admit(backend, known):
             backend = NO_BACKEND
         directory = self._directory
-        return directory.routes.index(route), directory.backends.index(backend), int(attribution)
+        numbers = directory.routes.index(route), directory.backends.index(backend)
+        return (*numbers, int(attribution), int(_traits(table, route)))
 
     def _admit(self, ref: RouteRef | BackendRef, confirmed: bool) -> bool:
         """Whether a name may enter the directory, which never forgets."""
@@ -154,7 +168,20 @@ class Attributor:
         return True
 
 
-def _keep(cache: dict[Key, Result], key: Key, result: Result) -> None:
+def _traits(table: RouteTable, ref: RouteRef) -> Trait:
+    """What of the rule tells in what became of its requests."""
+    route = table.routes.get((ref.kind, ref.namespace, ref.name))
+    found = Trait(0)
+    for rule in route.rules if route else ():
+        if rule.index == ref.rule:
+            usable = [each for each in rule.backends if each.ref.weight and not each.reason]
+            empty = bool(usable) and all(each.ready == 0 for each in usable)
+            found |= Trait.MIRRORS if rule.mirrors else Trait(0)
+            found |= Trait.EMPTY if empty else Trait(0)
+    return found
+
+
+def _keep(cache: dict[Key, int], key: Key, result: int) -> None:
     if len(cache) >= MAX_CACHED:
         cache.clear()
     cache[key] = result

@@ -1,6 +1,6 @@
 """One access-log entry as attribution reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind
@@ -75,9 +75,9 @@ def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
     )
 
 
-def details(batch: RequestBatch) -> Iterator[Detail]:
-    """The Detail of each row."""
-    return map(Detail, *(batch[name].tolist() for name in Detail._fields))
+def details(batch: RequestBatch, rows: Sequence[int]) -> Iterator[Detail]:
+    """The Detail of each of these rows."""
+    return map(Detail, *(batch[name][rows].tolist() for name in Detail._fields))
 
 
 def no_route_reason(kind: int, details: str, flags: int) -> str:

@@ -159,6 +159,31 @@ class Attribution(IntEnum):
     LISTENER = 5
 
 
+class RequestOutcome(IntEnum):
+    """What became of a request, or of a connection through a TCP proxy."""
+
+    UNKNOWN = 0
+    FORWARDED = 1  # a backend answered, or took the connection
+    RETRIED = 2  # a backend answered, not at the first attempt
+    MIRRORED = 3  # a backend answered, and a copy went elsewhere
+    REDIRECTED = 4  # Envoy answered with a redirect
+    DIRECT_RESPONSE = 5  # the route answers itself, as where a backendRef is not valid
+    PREFLIGHT = 6  # Envoy answered a CORS preflight
+    NO_ROUTE = 7
+    NO_ENDPOINTS = 8
+    REFUSED = 9  # the backend refused the connection
+    CONNECT_FAILED = 10  # no connection to the backend, for another or no told reason
+    TIMED_OUT = 11
+    BROKEN_OFF = 12  # the backend's side ended it too early
+    RATE_LIMITED = 13
+    OVERLOADED = 14  # a circuit breaker, or the overload manager
+    FAULT = 15  # an injected fault
+    DENIED = 16  # by authentication or authorization
+    CLIENT_GONE = 17
+    BAD_REQUEST = 18
+    LOCAL_REPLY = 19  # Envoy answered for another reason, which the details tell
+
+
 class HttpVersion(IntEnum):
     """HTTPVersion of Envoy's access-log entries (envoy.data.accesslog.v3)."""
 

@@ -52,6 +52,7 @@ FLOW = np.dtype(
         ("reason", "u1"),  # Reason; 0 for L7 rows
         ("http_version", "u1"),  # HttpVersion
         ("attribution", "u1"),  # Attribution
+        ("outcome", "u1"),  # RequestOutcome of RESPONSE rows
         ("l7_protocol", "u1"),  # L7Protocol; 0 for L3/L4 rows
         ("nat", "u1"),  # Nat
         ("nat_src_port", "u2"),  # this row's ends on the other side of the translation

@@ -51,6 +51,7 @@ REQUEST = np.dtype(
         ("route", "u4"),  # index into Directory.routes; 0 is none
         ("backend", "u4"),  # index into Directory.backends; 0 is none
         ("attribution", "u1"),  # Attribution
+        ("outcome", "u1"),  # RequestOutcome
         ("client_endpoint", "u4"),  # index into Directory.endpoints; 0 is not known
         ("gateway_endpoint", "u4"),
         ("backend_endpoint", "u4"),

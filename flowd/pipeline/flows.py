@@ -49,6 +49,13 @@ OWNERS = np.dtype(
 """The sockets at the client's and the backend's end of a request; columns as in FLOW."""
 Owners: TypeAlias = NDArray[np.void]
 """A one-dimensional array of OWNERS."""
+_ANSWER = {
+    "latency_ns": "duration_ns",
+    "status": "status",
+    "envoy_flags": "flags",
+    "outcome": "outcome",
+}
+"""Columns of a response, by those of its request."""
 _DROPPED = [
     *("time_ns", "packets", "bytes", "src_addr", "dst_addr", "src_endpoint", "dst_endpoint"),
     *("src_port", "dst_port", "ifindex", "direction", "family", "protocol", "flags"),
@@ -92,19 +99,20 @@ class FlowBuilder:
             owners: of the sockets at both ends of each request; None when none is known.
         """
         is_http = requests["kind"] == EntryKind.HTTP
-        parts = [
-            self._connections(connections),
-            self._requests(requests[is_http], owners[is_http] if owners is not None else None),
-        ]
+        if not is_http.all():
+            requests, owners = requests[is_http], None if owners is None else owners[is_http]
+        parts = [self._connections(connections)] if len(connections) else []
+        parts.append(self._requests(requests, owners))
         if drops is not None and len(drops):
             parts.append(_drops(drops))
         if dns is not None and len(dns):
             parts.append(dns_flows(dns))
         if self._translations and connections["nat"].any():
             parts.append(self._translations.flows(connections))
-        rows = np.concatenate(parts)
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         rows["time_ns"] = np.minimum(rows["time_ns"], np.uint64(now_ns))
-        rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+        if len(parts) > 1:
+            rows = rows[np.argsort(rows["time_ns"], kind="stable")]
         identities = self._addresses.identity_of
         rows["src_identity"] = identities[rows["src_endpoint"]]
         rows["dst_identity"] = identities[rows["dst_endpoint"]]
@@ -165,7 +173,7 @@ class FlowBuilder:
         return np.where(ingress, entering, leaving).astype(np.uint8)
 
     def _requests(self, http: RequestBatch, owners: Owners | None) -> FlowRows:
-        """REQUEST rows, then RESPONSE rows with the sides swapped.
+        """REQUEST rows, and RESPONSE rows with the sides swapped, in order of time.
 
         As in Hubble's flows through an ingress the source is the client and the destination the
         workload that served; where no backend was chosen (redirect, 404) it is the gateway. The
@@ -200,9 +208,8 @@ class FlowBuilder:
         asked["direction"] = np.where(outward, Direction.EGRESS, Direction.INGRESS)
         asked["l7_type"] = L7Type.REQUEST
         _fill_text(asked, http)
-        answered = asked[np.arange(len(asked))]
-        asked["headers"] = [fields or None for fields in http["headers"]]
-        return np.concatenate([asked, _response(answered, http)])
+        asked["headers"] = [fields or None for fields in http["headers"].tolist()]
+        return _answered(asked, http)
 
 
 def _turn(
@@ -229,17 +236,23 @@ def _drops(drops: DropBatch) -> FlowRows:
     return rows
 
 
-def _response(rows: FlowRows, http: RequestBatch) -> FlowRows:
-    """The rows turned round, with status, latency and response flags."""
+def _answered(asked: FlowRows, http: RequestBatch) -> FlowRows:
+    """The rows in order of time, and each turned round with status, latency and response flags."""
+    times = np.concatenate([asked["time_ns"], asked["time_ns"] + http["duration_ns"]])
+    order = np.argsort(times, kind="stable")
+    request = order % max(len(asked), 1)
+    rows = asked[request]
+    rows["time_ns"] = times[order]
+    place = np.flatnonzero(order >= len(asked))
+    request = request[place]
     for name in _TURNED:
-        src, dst = rows[f"src_{name}"].copy(), rows[f"dst_{name}"].copy()
-        rows[f"src_{name}"], rows[f"dst_{name}"] = dst, src
-    rows["l7_type"] = L7Type.RESPONSE
-    rows["is_reply"] = 1
-    rows["time_ns"] += http["duration_ns"]
-    rows["latency_ns"] = http["duration_ns"]
-    rows["status"] = http["status"]
-    rows["envoy_flags"] = http["flags"]
+        src, dst = asked[f"src_{name}"][request], asked[f"dst_{name}"][request]
+        rows[f"src_{name}"][place], rows[f"dst_{name}"][place] = dst, src
+    rows["l7_type"][place] = L7Type.RESPONSE
+    rows["is_reply"][place] = 1
+    rows["headers"][place] = None
+    for name, column in _ANSWER.items():
+        rows[name][place] = http[column][request]
     return rows
 
 

@@ -83,9 +83,9 @@ def als(name: str, node_cluster: str) -> Reader:
         if len(made[-1].http.entries) == MESSAGE:
             made.append(Message())
     raw = [message.SerializeToString() for message in made]
+    decoder = EntryDecoder(Losses())
 
     def read() -> Iterator[RequestBatch]:
-        decoder = EntryDecoder(Losses())
         for each in raw:
             decoder.add(Envelope.FromString(each), Source("pod", node_cluster, "http"), 0)
             if len(decoder) >= FLUSH_ROWS:
@@ -107,9 +107,9 @@ def lines(name: str, keys: dict[str, str]) -> Reader:
         identifier = "request_id" if keys else "x-request-id"
         entry[identifier] = f"0000c0de-0000-4000-8000-{number:012d}"
         made.append(json.dumps(entry, separators=(",", ":")).encode())
+    parser = LineParser(Losses())
 
     def read() -> Iterator[RequestBatch]:
-        parser = LineParser(Losses())
         for start in range(0, len(made), FLUSH_ROWS):
             for line in made[start : start + FLUSH_ROWS]:
                 parser.add(line)

@@ -151,6 +151,47 @@ async def test_too_many_streams_are_refused() -> None:
         assert await als.rows(1) == [("b", "/4")]
 
 
+async def test_a_stream_without_end_is_held_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries go on as soon as there are many, or many bytes: not only by the clock."""
+    monkeypatch.setattr("flowd.capture.als.FLUSH_SECONDS", 3600)
+    monkeypatch.setattr("flowd.capture.als.FLUSH_ROWS", 50)
+    monkeypatch.setattr("flowd.capture.als.FLUSH_BYTES", 100_000)
+    async with running() as als:
+        stream = als.stream()
+        for number in range(5):
+            await stream.write(message(*[f"/{number}"] * 10))
+        assert len(await als.rows(50)) == 50
+        await stream.write(message(*["/" * 7000] * 15))
+        assert len(await als.rows(15)) == 15
+        assert not stream.done()
+
+
+async def test_many_streams_at_once_and_the_61_kb_of_a_node() -> None:
+    sent = Message.FromString(message("/first", node="gateway-0"))
+    node = sent.identifier.node
+    node.MergeFromString(b"\x1a\x80\xe8\x03" + b"m" * 62_464)  # its metadata, which nobody reads
+    async with running() as als:
+        streams = [als.stream() for _ in range(40)]
+        for number, stream in enumerate(streams):
+            await stream.write(sent.SerializeToString())
+            await stream.write(message(f"/{number}"))
+        rows = await als.rows(80)
+        assert sorted(rows) == sorted(
+            ("gateway-0", path) for n in range(40) for path in ("/first", f"/{n}")
+        )
+        await until(als.server, "streams 40")
+        for reason in ("malformed", "too_many_streams", "message_too_large"):
+            assert not als.lost(reason)
+
+
+async def test_entries_beyond_the_bound_of_a_message_are_counted() -> None:
+    async with running(Limits(entries=3)) as als:
+        stream = als.stream()
+        await stream.write(message(*[f"/{number}" for number in range(10)]))
+        assert [path for _, path in await als.rows(3)] == ["/0", "/1", "/2"]
+        assert als.lost("too_many_entries") == 7
+
+
 async def test_what_was_received_is_in_the_queue_once_closed() -> None:
     losses = Losses()
     server = AlsServer("127.0.0.1:0", losses)

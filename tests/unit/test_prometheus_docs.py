@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from flowd_exporters.labels import LABELS
 from flowd_exporters.metric import Metric
+from flowd_exporters.metric_labels import LABELS
 from flowd_exporters.metrics import METRICS
 from tools.docs_metrics import PAGE, page
 

@@ -13,7 +13,8 @@ others. What is not known is left out. Keys, numbers unless said otherwise:
   the destination before, the real one after;
 * for routed flows, as text, `gateway` (`namespace/name`), `listener`, `route`
   (`Kind/namespace/name`), `rule_name`, `reason`, `backend` (`namespace/name:port`), `attribution`;
-  `rule` and `match`; and `response_flags`, a list;
+  `rule` and `match`; of responses `outcome` (flowd.model.enums.RequestOutcome) and
+  `response_flags`, a list;
 * `drop_reason` of drops, the kernel's word;
 * of DNS messages `dns_type` (`QUERY` or `RESPONSE`) and `num_responses`.
 """
@@ -22,7 +23,7 @@ from google.protobuf import any_pb2
 
 from flowd.filter.endpoints import utf8
 from flowd.model.directory import Directory
-from flowd.model.enums import RESPONSE_FLAGS, Attribution, L7Type
+from flowd.model.enums import RESPONSE_FLAGS, Attribution, L7Type, RequestOutcome
 from flowd.model.process import Process
 from flowd_exporters.hubble.l7 import dns_of, is_dns
 from flowd_exporters.hubble.row import Row
@@ -98,6 +99,7 @@ class Extensions:
             "rule_name": route.rule_name,
             "backend": backend.backend_id,
             "attribution": _attribution(row.attribution) if row.attribution else "",
+            "outcome": RequestOutcome(row.outcome).name.lower() if row.outcome else "",
             "response_flags": flags,
             "reason": route.reason,
             "drop_reason": self._directory.drop_reasons[row.drop_reason],
@@ -113,6 +115,7 @@ class Extensions:
 def lasting_key(row: Row) -> tuple[object, ...]:
     """What tells the lasting parts of two rows apart."""
     key = (row.route, row.backend, row.attribution, row.envoy_flags, row.drop_reason)
+    key += (row.outcome,)
     if not (row.src_process or row.dst_process or is_dns(row)):
         return key
     answers = (row.l7_type, len(dns_of(row).ips)) if is_dns(row) else ()

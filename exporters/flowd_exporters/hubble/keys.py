@@ -26,7 +26,7 @@ def packed(rows: FlowRows, columns: np.dtype[np.void]) -> NDArray[np.void]:
     return keys
 
 
-_ROUTED = key_of("route", "backend", "attribution", "envoy_flags", "drop_reason")
+_ROUTED = key_of("route", "backend", "attribution", "outcome", "envoy_flags", "drop_reason")
 _MORE = key_of(*(_ROUTED.names or ()), "src_process", "dst_process", "l7_protocol", "l7_type")
 _WIDE = np.dtype([*_MORE.descr, ("answers", "u2")])
 

@@ -53,6 +53,7 @@ class Row(NamedTuple):
     reason: int
     http_version: int
     attribution: int
+    outcome: int
     l7_protocol: int
     nat: int
     nat_src_port: int
