@@ -298,6 +298,8 @@ class Assembly:
             settings.flow_log_max_size << 20,
             settings.flow_log_max_backups,
             settings.flow_log_compress,
+            settings.flow_log_aggregate,
+            settings.flow_log_aggregation_interval,
         )
         return FlowLogExporter(
             self.directory,

@@ -81,12 +81,14 @@ class Tls:
     """How to speak TLS: PEM files, and the name the server's certificate must carry.
 
     With a certificate and key of the client's own the connection is mutually authenticated.
+    `trusted` is PEM text that is trusted besides the files.
     """
 
     ca_files: tuple[str, ...] = ()
     cert_file: str = ""
     key_file: str = ""
     server_name: str = ""
+    trusted: bytes = b""
 
 
 def newer_api(version: str) -> bool:
@@ -131,7 +133,7 @@ class Client:
         basic_auth: tuple[str, str] | None = None,
     ) -> None:
         self.server = server
-        self._target, secure = _target(server)
+        self._target, secure = split_target(server)
         self._tls = tls or (Tls() if secure else None)
         self._credentials = _credentials(self._tls) if self._tls else None
         self._timeout = timeout
@@ -332,7 +334,7 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _target(server: str) -> tuple[str, bool]:
+def split_target(server: str) -> tuple[str, bool]:
     """gRPC target and whether it is TLS, of an address as people write it."""
     secure = server.startswith("tls://")
     address = server.removeprefix("tls://")
@@ -354,7 +356,7 @@ def _target(server: str) -> tuple[str, bool]:
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:
-    roots = b"".join(_read(path) for path in tls.ca_files) or None
+    roots = tls.trusted + b"".join(_read(path) for path in tls.ca_files) or None
     if bool(tls.cert_file) != bool(tls.key_file):
         raise UsageError("a client certificate and its key are only of use together")
     key = _read(tls.key_file) if tls.key_file else None

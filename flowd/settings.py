@@ -208,6 +208,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     flow_log_field_mask: Annotated[
         tuple[str, ...], Meta(description="Field of a flow to log, `source.pod_name`; none is all.")
     ] = ()
+    flow_log_aggregate: Annotated[
+        tuple[str, ...],
+        Meta(description="Field by which flows are counted together; none logs each flow."),
+    ] = ()
+    flow_log_aggregation_interval: Annotated[
+        float, Meta(ge=0.1, description="Seconds between lines of flows counted together.")
+    ] = 30.0
     flow_log_max_size: Annotated[
         int, Meta(ge=1, description="Size at which the flow log is rotated, in MiB.")
     ] = 10

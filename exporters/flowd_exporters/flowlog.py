@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from flowd.queue import Closed, Queue
 from flowd.text import count, printable
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import ExportEvent
+from flowd_exporters.flowlog_aggregate import Aggregate
 from flowd_exporters.flowlog_config import FlowLogSpec, parse_config, read_config
 from flowd_exporters.hubble.encode import FlowEncoder
 from flowd_exporters.hubble.jsonline import FlowJson
@@ -39,12 +41,24 @@ _ROWS_A_TURN = 1024
 _NAME = "flowlog"
 
 
+class FlowLogHealth(NamedTuple):
+    """How a log goes: whether the last attempt went well, Unix time of its last line (0 for none),
+    and for how many seconds it has owed flows (0 when all are written)."""
+
+    name: str
+    up: bool
+    last_write: float
+    behind: float
+
+
 class FlowLog:
     """One log while it runs; what cannot be written is counted, and tried again with new flows.
 
     Attributes:
         up: whether the last attempt to open or write went well.
         last_write: Unix time in seconds of the last line that was written; 0 for none yet.
+        behind_since: Unix time in seconds since when there are flows that it should have written
+            and has not; 0 when all are written.
 
     Raises:
         UsageError: a filter that cannot be used.
@@ -54,6 +68,7 @@ class FlowLog:
         self.spec = spec
         self.up = True
         self.last_write = 0.0
+        self.behind_since = 0.0
         self._lines = 0
         self._lost = 0
         self._losses = losses
@@ -61,6 +76,8 @@ class FlowLog:
         self._json = FlowJson(directory)
         self._encoder = FlowEncoder(directory)
         self._mask = parse_mask(spec.fields)
+        self._aggregate = Aggregate(directory, spec.aggregate) if spec.aggregate else None
+        self._flush_at = time.monotonic() + spec.interval
         try:
             self._select = compile_filters(
                 spec.include, spec.exclude, directory, messages=self._encoder.encode, trusted=True
@@ -87,17 +104,45 @@ class FlowLog:
     async def write(self, rows: FlowRows) -> None:
         """Append the rows that pass the filters."""
         rows = await self._chosen(rows)
-        left = len(rows)
+        if self._aggregate:
+            self._aggregate.add(rows)
+            await self.flush(due=self._aggregate.full)
+            return
         events = self._masked(rows) if self._mask else self._json.events(rows)
+        await self._write(((event, 1) for event in events), len(rows))
+
+    async def flush(self, *, due: bool) -> None:
+        """Write the groups that were counted, if it is due or their interval is over."""
+        if self._aggregate and (due or time.monotonic() >= self._flush_at):
+            self._flush_at = time.monotonic() + self.spec.interval
+            lines = self._aggregate.lines()
+            await self._write(iter(lines), sum(flows for _, flows in lines))
+
+    async def _write(self, lines: Iterator[tuple[str, int]], left: int) -> None:
+        """Write lines, each with the number of its flows, of which there are `left`."""
+        if not left:
+            return
+        self.behind_since = self.behind_since or time.time()
+        well = True
         try:
-            while left:
-                lines = [f"{event}\n".encode() for event in islice(events, _LINES_A_WRITE)]
-                left -= len(lines)
-                written, error = await asyncio.to_thread(self._file.write, lines)
-                self._account(written, len(lines) - written, error)
+            while some := list(islice(lines, _LINES_A_WRITE)):
+                data = [f"{line}\n".encode() for line, _ in some]
+                written, error = await asyncio.to_thread(self._file.write, data)
+                lost = sum(flows for _, flows in some[written:])
+                left -= sum(flows for _, flows in some)
+                self._account(written, lost, error)
+                well = well and not error
         except Exception:
             log.exception("batch left out", extra={"flow_log": self.spec.name, "rows": left})
             self._account(0, left, None)
+            well = False
+        if well:
+            self.behind_since = 0.0
+
+    async def finish(self) -> None:
+        """Write what was counted, force it to the disk and close."""
+        await self.flush(due=True)
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Force to the disk and close."""
@@ -191,7 +236,7 @@ class FlowLogExporter:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
             for one in self._running():
-                one.close()
+                await one.finish()
 
     def status(self) -> list[PartStatus]:
         """All logs together, then each."""
@@ -200,28 +245,42 @@ class FlowLogExporter:
         summary = PartStatus(self.name, state, self._problem or f"{len(logs)} logs")
         return [summary, *(one.status() for one in logs)]
 
-    def health(self) -> Iterable[tuple[str, bool, float]]:
-        """Name, whether it can be written, and Unix time of its last line, of each log."""
-        return [(one.spec.name, one.up, one.last_write) for one in self._running()]
+    def health(self) -> Iterable[FlowLogHealth]:
+        """How each log goes."""
+        now = time.time()
+        return [
+            FlowLogHealth(
+                one.spec.name,
+                one.up,
+                one.last_write,
+                max(now - one.behind_since, 0.0) if one.behind_since else 0.0,
+            )
+            for one in self._running()
+        ]
 
     def _running(self) -> list[FlowLog]:
         return [*self._static, *self._dynamic.values()]
 
+    def _intervals(self) -> list[float]:
+        return [one.spec.interval for one in self._running() if one.spec.aggregate]
+
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._reload_seconds)
+            await asyncio.sleep(min([self._reload_seconds, *self._intervals()]))
             async with self._writing:
-                self._expire()
+                await self._expire()
                 if self._config:
-                    self._reload(self._config)
+                    await self._reload(self._config)
+                for one in self._running():
+                    await one.flush(due=False)
 
-    def _expire(self) -> None:
+    async def _expire(self) -> None:
         for name, one in list(self._dynamic.items()):
             if _over(one.spec):
                 log.info("flow log has come to its end", extra={"flow_log": name})
-                self._dynamic.pop(name).close()
+                await self._dynamic.pop(name).finish()
 
-    def _reload(self, config: Path) -> None:
+    async def _reload(self, config: Path) -> None:
         """Take over the file if it is another one than before."""
         try:
             text = read_config(config)
@@ -238,7 +297,7 @@ class FlowLogExporter:
         self._problem = ""
         for name, one in self._dynamic.items():
             if logs.get(name) is not one:
-                one.close()
+                await one.finish()
         fresh = [one for name, one in logs.items() if self._dynamic.get(name) is not one]
         self._dynamic = logs
         for one in fresh:

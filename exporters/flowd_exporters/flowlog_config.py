@@ -8,6 +8,7 @@ flowLogs:
   end: "2026-12-31T00:00:00Z"
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,10 @@ STATIC = "static"
 MAX_CONFIG = 1 << 20
 MAX_LOGS = 64
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 0.0}
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|)")
+_DURATION = re.compile(r"0|(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h)){1,4}")
+
 _Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -38,6 +43,9 @@ class FlowLogSpec:
     Attributes:
         name: unique among the logs of an agent.
         fields: paths of flow.Flow that are written; none means all.
+        aggregate: paths of flow.Flow; flows that are alike in them are one line with counts, which
+            holds nothing else. None for a line a flow.
+        interval: seconds between those lines.
         include, exclude: a flow must match one of the first, if any, and none of the second.
         max_size: bytes after which the file is put aside.
         max_backups: how many of those are kept; 0 keeps all.
@@ -53,6 +61,8 @@ class FlowLogSpec:
     max_backups: int = 5
     compress: bool = False
     end: float = 0.0
+    aggregate: tuple[str, ...] = ()
+    interval: float = 30.0
 
 
 class _Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -61,8 +71,10 @@ class _Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only
     field_mask: list[str] = []
     include_filters: list[dict[str, Any]] = []
     exclude_filters: list[dict[str, Any]] = []
-    file_max_size_mb: Annotated[int, Meta(ge=1, le=1 << 20)] = 10
-    file_max_backups: Annotated[int, Meta(ge=0, le=1 << 20)] = 5
+    field_aggregate: list[str] = []
+    aggregation_interval: str | int | float = 0
+    file_max_size_mb: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    file_max_backups: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     file_compress: bool = False
     end: Annotated[datetime, Meta(tz=True)] | None = None
 
@@ -79,6 +91,8 @@ def static_log(
     max_size: int,
     max_backups: int,
     compress: bool,
+    aggregate: tuple[str, ...] = (),
+    interval: float = 30.0,
 ) -> FlowLogSpec:
     """The log that the agent's settings describe; filters are JSON objects one after the other.
 
@@ -89,7 +103,7 @@ def static_log(
         include, exclude = parse_filters(allowlist), parse_filters(denylist)
     except FilterError as error:
         raise UsageError(f"flow log filters: {error.message}", error.hint) from None
-    _check_fields(STATIC, field_mask)
+    _check_fields(STATIC, (*field_mask, *aggregate))
     return FlowLogSpec(
         STATIC,
         Path(path),
@@ -99,6 +113,8 @@ def static_log(
         max_size,
         max_backups,
         compress,
+        aggregate=aggregate,
+        interval=interval,
     )
 
 
@@ -143,18 +159,32 @@ def _paths(logs: list[FlowLogSpec]) -> list[str]:
 
 
 def _log(entry: _Entry) -> FlowLogSpec:
-    _check_fields(entry.name, tuple(entry.field_mask))
+    _check_fields(entry.name, (*entry.field_mask, *entry.field_aggregate))
+    interval = _seconds(entry.aggregation_interval)
+    if bool(entry.field_aggregate) != bool(interval):
+        raise UsageError(f"{entry.name}: fieldAggregate and aggregationInterval need each other")
     return FlowLogSpec(
         entry.name,
         Path(entry.file_path),
         tuple(entry.field_mask),
         tuple(filter_of(one) for one in entry.include_filters),
         tuple(filter_of(one) for one in entry.exclude_filters),
-        entry.file_max_size_mb << 20,
-        entry.file_max_backups,
+        (entry.file_max_size_mb or 10) << 20,
+        entry.file_max_backups or 5,
         entry.file_compress,
         entry.end.timestamp() if entry.end else 0.0,
+        tuple(entry.field_aggregate),
+        interval or 30.0,
     )
+
+
+def _seconds(text: str | float) -> float:
+    """Seconds of a number or of a Go duration such as `1m30s`."""
+    if not isinstance(text, str):
+        return float(max(text, 0))
+    if not _DURATION.fullmatch(text):
+        raise UsageError(f"aggregationInterval {text[:40]!r} is no duration: write 30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 def _check_fields(name: str, fields: tuple[str, ...]) -> None:

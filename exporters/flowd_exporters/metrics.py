@@ -250,6 +250,13 @@ FLOW_LOG_LAST_WRITE = Metric(
     ("flow_log",),
     "seconds",
 )
+FLOW_LOG_BEHIND = Metric(
+    "flowd_flow_log_behind_seconds",
+    "gauge",
+    "For how long a flow log has owed flows: it is stuck or its last attempt failed; 0 is well.",
+    ("flow_log",),
+    "seconds",
+)
 AGENT_INFO = Metric(
     "flowd_agent_info", "gauge", "Always 1; what runs here.", ("version", "node", "cluster")
 )
@@ -345,6 +352,7 @@ METRICS = (
     LOST,
     FLOW_LOG_UP,
     FLOW_LOG_LAST_WRITE,
+    FLOW_LOG_BEHIND,
     AGENT_INFO,
     HUBBLE_FLOWS,
     HUBBLE_FLAGS,

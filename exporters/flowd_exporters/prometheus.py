@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from flowd_exporters.prometheus_sockets import Sockets
 from flowd_exporters.prometheus_traffic import Traffic
 from flowd_exporters.series import Labels, Series
 
+if TYPE_CHECKING:
+    from flowd_exporters.flowlog import FlowLogHealth
+
 
 class PrometheusExporter(Collector):
     """Adds up batches and is the collector of its own registry.
@@ -43,7 +46,7 @@ class PrometheusExporter(Collector):
             entry; None when nothing counts them.
         access_log: entries received by source, and streams that ended; None without a source.
         kubernetes_age: seconds since the API server was last heard; None without one.
-        flow_logs: name, health and Unix time of the last line of each flow log; None without any.
+        flow_logs: how each flow log goes; None without any.
 
     Attributes:
         registry: for a MetricsServer; it holds the process's own metrics too.
@@ -63,7 +66,7 @@ class PrometheusExporter(Collector):
         gateway_connections: Callable[[], tuple[int, int]] | None = None,
         access_log: Callable[[], tuple[Mapping[str, int], int]] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
-        flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
+        flow_logs: "Callable[[], Iterable[FlowLogHealth]] | None" = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
@@ -167,11 +170,12 @@ class PrometheusExporter(Collector):
         yield _plain(
             metrics.LOST, {(str(place), bounded(why)): n for (place, why), n in lost.items()}
         )
-        logs = (
-            [(bounded(one), up, at) for one, up, at in self._flow_logs()] if self._flow_logs else []
+        logs = {(bounded(one.name),): one for one in (self._flow_logs or tuple)()}
+        yield _plain(metrics.FLOW_LOG_UP, {name: int(one.up) for name, one in logs.items()})
+        yield _plain(
+            metrics.FLOW_LOG_LAST_WRITE, {name: one.last_write for name, one in logs.items()}
         )
-        yield _plain(metrics.FLOW_LOG_UP, {(name,): int(up) for name, up, _ in logs})
-        yield _plain(metrics.FLOW_LOG_LAST_WRITE, {(name,): at for name, _, at in logs})
+        yield _plain(metrics.FLOW_LOG_BEHIND, {name: one.behind for name, one in logs.items()})
         yield _plain(metrics.AGENT_INFO, {self._identity(): 1})
         yield _counter(metrics.HUBBLE_FLOWS, hubble.flows, {0: ()})
         yield _plain(metrics.HUBBLE_FLAGS, hubble.flags)

@@ -13,6 +13,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+STDOUT = "stdout"
+"""The path that means standard output, as in Hubble."""
+
 
 class RotatingFile:
     """Appends lines; a full file becomes `<stem>-<UTC time><suffix>[.gz]` beside the new one.
@@ -87,11 +90,16 @@ class RotatingFile:
     def _ensure(self) -> int:
         """The open file, opened anew when someone moved or removed it."""
         if self._file is not None:
+            if str(self.path) == STDOUT:
+                return self._file
             with suppress(OSError):
                 status = os.stat(self.path)
                 if (status.st_dev, status.st_ino) == self._identity:
                     return self._file
             self._close()
+        if str(self.path) == STDOUT:
+            self._file, self._regular = os.dup(1), False
+            return self._file
         flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(self.path, flags | os.O_WRONLY, 0o644)
         os.set_blocking(self._file, True)

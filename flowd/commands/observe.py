@@ -136,7 +136,6 @@ COUNT = click.IntRange(0, 2**64 - 1)
     help="Ask only for the fields that are printed (on).",
 )
 @option(OUTPUT, "-s", "--silent-errors", "--silent", "silent", is_flag=True, help="No remarks.")
-@option(OUTPUT, "-D", "--debug", is_flag=True, help="Tell every change of the nodes asked.")
 @servers_options
 @click.pass_context
 def command(ctx: click.Context, **params: Any) -> None:

@@ -64,5 +64,5 @@ def _metavar(info: SettingInfo) -> str:
         "interface": "GLOB",
     }
     words |= {"allowlist": "JSON", "denylist": "JSON", "mask": "FIELD", "allow": "NAME"}
-    words |= {"deny": "NAME"}
+    words |= {"deny": "NAME", "aggregate": "FIELD"}
     return words.get(info.name.rpartition("_")[2], "PATH")

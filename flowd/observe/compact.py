@@ -35,7 +35,7 @@ class Compact:
         return (
             f"{style.time(fields.when(response))}{node}: {source} {source_id} {arrow} "
             f"{destination} {destination_id} {fields.kind(flow)} {fields.verdict(flow, style)} "
-            f"({fields.summary(flow)})"
+            f"({fields.summary(flow, style)})"
         )
 
     def lost(self, response: GetFlowsResponse) -> str:

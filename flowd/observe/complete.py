@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from flowd.observe.flags import FLAGS
+
+if TYPE_CHECKING:
+    from flowd.client import Client
 
 PATIENCE = 0.3
 """Seconds that a person waits at the Tab key at most."""
@@ -40,19 +43,29 @@ def _matching(values: Iterable[str], text: str) -> list[CompletionItem]:
 
 
 def _ask(ctx: click.Context, question: Callable[[Any], Any]) -> list[str]:
-    """Names from the server, or none when it takes too long or cannot be asked."""
+    """Names from the servers, or none when it takes too long or they cannot be asked."""
+    with suppress(Exception):
+        return asyncio.run(asyncio.wait_for(_answers(_clients(ctx), question), PATIENCE))
+    return []
+
+
+def _clients(ctx: click.Context) -> "list[Client]":
     from flowd.client import Client, server_address
 
-    given = ctx.params.get("server") or ""
-    server = given if isinstance(given, str) else given[0]
+    params: dict[str, Any] = {**ctx.params, "timeout": PATIENCE, "debug": False}
+    if "tls" not in params:
+        return [Client(server_address(params.get("server")), timeout=PATIENCE)]
+    from flowd.observe.connect import make_clients
 
-    async def ask() -> list[str]:
-        async with Client(server_address(server), timeout=PATIENCE) as client:
-            return sorted(await question(client))
+    return [] if params["port_forward"] else make_clients(params)
 
-    with suppress(Exception):
-        return asyncio.run(asyncio.wait_for(ask(), PATIENCE))
-    return []
+
+async def _answers(clients: "list[Client]", question: Callable[["Client"], Any]) -> list[str]:
+    async def one(client: "Client") -> set[str]:
+        async with client:
+            return await question(client)
+
+    return sorted(set[str]().union(*await asyncio.gather(*map(one, clients))))
 
 
 async def _namespaces(client: Any) -> set[str]:

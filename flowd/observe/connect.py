@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flowd.client import Client, Tls, newer_api, server_address
+from flowd.client import Client, Tls, newer_api, server_address, split_target
 from flowd.errors import UsageError
 from flowd.text import printable
 
@@ -15,7 +15,7 @@ def make_client(params: dict[str, Any]) -> Client:
     Raises:
         UsageError: for an address, a file or a combination that cannot be used.
     """
-    return _client(params, server_address(params["server"]))
+    return _client(params, _forwarded(params) or server_address(params["server"]))
 
 
 def make_clients(params: dict[str, Any]) -> list[Client]:
@@ -24,7 +24,9 @@ def make_clients(params: dict[str, Any]) -> list[Client]:
     Raises:
         UsageError: as `make_client`.
     """
-    return [_client(params, server) for server in params["server"] or [server_address()]]
+    forwarded = _forwarded(params)
+    servers = [forwarded] if forwarded else params["server"] or [server_address()]
+    return [_client(params, server) for server in servers]
 
 
 def ignore(client: Client) -> None:
@@ -41,19 +43,30 @@ def warn_if_newer(client: Client) -> None:
         )
 
 
+def _forwarded(params: dict[str, Any]) -> str:
+    """With `--port-forward` the address that leads to the relay until the command ends, else ""."""
+    if not params["port_forward"]:
+        return ""
+    from flowd.observe.forward import Cluster, forwarded
+
+    cluster = Cluster(params["kube_namespace"], params["kube_context"], params["kubeconfig"])
+    forward = forwarded(cluster, params["port_forward_port"], params["timeout"])
+    address = click.get_current_context().with_resource(forward)
+    return f"tls://{address}" if params["tls"] else address
+
+
 def _client(params: dict[str, Any], server: str) -> Client:
-    if params["tls_allow_insecure"]:
-        raise UsageError(
-            "--tls-allow-insecure: gRPC for Python always checks certificates",
-            "trust the server's with --tls-ca-cert-files, name it with --tls-server-name",
-        )
     files: tuple[str, ...] = params["tls_ca_cert_files"]
     cert, key = params["tls_client_cert_file"], params["tls_client_key_file"]
-    name = params["tls_server_name"]
     tls = None
     if params["tls"] or server.startswith("tls://"):
         paths = tuple(path for value in files for path in value.split(",") if path)
-        tls = Tls(ca_files=paths, cert_file=cert, key_file=key, server_name=name)
+        tls = Tls(paths, cert, key, params["tls_server_name"])
+        if params["tls_allow_insecure"]:
+            tls = _insecure(server, tls, params["timeout"])
+    if params["debug"]:
+        how = "TLS" if tls else "plain text"
+        click.echo(f"flowd: debug: asking {printable(server)} over {how}", err=True)
     user: str = params["basic_auth_username"]
     return Client(
         server,
@@ -62,3 +75,13 @@ def _client(params: dict[str, Any], server: str) -> Client:
         tls=tls,
         basic_auth=(user, params["basic_auth_password"]) if user else None,
     )
+
+
+def _insecure(server: str, tls: Tls, timeout: float) -> Tls:
+    from flowd.observe.insecure import shown_certificate
+
+    target, _ = split_target(server)
+    if target.startswith("unix:"):
+        raise UsageError("--tls-allow-insecure is of no use with a unix socket")
+    host, _, port = target.rpartition(":")
+    return shown_certificate(host.strip("[]"), int(port), tls, timeout)

@@ -25,8 +25,9 @@ _NAMES_WIDTH = 50
 def hosts(flow: Flow, style: Style) -> tuple[str, str]:
     """SOURCE and DESTINATION: `ns/pod:port`, `[address]:port`..."""
     if not flow.HasField("IP"):
-        ethernet = flow.ethernet
-        return _host(ethernet.source, 0, style), _host(ethernet.destination, 0, style)
+        sides = (flow.ethernet.source, flow.ethernet.destination)
+        source, destination = (_host(side, 0, style) if side else "" for side in sides)
+        return source, destination
     source_port, destination_port = ports(flow)
     source, destination = flow.IP.source, flow.IP.destination
     if style.names:
@@ -63,10 +64,10 @@ def _named(endpoint: Endpoint, service: Service | None, names: Sequence[str]) ->
 
 
 def _host(name: str, port: int, style: Style) -> str:
-    host = style.paint.host(clean(name))
-    if not port:
-        return host
-    return f"{f'[{host}]' if ':' in name else host}:{style.paint.port(str(port))}"
+    host = clean(name)
+    if port:
+        host = f"{f'[{host}]' if ':' in name else host}:{style.paint.port(str(port))}"
+    return style.paint.host(host)
 
 
 def identity(endpoint: Endpoint, style: Style) -> str:
@@ -76,14 +77,15 @@ def identity(endpoint: Endpoint, style: Style) -> str:
     return style.paint.identity(text)
 
 
-def summary(flow: Flow) -> str:
+def summary(flow: Flow, style: Style) -> str:
     """The server's summary, between the IP trace id and the kind of authentication."""
     text = flow.Summary
     if flow.ip_trace_id.trace_id:
         text = f"IP Trace ID: {flow.ip_trace_id.trace_id}; {text}"
-    if flow.auth_type:
-        text = f"{text}; Auth: {enum_name(AuthType, flow.auth_type)}"
-    return clean(text)
+    if not flow.auth_type:
+        return clean(text)
+    kind = style.paint.authentication(enum_name(AuthType, flow.auth_type))
+    return f"{clean(text)}; Auth: {kind}"
 
 
 def node(response: GetFlowsResponse) -> str:

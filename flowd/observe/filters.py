@@ -110,7 +110,7 @@ class _Scope:
         for name in names:
             if "/" not in name:
                 qualified += [f"{namespace}/{name}" for namespace in self.namespaces]
-            elif "" in self.namespaces or _namespace(name) in self.namespaces:
+            elif _namespace(name) in ("", *self.namespaces):
                 qualified.append(name)
             else:
                 raise UsageError(f"{name} is not in namespace {', '.join(self.namespaces)}")

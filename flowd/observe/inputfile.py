@@ -15,6 +15,7 @@ from flowd.filter import message_filter, route_filter
 from flowd.observe.fields import when
 from flowd.observe.window import Window
 from flowd.text import printable
+from flowd.wire.flow.flow_pb2 import Flow
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ MAX_LINE = 4 << 20
 
 _GZIP = b"\x1f\x8b"
 _WARNINGS = 10
+_ABSENCES = {"source_label", "destination_label", "node_labels", "encrypted"}
 _OTHER_EVENTS = ("agent_event", "debug_event")
 
 Warn = Callable[[str], None]
@@ -32,6 +34,9 @@ Warn = Callable[[str], None]
 
 def flows_of_file(path: str, request: GetFlowsRequest, warn: Warn) -> Iterator[GetFlowsResponse]:
     """The flows of a file that a request asks for; its mask and `follow` mean nothing here.
+
+    As in hubble every line counts for `--first` and `--last`, also events that are not flows (those
+    of agents come as empty responses), and only flows pass an allowlist.
 
     Args:
         path: a file, plain or gzip; `-` is standard input.
@@ -44,20 +49,21 @@ def flows_of_file(path: str, request: GetFlowsRequest, warn: Warn) -> Iterator[G
     if not request.first and MOST_LAST < request.number < 2**64 - 1:
         raise UsageError(f"--last: at most {MOST_LAST:,} with --input-file")
     passes = message_filter(request.whitelist, request.blacklist, route_filter(request.extensions))
+    others_pass = _others_pass(request)
     since = request.since.ToNanoseconds() if request.HasField("since") else None
     until = request.until.ToNanoseconds() if request.HasField("until") else None
 
     def wanted(response: GetFlowsResponse) -> bool:
-        if not response.HasField("flow"):
-            return True
         stamp = when(response)
         if stamp and since is not None and stamp.ToNanoseconds() < since:
             return False
         if stamp and until is not None and stamp.ToNanoseconds() > until:
             return False
-        return passes(response.flow)
+        if response.HasField("flow"):
+            return passes(response.flow)
+        return others_pass
 
-    window = Window(request)
+    window = Window(request, only_flows=False)
     with _open(path) as file:
         for response in _Reader(path, warn).responses(file):
             if wanted(response):
@@ -65,6 +71,19 @@ def flows_of_file(path: str, request: GetFlowsRequest, warn: Warn) -> Iterator[G
             if window.full:
                 break
     yield from window.rest()
+
+
+def _others_pass(request: GetFlowsRequest) -> bool:
+    """Whether events that are not flows pass the filters: only what asks for an absence holds."""
+    if request.HasField("extensions"):
+        return False
+    allow, deny = (
+        [one for one in filters if {field.name for field, _ in one.ListFields()} <= _ABSENCES]
+        for filters in (request.whitelist, request.blacklist)
+    )
+    nothing = Flow()
+    allowed = not request.whitelist or (bool(allow) and message_filter(allow, [])(nothing))
+    return allowed and not (deny and message_filter(deny, [])(nothing))
 
 
 @contextmanager
@@ -124,11 +143,9 @@ class _Reader:
             response = self._parsed(cast("dict[str, object]", document))
         except (ValueError, TypeError, ParseError, RecursionError) as error:
             return self._skip(number, str(error))
-        if response.WhichOneof("response_types"):
+        if response.WhichOneof("response_types") or any(name in document for name in _OTHER_EVENTS):
             return response
-        if not any(name in document for name in _OTHER_EVENTS):
-            self._skip(number, "not a flow")
-        return None
+        return self._skip(number, "not a flow")
 
     def _parsed(self, document: dict[str, object]) -> GetFlowsResponse:
         if not self._lenient:

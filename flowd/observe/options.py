@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 from click.types import OptionHelpExtra
 
+from flowd.observe.configfile import use_file
 from flowd.observe.filters import BY_NAME, Given
 from flowd.observe.flags import FLAGS, FilterFlag
 from flowd.observe.times import parse_duration
@@ -179,7 +180,7 @@ def environment(name: str) -> list[str]:
 
 
 _SERVER = (
-    ("--server", {"metavar": "ADDRESS", "help": "`host:port`, `tls://host:port` or "
+    ("--server", {"metavar": "ADDRESS", "envvar": environment("SERVER"), "help": "`host:port`, `tls://host:port` or "
      "`unix:///path`; else FLOWD_SERVER, HUBBLE_SERVER, 127.0.0.1:4245."}),
     ("--timeout", {"type": Duration(), "default": "5s", "show_default": True,
      "envvar": environment("TIMEOUT"), "help": "How long to wait for the server."}),
@@ -187,7 +188,7 @@ _SERVER = (
      "envvar": environment("REQUEST_TIMEOUT"), "help": "How long a single answer may take."}),
     ("--tls", {"is_flag": True, "envvar": environment("TLS"), "help": "Speak TLS."}),
     ("--tls-allow-insecure", {"is_flag": True, "envvar": environment("TLS_ALLOW_INSECURE"),
-     "help": "Refused: gRPC for Python always checks certificates."}),
+     "help": "Trust whatever certificate the server shows. Not recommended."}),
     ("--tls-ca-cert-files", {"multiple": True, "metavar": "FILE",
      "envvar": environment("TLS_CA_CERT_FILES"), "help": "Authorities to trust (PEM)."}),
     ("--tls-client-cert-file", {"default": "", "metavar": "FILE",
@@ -200,13 +201,30 @@ _SERVER = (
      "envvar": environment("BASIC_AUTH_USERNAME"), "help": "Name for basic authentication."}),
     ("--basic-auth-password", {"default": "", "metavar": "TEXT",
      "envvar": environment("BASIC_AUTH_PASSWORD"), "help": "Password for basic authentication."}),
+    ("--port-forward -P", {"is_flag": True, "envvar": environment("PORT_FORWARD"),
+     "help": "Ask the relay of a cluster: kubectl forwards a local port to the Service "
+     "`hubble-relay` while the command runs; --server is not used."}),
+    ("--port-forward-port", {"type": click.IntRange(0, 65535), "default": 4245,
+     "show_default": True, "metavar": "PORT", "envvar": environment("PORT_FORWARD_PORT"),
+     "help": "With -P, the local port; 0 for any that is free."}),
+    ("--kube-context", {"default": "", "metavar": "NAME", "envvar": environment("KUBE_CONTEXT"),
+     "help": "With -P, kubectl's context."}),
+    ("--kube-namespace", {"default": "kube-system", "show_default": True, "metavar": "NAME",
+     "envvar": environment("KUBE_NAMESPACE"), "help": "With -P, the relay's namespace."}),
+    ("--kubeconfig", {"default": "", "metavar": "FILE", "envvar": environment("KUBECONFIG"),
+     "help": "With -P, kubectl's configuration."}),
+    ("--config", {"default": "", "metavar": "FILE", "is_eager": True, "callback": use_file,
+     "expose_value": False, "envvar": "HUBBLE_CONFIG",
+     "help": "YAML of flag names and values, in hubble's form; flags and variables go before."}),
+    ("--debug -D", {"is_flag": True, "envvar": environment("DEBUG"),
+     "help": "Tell whom is asked, and every change of the nodes behind a relay."}),
 )  # fmt: skip
 
 
 def server_options(function: F) -> F:
     """The flags that `make_client` reads."""
     for name, attrs in reversed(_SERVER):
-        function = option(SERVER, name, **attrs)(function)
+        function = option(SERVER, *name.split(), **attrs)(function)
     return function
 
 
@@ -214,5 +232,5 @@ def servers_options(function: F) -> F:
     """The flags that `make_clients` reads: as `server_options`, with any number of servers."""
     for name, attrs in reversed(_SERVER):
         more = {"multiple": True} if name == "--server" else {}
-        function = option(SERVER, name, **attrs, **more)(function)
+        function = option(SERVER, *name.split(), **attrs, **more)(function)
     return function

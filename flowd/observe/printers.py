@@ -1,13 +1,14 @@
 """Output formats of `flowd observe`: each turns one response into text for stdout."""
 
 import re
+from dataclasses import replace
 from typing import Protocol
 
 from google.protobuf.message import Message
 
 from flowd.observe.compact import Compact, Wide
 from flowd.observe.records import Dict, Table
-from flowd.observe.style import Style
+from flowd.observe.style import Paint, Style
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 
@@ -60,7 +61,7 @@ def printer(form: str, style: Style) -> Printer:
         case "json" | "jsonpb":
             return Json()
         case "table":
-            return Table(style)
+            return Table(replace(style, paint=Paint()))
         case "dict":
             return Dict(style)
         case "wide":

@@ -35,7 +35,7 @@ class Dict:
             ("DESTINATION", destination),
             ("TYPE", fields.kind(flow)),
             ("VERDICT", fields.verdict(flow, self._style)),
-            ("SUMMARY", fields.summary(flow)),
+            ("SUMMARY", fields.summary(flow, self._style)),
         )
 
     def lost(self, response: GetFlowsResponse) -> str:
@@ -82,7 +82,9 @@ class Table:
         flow = response.flow
         source, destination = fields.hosts(flow, self._style)
         kind, outcome = fields.kind(flow), fields.verdict(flow, self._style)
-        return self._add(response, source, destination, kind, outcome, fields.summary(flow))
+        return self._add(
+            response, source, destination, kind, outcome, fields.summary(flow, self._style)
+        )
 
     def lost(self, response: GetFlowsResponse) -> str:
         lost = response.lost_events

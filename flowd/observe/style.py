@@ -29,7 +29,7 @@ class Paint:
     on: bool = False
 
     def _sgr(self, code: int, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.on and text else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self.on else text
 
     def host(self, text: str) -> str:
         return self._sgr(36, text)
@@ -43,6 +43,9 @@ class Paint:
     def verdict(self, name: str, text: str) -> str:
         """`text` in the colour of the verdict that prints as `name`."""
         return self._sgr(_VERDICTS[name], text) if name in _VERDICTS else text
+
+    def authentication(self, name: str) -> str:
+        return self._sgr(32 if name == "SPIRE" else 31, name)
 
     def route(self, text: str) -> str:
         return self._sgr(34, text)

@@ -8,7 +8,6 @@ from flowd.wire.flow.flow_pb2 import (
     EventTypeFilter,
     Flow,
     L7FlowType,
-    Policy,
     TrafficDirection,
     Verdict,
 )
@@ -110,14 +109,18 @@ def verdict_text(flow: Flow) -> str:
 
 
 def policy_text(flow: Flow) -> str:
-    """` BY name (Kind), ...` for policy verdicts that name their policies, else ""."""
-    verdict = verdict_text(flow)
-    if verdict == "ALLOWED":
-        policies = [*flow.egress_allowed_by, *flow.ingress_allowed_by]
-    elif verdict == "DENIED":
-        policies = [*flow.egress_denied_by, *flow.ingress_denied_by]
-    else:
-        policies = list[Policy]()
+    """` BY name (Kind), ...` of the policies of a verdict's own direction, else ""."""
+    match verdict_text(flow), flow.traffic_direction:
+        case "ALLOWED", TrafficDirection.EGRESS:
+            policies = flow.egress_allowed_by
+        case "ALLOWED", TrafficDirection.INGRESS:
+            policies = flow.ingress_allowed_by
+        case "DENIED", TrafficDirection.EGRESS:
+            policies = flow.egress_denied_by
+        case "DENIED", TrafficDirection.INGRESS:
+            policies = flow.ingress_denied_by
+        case _:
+            policies = ()
     return " BY " + ", ".join(f"{p.name} ({p.kind})" for p in policies) if policies else ""
 
 

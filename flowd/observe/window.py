@@ -7,9 +7,15 @@ from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 
 
 class Window:
-    """Lets through what `--first`, `--last` and `--all` ask for; lost events are not counted."""
+    """Lets through what `--first`, `--last` and `--all` ask for.
 
-    def __init__(self, request: GetFlowsRequest) -> None:
+    Args:
+        only_flows: whether lost events come on top of the number, as servers count, or are part
+            of it, as hubble counts the lines of a file.
+    """
+
+    def __init__(self, request: GetFlowsRequest, *, only_flows: bool = True) -> None:
+        self._only_flows = only_flows
         self._number = 0 if request.number == ALL else request.number
         self._first = request.first
         self._flows = 0
@@ -22,7 +28,7 @@ class Window:
 
     def take(self, response: GetFlowsResponse) -> list[GetFlowsResponse]:
         """What may be printed now that this one has come."""
-        flow = response.HasField("flow")
+        flow = self._counts(response)
         self._flows += flow
         if not self._number or self._first:
             return [response]
@@ -32,10 +38,13 @@ class Window:
         if self._flows > self._number:
             self._held.popleft()
             self._flows -= 1
-            while self._held and not self._held[0].HasField("flow"):
+            while self._held and not self._counts(self._held[0]):
                 self._held.popleft()
         return []
 
     def rest(self) -> list[GetFlowsResponse]:
         """What is left to print at the end."""
         return list(self._held)
+
+    def _counts(self, response: GetFlowsResponse) -> bool:
+        return not self._only_flows or response.HasField("flow")

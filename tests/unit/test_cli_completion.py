@@ -1,6 +1,7 @@
 """`flowd completion`, the values it completes, and `flowd version`."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -91,6 +92,18 @@ def test_names_are_asked_from_the_server(
     assert offered("observe", "-n", "sh") == ["shipping", "shop"]
     assert offered("observe", "--to-namespace", "sho") == ["shop"]
     assert offered("observe", "--pod", "pay") == ["pay/ledger-0"]
+
+
+def test_every_server_is_asked(hubble: FakeHubble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+    other = FakeHubble()
+    other.namespaces = [Namespace(namespace="shore")]
+    servers = ["--server", os.environ["FLOWD_SERVER"], "--server", other.start()]
+    try:
+        assert offered("observe", *servers, "-n", "sho") == ["shop", "shore"]
+        assert offered("observe", "-P", "-n", "sho") == []
+    finally:
+        other.stop()
 
 
 def test_routes_are_asked_from_the_agent(

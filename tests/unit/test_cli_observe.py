@@ -133,7 +133,6 @@ def test_a_bad_filter_is_one_line(observe: Callable[..., Result]) -> None:
         ("debug-events", "--route", "a/b"),
         ("agent-events", "--input-file", "x"),
         ("--input-file", "/nowhere/x"),
-        ("--tls", "--tls-allow-insecure"),
         ("--server", "http://x"),
         ("--basic-auth-username", "ann"),
         ("--tls", "--tls-ca-cert-files", "/nowhere/ca.pem"),
@@ -165,7 +164,7 @@ def test_nodes_are_told_on_stderr(observe: Callable[..., Result], hubble: FakeHu
     told = observe()
     assert (told.code, told.out) == (0, "")
     assert told.err == "Nov 21 09:15:01.000 [relay-0]: 1 nodes are unavailable: b\n"
-    assert observe("-D").err.count("\n") == 2
+    assert observe("-D").err.count("[relay-0]: ") == 2
     assert observe("-s").err == ""
     as_json = observe("-o", "json").err.splitlines()
     assert json.loads(as_json[1])["node_status"]["state_change"] == "NODE_UNAVAILABLE"

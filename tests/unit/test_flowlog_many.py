@@ -159,10 +159,10 @@ async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> Non
         await eventually(lambda: "cannot read" in exporter.status()[0].detail)
         describe(config, entry, {"name": "b", "filePath": str(tmp_path / "no" / "b.log")})
         await eventually(lambda: exporter.status()[0].state is State.ON)
-        assert [(name, up) for name, up, _ in exporter.health()] == [("a", True), ("b", False)]
+        assert [(one.name, one.up) for one in exporter.health()] == [("a", True), ("b", False)]
         (tmp_path / "no").mkdir()
         put(sample_rows("dns"))
-        await eventually(lambda: all(up for _, up, _ in exporter.health()))
+        await eventually(lambda: all(one.up for one in exporter.health()))
 
 
 async def test_a_full_disk_shows_in_metrics_and_status_and_costs_only_its_own(
@@ -186,6 +186,8 @@ async def test_a_full_disk_shows_in_metrics_and_status_and_costs_only_its_own(
         await eventually(lambda: losses.snapshot()[Place.EXPORT, "flowlog"] == len(SAMPLES))
         await eventually(lambda: len(lines(good)) == len(SAMPLES))
     assert metric("flowd_flow_log_up") == {"full": 0, "good": 1}
+    assert metric("flowd_flow_log_behind_seconds")["good"] == 0
+    assert metric("flowd_flow_log_behind_seconds")["full"] > 0
     written = metric("flowd_flow_log_last_write_seconds")
     assert written["full"] == 0
     assert written["good"] >= began
@@ -207,6 +209,16 @@ BAD = [
     ("flowLogs: [{name: a, filePath: /x}, {name: b, filePath: /x}]", "filePath '/x' is taken"),
     ("flowLogs: [{name: static, filePath: /x}]", "'static' is taken"),
     ("[1]", "Expected `object`"),
+    ("flowLogs: [{name: a, filePath: /x, fieldAggregate: [source]}]", "need each other"),
+    ("flowLogs: [{name: a, filePath: /x, aggregationInterval: 5s}]", "need each other"),
+    (
+        "flowLogs: [{name: a, filePath: /x, fieldAggregate: [sauce], aggregationInterval: 5s}]",
+        "'sauce'",
+    ),
+    (
+        "flowLogs: [{name: a, filePath: /x, fieldAggregate: [time], aggregationInterval: soon}]",
+        "'soon'",
+    ),
 ]
 
 
@@ -231,6 +243,8 @@ flowLogs:
   fieldMask: [time, source]
   includeFilters: [{verdict: [DROPPED]}]
   excludeFilters: [{source_pod: ["monitoring/"]}]
+  fieldAggregate: [source, verdict]
+  aggregationInterval: 1m30s
   fileMaxSizeMb: 20
   fileMaxBackups: 3
   fileCompress: true
@@ -245,6 +259,22 @@ flowLogs:
     assert (spec.max_size, spec.max_backups, spec.compress) == (20 << 20, 3, True)
     assert spec.end == datetime(2026, 12, 31, tzinfo=UTC).timestamp()
     assert list(spec.exclude[0].source_pod) == ["monitoring/"]
+    assert (spec.aggregate, spec.interval) == (("source", "verdict"), 90.0)
+
+
+def test_zeros_of_hubble_mean_its_defaults() -> None:
+    text = b"""
+flowLogs:
+- name: plain
+  filePath: /var/log/plain.log
+  fieldMask: []
+  fieldAggregate: []
+  aggregationInterval: 0s
+  fileMaxSizeMb: 0
+  fileMaxBackups: 0
+"""
+    [spec] = parse_config(Path("logs.yaml"), text)
+    assert spec == FlowLogSpec("plain", Path("/var/log/plain.log"))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_policy_names_follow_the_verdict() -> None:
 
 def test_colours_are_hubbles() -> None:
     line = printer("compact", Style(paint=Paint(True))).flow(samples.DENIED)
-    assert "\x1b[36m198.51.100.23\x1b[0m:\x1b[33m61000\x1b[0m \x1b[35m(world)\x1b[0m <> " in line
+    assert "\x1b[36m198.51.100.23:\x1b[33m61000\x1b[0m\x1b[0m \x1b[35m(world)\x1b[0m <> " in line
     assert "\x1b[31mDROPPED\x1b[0m" in line
     assert "\x1b" not in printed(printer("table", Style()), samples.DENIED)
 
