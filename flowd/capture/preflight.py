@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 
 from flowd.capture.kernel_drops import TUPLES
+from flowd.capture.kernel_filter import Filter
 from flowd_bpf import bcc, libbpf, loader
 from flowd_bpf.cgroup import find_cgroup2, probe
 from flowd_bpf.droptypes import drop_types
@@ -55,11 +56,15 @@ def unsupported_reason() -> str | None:
     return None
 
 
-def checks() -> list[Check]:
-    """Every requirement in turn; compiles and loads the programs, but attaches nothing."""
+def checks(only: Filter) -> list[Check]:
+    """Every requirement in turn; compiles and loads the programs, but attaches nothing.
+
+    Args:
+        only: which connections shall be captured.
+    """
     return [
         *(check() for check in (_kernel, _privileges, _btf, _lockdown, _bcc)),
-        *_programs(),
+        *_programs(only),
         *(check() for check in (_ring, _attachment)),
     ]
 
@@ -127,7 +132,7 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
         return Check(name, Grade.FAIL, _line(error))
 
 
-def _programs() -> list[Check]:
+def _programs(only: Filter) -> list[Check]:
     """All compiles, in one child: those of connections, of drops and of sockets."""
     lacking: BpfError | None = None
     unit, detail = None, ""
@@ -139,7 +144,9 @@ def _programs() -> list[Check]:
         unit = types.unit
         detail = f"{len(types.reasons)} reasons, addresses from "
     try:
-        loaded = loader.load(None, unit, socket_unit(RING_BYTES, loader.ticks_per_second()))
+        loaded = loader.load(
+            only.defines(), unit, socket_unit(RING_BYTES, loader.ticks_per_second())
+        )
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
     lacking = loaded.failed.get("drops", lacking)
@@ -153,7 +160,9 @@ def _programs() -> list[Check]:
         if reads
         else Check("drops", Grade.WARN, f"{detail}sockets alone: packets cannot be read here")
     )
-    return [Check("programs", Grade.OK, f"{count} compiled and loaded"), drops, _sockets(loaded)]
+    programs = Check("programs", Grade.OK, f"{count} compiled and loaded")
+    taken = Check("connections", Grade.OK, str(only) or "every one is captured")
+    return [programs, taken, drops, _sockets(loaded)]
 
 
 def _sockets(loaded: loader.Loaded) -> Check:

@@ -16,7 +16,7 @@ FAILED = Check("BCC", Grade.FAIL, "BCC is not installed")
 
 
 def check(monkeypatch: pytest.MonkeyPatch, found: list[Check], *flags: str) -> tuple[int, str]:
-    monkeypatch.setattr(preflight, "checks", lambda: found)
+    monkeypatch.setattr(preflight, "checks", lambda _only: found)
     result = CliRunner().invoke(flowd, ["check", *flags])
     return result.exit_code, result.output
 
@@ -73,3 +73,12 @@ def test_reason_without_bcc_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     reason = preflight.unsupported_reason()
     assert reason is not None
     assert "apt-get install python3-bpfcc" in reason
+
+
+def test_filter_of_the_configuration_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWD_FILTER_CIDR", "10.0.0.0/8,!10.1.0.0/16")
+    monkeypatch.setenv("FLOWD_SAMPLING", "8")
+    given: list[str] = []
+    monkeypatch.setattr(preflight, "checks", lambda only: given.append(str(only)) or [PASSED])
+    assert CliRunner().invoke(flowd, ["check"]).exit_code == 0
+    assert given == ["only 10.0.0.0/8 !10.1.0.0/16, 1 in 8 connections"]
