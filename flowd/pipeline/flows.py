@@ -81,6 +81,7 @@ class FlowBuilder:
         drops: DropBatch | None = None,
         dns: DnsBatch | None = None,
         owners: Owners | None = None,
+        dropped: Owners | None = None,
     ) -> FlowRows:
         """A row a record, drop or DNS message, two an HTTP request, none a TCP entry.
 
@@ -90,6 +91,7 @@ class FlowBuilder:
 
         Args:
             owners: of the sockets at both ends of each request; None when none is known.
+            dropped: the same of each drop.
         """
         is_http = requests["kind"] == EntryKind.HTTP
         parts = [
@@ -97,7 +99,7 @@ class FlowBuilder:
             self._requests(requests[is_http], owners[is_http] if owners is not None else None),
         ]
         if drops is not None and len(drops):
-            parts.append(_drops(drops))
+            parts.append(_drops(drops, dropped))
         if dns is not None and len(dns):
             parts.append(dns_flows(dns))
         if self._translations and connections["nat"].any():
@@ -215,11 +217,14 @@ def _turn(
     rows[f"{kind}dst_{name}"] = np.where(swapped, src, dst)
 
 
-def _drops(drops: DropBatch) -> FlowRows:
+def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:
     """One DROP row a reason, interface and tuple, from sender to receiver of the packets."""
     rows = empty_flows(len(drops))
     for name in _DROPPED:
         rows[name] = drops[name]
+    if owners is not None:
+        for name in OWNERS.names or ():
+            rows[name] = owners[name]
     rows["drop_reason"] = drops["reason"]
     rows["sub_type"] = drops["hubble_reason"]
     rows["type"] = FlowType.L3_L4
