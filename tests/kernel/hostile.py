@@ -111,7 +111,7 @@ def nested() -> Iterator[Kind]:
 def fragments() -> Iterator[Kind]:
     """Fragments that overlap, come without a first, are of nothing, or claim the last place."""
     for offset, more, size in itertools.product((0, 1, 2, 3, 8190, 8191), (0, 1), (0, 1, 8, 64)):
-        field = {"id": 9, "frag": offset, "flags": "MF" if more else 0, "proto": 17}
+        field: dict[str, Any] = {"id": 9, "frag": offset, "flags": "MF" if more else 0, "proto": 17}
         yield f"fragment {offset} {more} {size}", bytes(ether() / ip(**field) / Raw(bytes(size)))
         six = ip(6) / IPv6ExtHdrFragment(id=9, offset=offset, m=more, nh=17) / Raw(bytes(size))
         yield f"fragment6 {offset} {more} {size}", bytes(ether() / six)

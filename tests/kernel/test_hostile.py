@@ -75,10 +75,11 @@ async def test_cut_frames_pass_a_bridge_as_without_programs(cluster: Cluster) ->
 
     Tags are left out: the kernel drops one that is cut before any program sees it.
     """
-    await asyncio.to_thread(traffic.udp, *cluster.pods, 1)  # the ports forward by now
+    client, server = cluster.pods
+    await asyncio.to_thread(traffic.udp, client, server, 1)  # the ports forward by now
     sent = [frame for name, frame in hostile.truncated() if "QinQ" not in name]
     without = await asyncio.to_thread(delivered, cluster, sent)
-    async with recording(interfaces=[cluster.pods[0].veth]) as recorder:
+    async with recording(interfaces=[client.veth]) as recorder:
         assert await asyncio.to_thread(delivered, cluster, sent) == without
         whole = len(sent) + len(range(0, len(sent), BURST))
         capture = recorder.capture

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowd.capture import preflight
+from flowd.capture.kernel_filter import Filter
 from flowd.capture.preflight import Check, Grade
 from flowd.cli import flowd
 
@@ -16,7 +17,10 @@ FAILED = Check("BCC", Grade.FAIL, "BCC is not installed")
 
 
 def check(monkeypatch: pytest.MonkeyPatch, found: list[Check], *flags: str) -> tuple[int, str]:
-    monkeypatch.setattr(preflight, "checks", lambda _only: found)
+    def checks(_only: Filter) -> list[Check]:
+        return found
+
+    monkeypatch.setattr(preflight, "checks", checks)
     result = CliRunner().invoke(flowd, ["check", *flags])
     return result.exit_code, result.output
 
@@ -79,6 +83,11 @@ def test_filter_of_the_configuration_is_checked(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FLOWD_FILTER_CIDR", "10.0.0.0/8,!10.1.0.0/16")
     monkeypatch.setenv("FLOWD_SAMPLING", "8")
     given: list[str] = []
-    monkeypatch.setattr(preflight, "checks", lambda only: given.append(str(only)) or [PASSED])
+
+    def checks(only: Filter) -> list[Check]:
+        given.append(str(only))
+        return [PASSED]
+
+    monkeypatch.setattr(preflight, "checks", checks)
     assert CliRunner().invoke(flowd, ["check"]).exit_code == 0
     assert given == ["only 10.0.0.0/8 !10.1.0.0/16, 1 in 8 connections"]
