@@ -75,6 +75,7 @@ LABELS = {
             "direction", "fine", "request to the responder, response back; resets: sent, received"
         ),
         Label("family", "fine", "IPv4 or IPv6"),
+        Label("fate", "fine", "what became of a packet: counted, or why it was not"),
         Label("flag", "fine", "TCP flag"),
         Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
         Label("gateway", "fine", "name of the Gateway"),
