@@ -168,8 +168,10 @@ static __always_inline enum parsed read_network(struct __sk_buff *skb, u32 at, _
 			return CUT_SHORT;
 		if (ip->version_class >> 4 != 6)
 			return BROKEN;
-		__builtin_memcpy(&p->src, ip->src, sizeof(p->src));
-		__builtin_memcpy(&p->dst, ip->dst, sizeof(p->dst));
+		p->src.half[0] = *(u64 *)&ip->src[0];
+		p->src.half[1] = *(u64 *)&ip->src[2];
+		p->dst.half[0] = *(u64 *)&ip->dst[0];
+		p->dst.half[1] = *(u64 *)&ip->dst[2];
 		p->protocol = ip->protocol;
 		p->family = 6;
 		p->headers = at + sizeof(*ip);

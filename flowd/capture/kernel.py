@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_endpoints import KernelEndpoints
 from flowd.capture.kernel_filter import Filter
+from flowd.capture.kernel_links import KernelLinks
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
@@ -32,7 +32,6 @@ from flowd_bpf.attach import Attacher, AttachMode, attacher
 from flowd_bpf.errors import BpfError
 from flowd_bpf.layout import EVENT, FATES, Counter
 from flowd_bpf.maps import PerCpuCounters
-from flowd_bpf.netlink import Interface, LinkWatch
 from flowd_bpf.ring import Ring
 from flowd_bpf.table import ConnectionTable, Limits
 
@@ -47,7 +46,6 @@ SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections tha
 DROP_ROWS = 65536
 SOCKET_ROWS = 131072
 DNS_ROWS = 65536
-GONE = 256  # interfaces whose names are kept for rows that are still on their way
 
 _LOST = {
     "ring_full": Counter.RING_FULL,
@@ -129,13 +127,11 @@ class KernelCapture:
             directory, losses, wanted=sockets, active_seconds=active_seconds
         )
         self._reported: Queue[SocketBatch] = Queue("sockets", SOCKET_ROWS, losses)
-        # Attaching waits for the kernel's readers, 12 ms a program, and pyroute2 for its own loop.
+        # Attaching takes its time, and pyroute2 waits for its own loop.
         self._aside = ThreadPoolExecutor(1, "attach")
         self._loaded: loader.Loaded | None = None
         self._attacher: Attacher | None = None
         self._out: Queue[ConnectionBatch] | None = None
-        self._failed: dict[int, str] = {}
-        self._gone: deque[int] = deque()
         self._endpoints = KernelEndpoints(losses)
         self._epoch = 0
         self._sweep_at = 0.0
@@ -169,7 +165,7 @@ class KernelCapture:
             self._attacher = await self._apart(
                 partial(attacher, programs, self._mode, head=self._head)
             )
-            self._watch = LinkWatch(self._globs)
+            self._links = KernelLinks(self._directory, self._globs, self._attacher, self._apart)
             self._dns.start(self._loaded)
         except BpfError as error:
             await self._abandon()
@@ -180,7 +176,7 @@ class KernelCapture:
         self._drops.start(self._loaded)
         await self._apart(self._sockets.start, self._loaded)
         self._count()
-        await self._follow_links()
+        await self._links.follow()
         log.info("capture started", extra={"interfaces": len(self._attacher)})
 
     async def run(self, out: Queue[ConnectionBatch]) -> None:
@@ -193,9 +189,9 @@ class KernelCapture:
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
         watched = [fd for fd in (self._ring.fd, self._sockets.fd) if fd is not None]
-        watched.append(self._watch.fileno())
         for fd in watched:
             loop.add_reader(fd, wake.set)
+        links = asyncio.create_task(self._links.watch(wake))
         try:
             while True:
                 try:
@@ -206,7 +202,9 @@ class KernelCapture:
                 wake.clear()
                 self._emit(out)
                 self._messages.put(self._dns.read(self._unix_epoch()))
-                await self._follow_links()
+                if links.done():  # attaching takes its time, and the ring fills meanwhile
+                    links.result()
+                    links = asyncio.create_task(self._links.watch(wake))
                 if time.monotonic() >= self._sweep_at:
                     await self._sweep(out)
         except BpfError as error:
@@ -214,8 +212,10 @@ class KernelCapture:
         except OSError as error:
             raise UnsupportedError(f"cannot follow the interfaces: {error}") from None
         finally:
-            for fd in watched:
+            for fd in (*watched, self._links.fileno()):
                 loop.remove_reader(fd)
+            links.cancel()
+            await asyncio.wait([links])
 
     def change_endpoints(self, changes: Mapping[bytes, int]) -> None:
         """Tell the kernel whose addresses (16 bytes) changed hands, 0 for nobody's.
@@ -262,10 +262,8 @@ class KernelCapture:
         )
         if chosen := str(self._filter):
             detail = f"{detail}; {chosen}"
-        if self._failed:
-            return PartStatus(
-                "capture", State.DEGRADED, "; ".join([detail, *self._failed.values()])
-            )
+        if failed := self._links.failed:
+            return PartStatus("capture", State.DEGRADED, "; ".join([detail, *failed.values()]))
         return PartStatus("capture", State.ON, detail)
 
     def live_connections(self) -> int:
@@ -303,7 +301,7 @@ class KernelCapture:
             self._count()
             self._sockets.close()
             self._attacher = None
-            self._watch.close()
+            self._links.close()
             self._ring.close()
         await self._abandon()
 
@@ -350,38 +348,6 @@ class KernelCapture:
         self._packets = {fate: int(counters[fate]) for fate in FATES}
         for reason, counter in _LOST.items():
             self._losses.put(Place.KERNEL, reason, int(counters[counter]))
-
-    async def _follow_links(self) -> None:
-        appeared, gone = self._watch.poll()
-        if not appeared and not gone:
-            return
-        assert self._attacher is not None
-        for link in gone:
-            self._failed.pop(link.index, None)
-            await self._apart(self._detach, self._attacher, link)
-            self._gone.append(link.index)
-        for link in appeared:
-            self._directory.interfaces[link.index] = link.name
-            await self._apart(self._attach, self._attacher, link)
-        while len(self._gone) > GONE:
-            index = self._gone.popleft()
-            if index not in self._watch.links:
-                self._directory.interfaces.pop(index, None)
-
-    def _attach(self, way: Attacher, link: Interface) -> None:
-        try:
-            way.attach(link)
-        except BpfError as error:
-            self._failed[link.index] = f"{link.name}: {error.message}"
-            log.warning(
-                "interface is not captured", extra={"interface": link.name, "why": str(error)}
-            )
-
-    def _detach(self, way: Attacher, link: Interface) -> None:
-        try:
-            way.detach(link.index)
-        except BpfError as error:
-            log.warning("interface kept", extra={"interface": link.name, "why": str(error)})
 
     def _unix_epoch(self) -> int:
         """Unix time at which CLOCK_MONOTONIC was 0; the same until somebody sets the clock."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from flowd.capture import conntrack
 from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import TUPLES
+from flowd.capture.kernel_filter import Filter
 from flowd.model.losses import Losses
 from flowd.model.status import State
 from flowd_bpf import bcc, libbpf, loader
@@ -59,11 +60,15 @@ def unsupported_reason() -> str | None:
     return None
 
 
-def checks() -> list[Check]:
-    """Every requirement in turn; compiles and loads the programs, but attaches nothing."""
+def checks(only: Filter) -> list[Check]:
+    """Every requirement in turn; compiles and loads the programs, but attaches nothing.
+
+    Args:
+        only: which connections shall be captured.
+    """
     return [
         *(check() for check in (_kernel, _privileges, _btf, _lockdown, _bcc)),
-        *_programs(),
+        *_programs(only),
         *(check() for check in (_ring, _attachment, _nat)),
     ]
 
@@ -131,7 +136,7 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
         return Check(name, Grade.FAIL, _line(error))
 
 
-def _programs() -> list[Check]:
+def _programs(only: Filter) -> list[Check]:
     """All compiles, in one child: those of connections with DNS, of drops and of sockets."""
     lacking: BpfError | None = None
     unit, detail = None, ""
@@ -145,7 +150,7 @@ def _programs() -> list[Check]:
     try:
         messages = KernelDns(Losses(), wanted=True)
         sockets = socket_unit(RING_BYTES, loader.ticks_per_second())
-        loaded = messages.load({}, unit, sockets)
+        loaded = messages.load(only.defines(), unit, sockets)
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
     lacking = loaded.failed.get("drops", lacking)
@@ -167,6 +172,7 @@ def _programs() -> list[Check]:
     )
     return [
         Check("programs", Grade.OK, f"{count} compiled and loaded"),
+        Check("connections", Grade.OK, str(only) or "every one is captured"),
         drops,
         _sockets(loaded),
         dns,

@@ -14,13 +14,15 @@ from flowd.errors import ExitCode
 def command(output: str) -> None:
     """Tell whether this machine can run the agent, one line a requirement.
 
-    Compiles and loads the kernel programs, and attaches nothing. Exits with 4 when a required one
+    Compiles and loads the kernel programs as the configuration wants them, and attaches nothing. Exits with 4 when a required one
     is missing; without it the agent still serves access logs, but captures no connections.
     """
+    from flowd.capture.kernel_filter import filter_of
     from flowd.capture.preflight import Grade, checks
+    from flowd.config import load
     from flowd.text import printable
 
-    results = checks()
+    results = checks(filter_of(load({}).settings))
     count = {grade: sum(result.grade is grade for result in results) for grade in Grade}
     if output == "json":
         click.echo(

@@ -88,6 +88,7 @@ class FlowBuilder:
         drops: DropBatch | None = None,
         dns: DnsBatch | None = None,
         owners: Owners | None = None,
+        dropped: Owners | None = None,
     ) -> FlowRows:
         """A row a record, drop or DNS message, two an HTTP request, none a TCP entry.
 
@@ -97,6 +98,7 @@ class FlowBuilder:
 
         Args:
             owners: of the sockets at both ends of each request; None when none is known.
+            dropped: the same of each drop.
         """
         is_http = requests["kind"] == EntryKind.HTTP
         if not is_http.all():
@@ -104,7 +106,7 @@ class FlowBuilder:
         parts = [self._connections(connections)] if len(connections) else []
         parts.append(self._requests(requests, owners))
         if drops is not None and len(drops):
-            parts.append(_drops(drops))
+            parts.append(_drops(drops, dropped))
         if dns is not None and len(dns):
             parts.append(dns_flows(dns))
         if self._translations and connections["nat"].any():
@@ -222,11 +224,14 @@ def _turn(
     rows[f"{kind}dst_{name}"] = np.where(swapped, src, dst)
 
 
-def _drops(drops: DropBatch) -> FlowRows:
+def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:
     """One DROP row a reason, interface and tuple, from sender to receiver of the packets."""
     rows = empty_flows(len(drops))
     for name in _DROPPED:
         rows[name] = drops[name]
+    if owners is not None:
+        for name in OWNERS.names or ():
+            rows[name] = owners[name]
     rows["drop_reason"] = drops["reason"]
     rows["sub_type"] = drops["hubble_reason"]
     rows["type"] = FlowType.L3_L4

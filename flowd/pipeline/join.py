@@ -30,7 +30,7 @@ from flowd.pipeline.identify import (
     identify_sockets,
     resolve_missing,
 )
-from flowd.pipeline.measure import measure_connections, measure_requests
+from flowd.pipeline.measure import measure_connections, measure_drops, measure_requests
 from flowd.pipeline.socketmeet import SocketMeeting
 from flowd.pipeline.sortedindex import U64, Slots
 from flowd.queue import Closed, Queue
@@ -178,7 +178,9 @@ class Join:
         records = self._ending.step(records, self._addresses.is_gateway, now_ns)
         shares = measure_connections(records, self.table)
         self.table.expire(now_ns)
-        flows = self._flows.build(records, joined, now_ns, drops, dns, owners)
+        flows = self._flows.build(
+            records, joined, now_ns, drops, dns, owners, measure_drops(drops, self.table)
+        )
         return FlowBatch(records, joined, flows, drops, reports, dns, shares)
 
     def _ask(self) -> tuple[DropBatch, SocketBatch, DnsBatch]:

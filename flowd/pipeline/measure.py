@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.connection import ConnectionBatch
+from flowd.model.drop import DropBatch
 from flowd.model.enums import Protocol
 from flowd.model.request import RequestBatch
 from flowd.model.share import ShareBatch
-from flowd.pipeline.conntable import MEASURES, ConnectionTable, sockets
+from flowd.pipeline.conntable import MEASURES, ConnectionTable, Pairs, sockets
 from flowd.pipeline.flows import OWNER, OWNERS, Owners
 from flowd.pipeline.latency import fill_split
 from flowd.pipeline.sortedindex import Slots
@@ -45,6 +46,24 @@ def measure_requests(rows: RequestBatch, table: ConnectionTable) -> Owners:
     opened = (up >= 0) & (began >= start - OPENED_SLACK_NS)
     opened &= began <= start + rows["duration_ns"].astype(np.int64)
     fill_split(rows, opened)
+    return owners
+
+
+def measure_drops(drops: DropBatch, table: ConnectionTable) -> Owners:
+    """The owners of the sockets at both ends of each drop, shape (N,), as far as any reported."""
+    owners = np.zeros(len(drops), OWNERS)
+    near, far = (
+        sockets(drops[f"{side}_addr"], drops[f"{side}_port"], drops["protocol"])
+        for side in ("src", "dst")
+    )
+    time = drops["time_ns"].astype(np.int64)
+    slots = table.find(Pairs(near, far, time, time)).slot
+    there = np.flatnonzero(slots >= 0)
+    seen, at_src = table.measured[slots[there]], table.forward(slots[there], near[there])
+    for name in OWNER:
+        src, dst = seen[f"src_{name}"], seen[f"dst_{name}"]
+        owners[f"src_{name}"][there] = np.where(at_src, src, dst)
+        owners[f"dst_{name}"][there] = np.where(at_src, dst, src)
     return owners
 
 

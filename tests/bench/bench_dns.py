@@ -17,7 +17,7 @@ from flowd.model.losses import Losses
 from flowd_bpf import libbpf, loader
 from flowd_bpf.layout import DNS_LONG, DNS_SHORT
 from flowd_bpf.ring import Ring
-from tests.bench.bench_kernel import empty_program, nanoseconds
+from tests.bench.bench_packets import RUNS, empty_program
 from tests.kernel.packets import ethernet, ipv4, tcp
 
 ROUNDS = 7
@@ -53,6 +53,11 @@ def microseconds(call: Callable[[], object], runs: int = 400) -> float:
             call()
         best = min(best, (time.perf_counter() - began) / runs)
     return best * 1e6
+
+
+def nanoseconds(program: int, frame: bytes) -> float:
+    """Median of some rounds."""
+    return statistics.median(libbpf.run_program(program, frame, RUNS)[1] for _ in range(ROUNDS))
 
 
 def kernel(query: bytes) -> list[tuple[str, str]]:

@@ -1,9 +1,8 @@
-"""What a packet costs in the kernel, and a record or an entry in user space.
+"""What a record or an entry of the kernel costs in user space.
 
 Run as root: `python -m tests.bench.bench_kernel`. Loads programs, attaches nothing.
 """
 
-import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -11,34 +10,24 @@ from collections.abc import Callable
 import numpy as np
 
 from flowd.capture.kernel_rows import from_entries, from_events
+from flowd.identity.table import IdentityTable
+from flowd.model.batch import FlowBatch
+from flowd.model.directory import Directory
+from flowd.model.flow import empty_flows
+from flowd.model.losses import Losses
+from flowd.model.request import empty_requests
+from flowd.pipeline.identify import identify
 from flowd_bpf import libbpf, loader
 from flowd_bpf.layout import CONNECTION, EVENT, KEY, MARK_ANNOUNCED
 from flowd_bpf.maps import HashMap
 from flowd_bpf.ring import Ring
 from flowd_bpf.table import ConnectionTable, Limits
-from tests.kernel.packets import ethernet, ipv4, ipv6, segment, tcp
+from flowd_exporters.prometheus import PrometheusExporter
+from tests.kernel.packets import ethernet, ipv4, segment, tcp
 
-RUNS = 500_000
 ROUNDS = 7
 RING = 4 << 20
 ENTRIES = 100_000
-SCHED_CLS = 3
-
-
-def empty_program() -> int:
-    """A program that returns TCX_NEXT and does nothing else."""
-    code = bytes([0xB7, 0, 0, 0]) + (0xFFFFFFFF).to_bytes(4, "little")
-    code += bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
-    load = ctypes.CDLL(libbpf.LIBRARY).bpf_prog_load
-    fd: int = load(SCHED_CLS, b"bench_empty", b"GPL", code, ctypes.c_size_t(2), None)
-    assert fd >= 0
-    return fd
-
-
-def nanoseconds(program: int, packet: bytes) -> float:
-    """Median of some rounds, ns a run."""
-    rounds = [libbpf.run_program(program, packet, RUNS)[1] for _ in range(ROUNDS)]
-    return statistics.median(rounds)
 
 
 def per_second(call: Callable[[], int], before: Callable[[], object]) -> float:
@@ -52,39 +41,21 @@ def per_second(call: Callable[[], int], before: Callable[[], object]) -> float:
     return items / spent
 
 
-def packets() -> list[tuple[str, str]]:
-    """ns a packet of a known connection, and of new ones."""
-    empty = empty_program()
-    loaded = loader.load({"RING_BYTES": RING})
+def size() -> list[tuple[str, str]]:
+    """What the verifier walks through, and what a first packet costs when nothing is in a cache."""
+    loaded = loader.load()
     flow = loaded.programs["flowd_in"]
-    floor = nanoseconds(empty, tcp())
-    known = nanoseconds(flow, tcp())
-    known6 = nanoseconds(flow, ethernet(ipv6(segment(), 6), 0x86DD))
-    other = nanoseconds(loaded.programs["flowd_out"], tcp())
     fresh: list[int] = []
     for number in range(20_000):
         # Flags without SYN: every packet is the first of its connection.
         source = bytes([10, 1, number >> 8, number & 255])
         frame = ethernet(ipv4(segment(), 6))
         fresh.append(libbpf.run_program(flow, frame[:26] + source + frame[30:])[1])
-    size = libbpf.verified_instructions(flow)
+    walked = libbpf.verified_instructions(flow)
     loaded.close()
-    always = loader.load({"RING_BYTES": RING, "ACTIVE_TICKS": 0})
-    ring = Ring(always.maps["flowd_events"], RING, EVENT)
-    record: list[int] = []
-    for _ in range(ROUNDS):
-        record.append(libbpf.run_program(always.programs["flowd_in"], tcp(), 20_000)[1])
-        ring.read()
-    ring.close()
-    always.close()
     return [
-        ("empty program", f"{floor:.0f} ns"),
-        ("packet of a known connection, IPv4", f"{known:.0f} ns ({known / floor:.1f} x empty)"),
-        ("packet of a known connection, IPv6", f"{known6:.0f} ns"),
-        ("packet counted at another interface", f"{other:.0f} ns"),
-        ("packet that gives a record", f"{statistics.median(record):.0f} ns"),
         ("first packet of a connection, one cold run", f"{statistics.median(fresh):.0f} ns"),
-        ("instructions the verifier walked", f"{size:,}"),
+        ("instructions the verifier walked", f"{walked:,}"),
     ]
 
 
@@ -104,6 +75,32 @@ def records() -> list[tuple[str, str]]:
         ("records read from the ring", f"{alone / 1e6:.1f} million/s"),
         ("records read and made rows", f"{rows / 1e6:.1f} million/s"),
     ]
+
+
+def whole_way() -> list[tuple[str, str]]:
+    """Records a second from the ring to counters, each with the identities of both ends."""
+    loaded = loader.load({"RING_BYTES": RING, "ACTIVE_TICKS": 0})
+    ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
+    directory = Directory()
+    table = IdentityTable(directory, node_name="bench", cluster_name="bench")
+    exporter = PrometheusExporter(directory, Losses())
+    frame = tcp()
+    frames = [frame[:26] + bytes([10, 0, n, 1]) + frame[30:] for n in range(50)]
+
+    def fill() -> None:
+        for one in frames:
+            libbpf.run_program(loaded.programs["flowd_in"], one, 500)
+
+    def take() -> int:
+        rows = identify(from_events(ring.read(), 0), table)
+        nothing = FlowBatch(rows, empty_requests(), empty_flows())
+        exporter.observe(nothing)
+        return len(rows)
+
+    rate = per_second(take, fill)
+    ring.close()
+    loaded.close()
+    return [("records from the ring to identities and counters", f"{rate / 1e6:.1f} million/s")]
 
 
 def entries() -> list[tuple[str, str]]:
@@ -128,10 +125,17 @@ def entries() -> list[tuple[str, str]]:
             from_entries(expired, states, 0, 0, ended=True)
         return ENTRIES
 
+    def drain() -> int:
+        for kept, states in table.drain():
+            from_entries(kept, states, 0, 0, ended=False)
+        return ENTRIES
+
+    whole = per_second(drain, lambda: fill(0))
     look = per_second(sweep, lambda: fill(0))
     take = per_second(sweep, lambda: fill(3600))
     loaded.close()
     return [
+        ("entries drained and made rows", f"{1e6 / whole:.2f} us each"),
         ("entries looked at", f"{1e6 / look:.2f} us each"),
         ("entries over, taken out and made rows", f"{1e6 / take:.2f} us each"),
     ]
@@ -143,7 +147,7 @@ def main() -> None:
     loader.load().close()
     took = time.perf_counter() - began
     lines = [("compile and load in the child", f"{took:.2f} s")]
-    lines += packets() + records() + entries()
+    lines += size() + records() + whole_way() + entries()
     width = max(len(name) for name, _ in lines)
     for name, figure in lines:
         print(f"{name:{width}}  {figure}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from flowd.capture.kernel_dns import defines as dns_defines
 from flowd_bpf import loader
 from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
@@ -22,6 +23,7 @@ SWITCHES: dict[str, tuple[dict[str, int], ...]] = {
     "protocol": ({}, {"FILTER_PROTOCOL": 1}, {"FILTER_PROTOCOL": 2}),
     "sampling": ({}, {"SAMPLING": 10}),
     "tunnels": ({}, {f"TUNNEL_{n}": 0 for n in range(4)}, {"TUNNEL_3": 0x217C2}),
+    "dns": ({}, dns_defines((53,)), dns_defines((53, 1053, 5353, 8053))),
     "sizes": ({}, {"MAX_CONNECTIONS": 1024, "RING_BYTES": 4096, "ACTIVE_TICKS": 1}),
 }
 """What each switch of flow.c can be; the first is the default."""

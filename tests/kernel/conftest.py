@@ -7,6 +7,7 @@ import pytest
 
 from flowd.capture.preflight import unsupported_reason
 from flowd_bpf import loader
+from tests.kernel.compiled import Compiled
 from tests.kernel.net import Cluster
 from tests.kernel.programs import RING, Programs
 
@@ -20,6 +21,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.kernel)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """On an emulated or a busy machine LLVM takes its time, and that is no failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "SECONDS", 600.0)
+        yield
 
 
 @pytest.fixture
@@ -38,6 +47,20 @@ def loaded() -> Iterator[loader.Loaded]:
     programs = loader.load({"RING_BYTES": RING})
     yield programs
     programs.close()
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Iterator[Compiled]:
+    """What captures of this module were loaded with, kept for the next ones."""
+    made = Compiled()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def compiled_once(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captures with the same options share their programs."""
+    monkeypatch.setattr(loader, "load", compiled.load)
 
 
 @pytest.fixture

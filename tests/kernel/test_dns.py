@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flowd.capture import dns_reader, kernel_dns, preflight
+from flowd.capture.kernel_filter import Filter
 from flowd.capture.preflight import Grade
 from flowd.model.address import column
 from flowd.model.connection import ConnectionBatch
@@ -176,5 +177,5 @@ async def test_switched_off(cluster: Cluster) -> None:
 
 
 def test_check_tells() -> None:
-    (found,) = [check for check in preflight.checks() if check.name == "DNS"]
+    (found,) = [check for check in preflight.checks(Filter()) if check.name == "DNS"]
     assert found.grade is Grade.OK

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from flowd.capture import kernel_drops, preflight
+from flowd.capture.kernel_filter import Filter
 from flowd.model.address import pack
 from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.enums import Protocol
@@ -263,7 +264,7 @@ async def test_refused_program_leaves_connections(
 
 @needs_packets
 def test_check_tells_of_drops() -> None:
-    found = {check.name: check for check in preflight.checks()}
+    found = {check.name: check for check in preflight.checks(Filter())}
     assert found["drops"].grade is preflight.Grade.OK
     assert "reasons, addresses from the packets" in found["drops"].detail
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -17,10 +18,12 @@ import pytest
 from flowd.model.address import pack, unpack
 from flowd.model.enums import Protocol, Reason
 from flowd.model.status import State
+from flowd_bpf import libbpf
 from flowd_bpf.attach import AttachMode
 from flowd_bpf.cgroup import find_cgroup2
+from flowd_bpf.netlink import Interface, LinkWatch
 from tests.kernel import traffic
-from tests.kernel.kernelhas import MODES
+from tests.kernel.kernelhas import MODES, needs_tcx
 from tests.kernel.net import Cluster, Pod, run
 from tests.kernel.packets import datagram, ipv4
 from tests.kernel.recorder import consistent, ended, eventually, recording
@@ -51,6 +54,42 @@ def filters(pod: Pod) -> str:
             (("filter", "show"), ("egress",)),
         )
     )
+
+
+TCX_NEXT, TC_DROP = -1, 2
+
+
+def tc_program(verdict: int) -> int:
+    """A program of somebody else, which returns one verdict: its descriptor."""
+    code = b"\xb7\0\0\0" + verdict.to_bytes(4, "little", signed=True) + b"\x95" + bytes(7)
+    load = ctypes.CDLL(libbpf.LIBRARY).bpf_prog_load
+    fd: int = load(3, b"foreign", b"GPL", code, ctypes.c_size_t(2), None)
+    assert fd >= 0
+    return fd
+
+
+def number(program: int) -> int:
+    """A program's id (struct bpf_prog_info)."""
+    info, size = ctypes.create_string_buffer(232), ctypes.c_uint32(232)
+    assert libbpf.library().bpf_obj_get_info_by_fd(program, info, ctypes.byref(size)) == 0
+    return int.from_bytes(info.raw[4:8], sys.byteorder)
+
+
+def attached_to(index: int) -> list[int]:
+    """Ids of the programs at an interface's ingress, in the order they run in."""
+    ids, count = (ctypes.c_uint32 * 16)(), ctypes.c_uint32(16)
+    query = libbpf.library().bpf_prog_query
+    assert query(index, libbpf.BPF_TCX_INGRESS, 0, None, ids, ctypes.byref(count)) == 0
+    return list(ids)[: count.value]
+
+
+def interfaces() -> list[Interface]:
+    """Those of this thread's namespace."""
+    watch = LinkWatch()
+    try:
+        return watch.poll()[0]
+    finally:
+        watch.close()
 
 
 @contextlib.contextmanager
@@ -148,6 +187,84 @@ async def test_foreign_filters_are_not_touched(cluster: Cluster, mode: AttachMod
         await asyncio.to_thread(traffic.tcp, client, server, 1)
         await recorder.until(ended(1))
     assert filters(client) == untouched
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_verdict_of_a_foreign_filter_is_as_before(cluster: Cluster, mode: AttachMode) -> None:
+    """A filter of somebody else that drops everything does so beside ours, on either side of it."""
+    client, server = cluster.pods
+    run("tc", "qdisc", "add", "dev", client.veth, "clsact")
+    drop = ["bpf", "da", "bytecode", "1,6 0 0 2", "flowid", "1:7"]  # direct action: TC_ACT_SHOT
+    async with recording(attach=mode, interfaces=[client.veth]) as recorder:
+        await asyncio.to_thread(traffic.tcp, client, server, 1)
+        await recorder.until(ended(1))
+        run("tc", "filter", "add", "dev", client.veth, "ingress", "prio", "7", *drop)
+        before = server.counts()
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.sendto(b"to be dropped", (server.address, 5353))
+        assert server.counts() == before
+        run("tc", "filter", "del", "dev", client.veth, "ingress", "prio", "7")
+        await asyncio.to_thread(traffic.tcp, client, server, 1)
+        await recorder.until(ended(2))
+
+
+@needs_tcx
+async def test_foreign_tcx_programs_stay_and_decide(cluster: Cluster) -> None:
+    """Others' links before and after ours: each sees what it saw, and one that drops still does."""
+    client, server = cluster.pods
+    (index,) = (link.index for link in interfaces() if link.name == client.veth)
+    passing, dropping = tc_program(TCX_NEXT), tc_program(TC_DROP)
+    links: list[int] = []
+    try:
+        links.append(libbpf.link_create(passing, index, libbpf.BPF_TCX_INGRESS, 0))
+        async with recording() as recorder:
+            await asyncio.to_thread(traffic.tcp, client, server, 2)
+            await recorder.until(ended(2))
+            links.append(libbpf.link_create(dropping, index, libbpf.BPF_TCX_INGRESS, 0))
+            theirs = [number(passing), number(dropping)]
+            ours, *others = attached_to(index)
+            assert others == theirs
+            assert ours not in theirs
+            before = server.counts()
+            with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+                asking.sendto(b"to be dropped", (server.address, 5353))
+            await recorder.until(lambda rows: 5353 in rows["dst_port"])
+            assert server.counts() == before
+        assert attached_to(index) == theirs
+    finally:
+        for fd in (*links, passing, dropping):
+            os.close(fd)
+    async with recording() as recorder:
+        await asyncio.to_thread(traffic.tcp, client, server, 1)
+        await recorder.until(ended(1))
+
+
+@pytest.mark.parametrize("family", traffic.FAMILIES)
+async def test_options_and_extension_headers_of_real_sockets(
+    cluster: Cluster, family: socket.AddressFamily
+) -> None:
+    client, server = cluster.pods
+    four = family == socket.AF_INET
+    level = socket.IPPROTO_IP if four else socket.IPPROTO_IPV6
+    padding = bytes([1] * 12) if four else bytes([0, 0, 1, 4, 0, 0, 0, 0])
+    name = socket.IP_OPTIONS if four else socket.IPV6_DSTOPTS
+    async with recording() as recorder:
+        before = client.counts()
+        with (
+            client.socket(family, socket.SOCK_DGRAM) as asking,
+            server.socket(family, socket.SOCK_DGRAM) as asked,
+        ):
+            asked.bind((server.at(family), 5353))
+            asking.setsockopt(level, name, padding)
+            for _ in range(3):
+                asking.sendto(bytes(100), (server.at(family), 5353))
+                assert len(asked.recv(200)) == 100
+        counted = client.counts() - before
+        await recorder.until(lambda rows: 5353 in rows["dst_port"])
+    rows = recorder.rows(port=5353)
+    assert int(rows["packets_fwd"].sum()) == counted.rx_packets == 3
+    assert int(rows["bytes_fwd"].sum()) == counted.rx_bytes
+    assert counted.rx_bytes == 3 * (14 + (20 if four else 40) + len(padding) + 8 + 100)
 
 
 async def test_endpoints_are_those_of_the_time(cluster: Cluster) -> None:

@@ -22,6 +22,8 @@ from tests.kernel.net import Cluster, Pod, inside, run
 from tests.kernel.recorder import recording
 from tests.kernel.socket_recorder import Reported, cookie
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 def command() -> str:
     """The name of this process's threads, which none of them changes."""

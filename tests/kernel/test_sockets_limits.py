@@ -16,7 +16,7 @@ from flowd_bpf import cgroup, libbpf, loader
 from flowd_bpf.cgroup import CgroupLinks, find_cgroup2
 from flowd_bpf.errors import BpfError
 from tests.kernel import traffic
-from tests.kernel.net import Cluster
+from tests.kernel.net import Cluster, Pod, inside
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -49,6 +49,35 @@ async def test_full_ring_is_counted(cluster: Cluster) -> None:
     lost = losses.snapshot()[Place.KERNEL, "sockets_ring_full"]
     assert 0 < kept <= PAGE // 128
     assert lost + kept >= 4 * 40
+
+
+def bound_storage(pod: Pod) -> None:
+    """Leave no space for the storage of sockets made in a pod from now on."""
+    setting = Path("/proc/sys/net/core/optmem_max")
+    with inside(pod.namespace):
+        if not setting.exists():
+            pytest.skip("optmem_max is not of a network namespace here (6.9)")
+        setting.write_text("64")
+
+
+async def test_socket_without_memory_is_counted(cluster: Cluster) -> None:
+    """What a socket's storage may take is bounded by optmem_max of its namespace."""
+    client, server = cluster.pods
+    losses = Losses()
+    sockets = KernelSockets(Directory(), losses, wanted=True)
+    loaded = loader.load(None, None, sockets.unit())
+    try:
+        sockets.start(loaded)
+        await asyncio.to_thread(traffic.tcp, client, server, 3)
+        sockets.count()
+        before = losses.snapshot()[Place.KERNEL, "sockets_full"]
+        bound_storage(client)
+        await asyncio.to_thread(traffic.tcp, client, server, 5)
+        sockets.count()
+    finally:
+        sockets.close()
+        loaded.close()
+    assert losses.snapshot()[Place.KERNEL, "sockets_full"] - before >= 5
 
 
 def test_program_that_holds_the_cgroup_alone_is_named(own_cgroup: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowd.capture import preflight
+from flowd.capture.kernel_filter import Filter
 from flowd.capture.preflight import Check, Grade
 from flowd.cli import flowd
 
@@ -16,7 +17,10 @@ FAILED = Check("BCC", Grade.FAIL, "BCC is not installed")
 
 
 def check(monkeypatch: pytest.MonkeyPatch, found: list[Check], *flags: str) -> tuple[int, str]:
-    monkeypatch.setattr(preflight, "checks", lambda: found)
+    def checks(_only: Filter) -> list[Check]:
+        return found
+
+    monkeypatch.setattr(preflight, "checks", checks)
     result = CliRunner().invoke(flowd, ["check", *flags])
     return result.exit_code, result.output
 
@@ -73,3 +77,17 @@ def test_reason_without_bcc_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     reason = preflight.unsupported_reason()
     assert reason is not None
     assert "apt-get install python3-bpfcc" in reason
+
+
+def test_filter_of_the_configuration_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWD_FILTER_CIDR", "10.0.0.0/8,!10.1.0.0/16")
+    monkeypatch.setenv("FLOWD_SAMPLING", "8")
+    given: list[str] = []
+
+    def checks(only: Filter) -> list[Check]:
+        given.append(str(only))
+        return [PASSED]
+
+    monkeypatch.setattr(preflight, "checks", checks)
+    assert CliRunner().invoke(flowd, ["check"]).exit_code == 0
+    assert given == ["only 10.0.0.0/8 !10.1.0.0/16, 1 in 8 connections"]

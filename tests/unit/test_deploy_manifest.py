@@ -77,7 +77,19 @@ def test_container_can_do_no_more_than_it_must(container: dict[str, Any]):
     assert context["readOnlyRootFilesystem"]
     assert not context["allowPrivilegeEscalation"]
     assert not context.get("privileged")
-    assert not any("hostPath" in v for v in one("DaemonSet")["spec"]["template"]["spec"]["volumes"])
+    volumes = one("DaemonSet")["spec"]["template"]["spec"]["volumes"]
+    hosts = [volume for volume in volumes if "hostPath" in volume]
+    assert hosts == [
+        {"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup", "type": "Directory"}}
+    ]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "cgroup"]
+    assert mount == {"name": "cgroup", "mountPath": "/sys/fs/cgroup", "readOnly": True}
+
+
+def test_sockets_of_the_whole_node_are_seen(pod: dict[str, Any]):
+    """Without the node's pids there would be none in rows, without its cgroups no other pod."""
+    assert pod["spec"]["hostPID"] is True
+    assert pod["spec"]["hostNetwork"] is True
 
 
 def test_role_grants_what_the_code_asks_for_and_no_more():

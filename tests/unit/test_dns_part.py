@@ -6,6 +6,7 @@ import pytest
 
 from flowd.capture import kernel_dns, preflight
 from flowd.capture.kernel_dns import KernelDns, defines
+from flowd.capture.kernel_filter import Filter
 from flowd.capture.preflight import Grade
 from flowd.model.losses import Losses
 from flowd.model.status import PartStatus, State
@@ -35,7 +36,7 @@ def test_connections_go_on_where_the_kernel_refuses_it(monkeypatch: pytest.Monke
 
 def test_check_says_that_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "load", refuse_dns)
-    found = [check for check in preflight.checks() if check.name == "DNS"]
+    found = [check for check in preflight.checks(Filter()) if check.name == "DNS"]
     assert [check.grade for check in found] == [Grade.WARN]
     assert found[0].detail.startswith("not to be had: the verifier refused")
 

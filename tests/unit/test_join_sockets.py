@@ -12,6 +12,7 @@ from flowd.model.batch import FlowBatch
 from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.directory import Directory
 from flowd.model.dns import Dns, DnsBatch, empty_dns
+from flowd.model.drop import empty_drops
 from flowd.model.enums import (
     DnsKind,
     FlowType,
@@ -106,6 +107,22 @@ def test_both_sockets_of_a_local_connection_are_on_its_records_and_endpoints_on_
     again.rows += [near]
     reply = again.step(connection(8, UP_LOCAL, POD, is_reply=1))
     assert reply.flows[["src_pid", "dst_pid", "dst_srtt_us"]].tolist() == [(0, 5, 100)]
+
+
+def test_drop_has_the_processes_of_its_connection() -> None:
+    lost = empty_drops(3)
+    pairs = (UP_LOCAL, POD), (POD, UP_LOCAL), (CLIENT, POD)
+    for row, (src, dst) in zip(lost, pairs, strict=True):
+        for side, text in (("src", src), ("dst", dst)):
+            address, _, port = text.rpartition(":")
+            row[f"{side}_addr"], row[f"{side}_port"] = np.frombuffer(pack(address), "u1"), port
+    lost["time_ns"], lost["protocol"], lost["family"] = now(2), Protocol.TCP, 4
+    ends = report(UP_LOCAL, POD, 0.1, pid=5), report(POD, UP_LOCAL, 0.1, pid=6)
+    join = Join(TABLE, Losses(), drops=lambda: lost, sockets=lambda: np.concatenate(ends))
+    join.step(connection(8, UP_LOCAL, POD), NO_ENTRIES, now(1))
+    flows = join.step(NO_RECORDS, NO_ENTRIES, now(3)).flows
+    told = sorted(flows[["src_port", "src_pid", "dst_pid"]].tolist())
+    assert told == [(3000, 6, 5), (40000, 0, 0), (50000, 5, 6)]
 
 
 def test_socket_before_its_connection_waits_and_one_after_the_end_is_known_by_its_cookie() -> None:

@@ -1,0 +1,53 @@
+"""How long a node's interfaces take to be attached, one direction after the other or many at once.
+
+python -m tests.bench.bench_attach [PAIRS]      # 125 for a node of 250 interfaces
+"""
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from flowd_bpf import loader
+from flowd_bpf.attach import AttachMode, attacher
+from flowd_bpf.libbpf import has_tcx
+from flowd_bpf.netlink import LinkWatch
+from tests.kernel.net import Cluster
+
+
+def attach(mode: AttachMode, workers: int) -> tuple[int, float, float]:
+    """Interfaces, and seconds to attach and to detach them all."""
+    loaded, watch = loader.load(), LinkWatch(["veth*"])
+    try:
+        links, _ = watch.poll()
+        way = attacher(loaded.programs, mode)
+        began = time.monotonic()
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(way.attach, links))
+        attached = time.monotonic()
+        way.close()
+        return len(links), attached - began, time.monotonic() - attached
+    finally:
+        watch.close()
+        loaded.close()
+
+
+def main() -> None:
+    """Print the table."""
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+    modes: tuple[AttachMode, ...] = ("tcx", "clsact") if has_tcx() else ("clsact",)
+    print("| way | interfaces | attach | each | detach |\n| --- | --- | --- | --- | --- |")
+    with Cluster() as cluster, cluster.inside():
+        lines = [f"link add veth{n}a type veth peer name veth{n}b" for n in range(pairs)]
+        subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+        for mode in modes:
+            for workers in (1, 16) if mode == "tcx" else (1,):
+                count, took, left = attach(mode, workers)
+                each = f"{took / count * 1e3:.1f} ms"
+                print(
+                    f"| {mode}, {workers} at once | {count} | {took:.2f} s | {each} | {left:.2f} s |"
+                )
+
+
+if __name__ == "__main__":
+    main()

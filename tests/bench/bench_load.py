@@ -1,0 +1,153 @@
+"""Short connections as fast as this machine makes them: is everything counted, and at what cost?
+
+    python -m tests.bench.bench_load [SECONDS]      # 60 for the figure of docs/performance.md
+
+A whole agent on a node of three namespaces. First 10,000 connections at once, then SECONDS (5) of
+as many as there can be, then 100,000 connections that stay. The truth is what the clients counted
+and the node's own interface counters; run_time_ns of the programs is the kernel's.
+"""
+
+import ctypes
+import os
+import socket
+import sys
+from collections.abc import Mapping
+
+from flowd_bpf import libbpf
+from flowd_bpf.errors import BpfError
+from tests.bench.shortlived import burst, wide
+from tests.bench.watched import Agent, agent
+from tests.kernel.frames import MACS
+from tests.kernel.net import Cluster
+from tests.kernel.packets import datagram, ethernet, ipv4
+
+CLIENTS = 2
+FIRST = 10_000
+LIVE = 100_000
+RUN_TIME = 0  # BPF_STATS_RUN_TIME, include/uapi/linux/bpf.h
+BRIDGED = 2  # interfaces of the node that a packet crosses, in at one and out at the other
+
+
+def programs() -> dict[int, str]:
+    """Descriptors of every loaded program of ours, by name: of the agent that runs."""
+    lib = libbpf.library()
+    lib.bpf_prog_get_next_id.argtypes = [ctypes.c_uint32, ctypes.c_void_p]
+    found: dict[int, str] = {}
+    number = ctypes.c_uint32(0)
+    while lib.bpf_prog_get_next_id(number.value, ctypes.byref(number)) == 0:
+        fd = lib.bpf_prog_get_fd_by_id(number.value)
+        if fd < 0:
+            continue
+        name = info(fd)[64:80].rstrip(b"\0").decode()
+        if name.startswith("flowd_"):
+            found[fd] = name
+        else:
+            os.close(fd)
+    return found
+
+
+def info(fd: int) -> bytes:
+    """struct bpf_prog_info of a program."""
+    held, size = ctypes.create_string_buffer(232), ctypes.c_uint32(232)
+    if libbpf.library().bpf_obj_get_info_by_fd(fd, held, ctypes.byref(size)):
+        raise BpfError("cannot ask for a program's statistics")
+    return held.raw
+
+
+def statistics(fds: Mapping[int, str]) -> dict[int, tuple[int, int]]:
+    """Nanoseconds and runs of each since statistics were on."""
+    return {
+        fd: (
+            int.from_bytes(info(fd)[192:200], sys.byteorder),
+            int.from_bytes(info(fd)[200:208], sys.byteorder),
+        )
+        for fd in fds
+    }
+
+
+def fate(metrics: Mapping[str, float], name: str) -> int:
+    return int(metrics.get(f'flowd_kernel_packets_total fate="{name}"', 0))
+
+
+def row(name: str, figure: str) -> None:
+    print(f"| {name} | {figure} |", flush=True)
+
+
+def measured(watched: Agent, cluster: Cluster, seconds: float, limit: int, what: str) -> None:
+    """One burst, and what the agent made of it."""
+    *clients, server = cluster.pods
+    fds = programs()
+    before, ran, cpu = watched.metrics(), statistics(fds), watched.cpu()
+    packets = server.counts()
+    made, took = burst(clients, server, seconds, limit)
+    sent = server.counts() - packets
+    truth = sent.rx_packets + sent.tx_packets
+
+    def counted(after: Mapping[str, float], name: str) -> int:
+        return int(after[name] - before.get(name, 0))
+
+    watched.until(lambda now: counted(now, "flowd_packets_total") >= truth)
+    after = watched.metrics()
+    lost = {
+        name.removeprefix("flowd_lost_total "): int(value - before.get(name, 0))
+        for name, value in after.items()
+        if name.startswith("flowd_lost_total ") and value > before.get(name, 0)
+    }
+    row(f"{what}: connections made", f"{made:,} in {took:.2f} s")
+    row(f"{what}: connections counted", f"{counted(after, 'flowd_connections_total'):,}")
+    row(f"{what}: packets on the wire", f"{truth:,}")
+    row(f"{what}: packets counted", f"{counted(after, 'flowd_packets_total'):,}")
+    refused = fate(after, "map_full") - fate(before, "map_full")
+    row(f"{what}: packets lost, by what the kernel programs say", f"{refused // BRIDGED:,}")
+    row(f"{what}: losses by reason", f"{lost or 'none'}")
+    spent = watched.cpu() - cpu
+    row(f"{what}: agent's CPU for 100,000 connections", f"{spent / made * 1e5:.1f} s")
+    by_kind: dict[str, tuple[int, int]] = {}
+    for fd, (time_ns, runs) in statistics(fds).items():
+        known = by_kind.get(fds[fd], (0, 0))
+        by_kind[fds[fd]] = known[0] + time_ns - ran[fd][0], known[1] + runs - ran[fd][1]
+        os.close(fd)
+    for name, (time_ns, runs) in sorted(by_kind.items()):
+        if runs:
+            row(f"{what}: {name}", f"{time_ns / runs:.0f} ns a run, {runs:,} runs")
+
+
+def stay(watched: Agent, cluster: Cluster) -> None:
+    """Connections of one datagram each, which are live for a minute."""
+    client = cluster.pods[0]
+    frame = bytearray(ethernet(ipv4(datagram(), 17)))
+    frame[:12] = bytes.fromhex((MACS["dst"] + MACS["src"]).replace(":", ""))
+    with client.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("eth0", 0))
+        for number in range(LIVE):
+            frame[26:30] = (0x0A010000 + number).to_bytes(4, "big")
+            wire.send(frame)
+    reached = watched.until(lambda now: now["flowd_live_connections"] >= LIVE, 30)
+    live = int(watched.metrics()["flowd_live_connections"])
+    row(f"resident memory with {live:,} live connections", f"{watched.resident():.0f} MiB")
+    if not reached:
+        row("live connections missing", f"{LIVE - live:,}")
+
+
+def main() -> None:
+    """Print the table."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    enabled = libbpf.library().bpf_enable_stats(RUN_TIME)
+    print("| load | figure |\n| --- | --- |")
+    try:
+        with Cluster() as cluster:
+            for _ in range(CLIENTS + 1):
+                cluster.add_pod()
+            for pod in cluster.pods:
+                wide(pod)
+            with agent(cluster, "--max-connections", "262144") as watched:
+                row("resident memory at first", f"{watched.resident():.0f} MiB")
+                measured(watched, cluster, 60, FIRST // CLIENTS, f"{FIRST:,} at once")
+                measured(watched, cluster, seconds, 0, f"{seconds:.0f} s")
+                stay(watched, cluster)
+    finally:
+        os.close(enabled)
+
+
+if __name__ == "__main__":
+    main()

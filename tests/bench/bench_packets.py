@@ -1,0 +1,160 @@
+"""What a packet costs in the kernel programs, over an empty program on the same run.
+
+    python -m tests.bench.bench_packets [ROUNDS]
+
+BPF_PROG_TEST_RUN, as root; attaches nothing. Every round runs each case once and the empty program
+beside it, and a figure is the median of the differences.
+"""
+
+import ctypes
+import os
+import statistics
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+from flowd.capture.kernel_filter import Filter
+from flowd_bpf import libbpf, loader
+from flowd_bpf.layout import EVENT
+from flowd_bpf.ring import Ring
+from tests.kernel.frames import ether, ip, outer, tagged, vxlan
+from tests.kernel.frames import tcp as made_tcp
+from tests.kernel.packets import ethernet, ipv4, ipv6, segment, tcp
+
+RUNS = 300_000
+SHORT = 10_000  # runs between readings of the ring, where a run writes records
+RING = 4 << 20
+SCHED_CLS = 3
+SYN_RST = 0x06  # begins a connection, and says that the one before is over
+
+Case = Callable[[], float]
+
+EVERY_OPTION = {
+    **Filter(["!203.0.113.0/24", "0.0.0.0/0"], ["1-65535", "!9"], ["tcp", "udp"]).defines(),
+    "TUNNEL_3": 0x217C2,
+}
+
+
+def empty_program() -> int:
+    """A program that returns TCX_NEXT and does nothing else."""
+    code = bytes([0xB7, 0, 0, 0]) + (0xFFFFFFFF).to_bytes(4, "little")
+    code += bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
+    load = ctypes.CDLL(libbpf.LIBRARY).bpf_prog_load
+    fd: int = load(SCHED_CLS, b"bench_empty", b"GPL", code, ctypes.c_size_t(2), None)
+    assert fd >= 0
+    return fd
+
+
+class Under:
+    """Programs with settings, and the cases that are run on them."""
+
+    def __init__(self, settings: Mapping[str, int], only: Filter | None = None) -> None:
+        self.loaded = loader.load({"RING_BYTES": RING, **settings})
+        if only:
+            only.fill(self.loaded.maps)
+        self._ring = Ring(self.loaded.maps["flowd_events"], RING, EVENT)
+
+    def known(self, packet: bytes, program: str = "flowd_in") -> Case:
+        """A packet of a connection that is there by the second run."""
+        fd = self.loaded.programs[program]
+        return lambda: libbpf.run_program(fd, packet, RUNS)[1]
+
+    def recorded(self, packet: bytes) -> Case:
+        """A packet that writes records at every run, or does not stop doing so before the end."""
+        fd = self.loaded.programs["flowd_in"]
+
+        def run() -> float:
+            self._ring.read()
+            return libbpf.run_program(fd, packet, SHORT)[1]
+
+        return run
+
+    def two_at_once(self, packet: bytes) -> Case:
+        """The same packet on two CPUs at a time."""
+        fd = self.loaded.programs["flowd_in"]
+
+        def run() -> float:
+            found: list[int] = []
+
+            def work(cpu: int) -> None:
+                os.sched_setaffinity(0, {cpu})
+                found.append(libbpf.run_program(fd, packet, RUNS)[1])
+
+            cpus = sorted(os.sched_getaffinity(0))[:2]
+            threads = [threading.Thread(target=work, args=(cpu,)) for cpu in cpus]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return statistics.mean(found)
+
+        return run
+
+    def close(self) -> None:
+        self._ring.close()
+        self.loaded.close()
+
+
+def full() -> Under:
+    """Programs whose table has no space left."""
+    made = Under({"MAX_CONNECTIONS": 1024})
+    frame = ethernet(ipv4(segment(), 6))
+    for number in range(2048):
+        source = bytes([10, 9, number >> 8, number & 255])
+        libbpf.run_program(made.loaded.programs["flowd_in"], frame[:26] + source + frame[30:])
+    return made
+
+
+def cases(made: Mapping[str, Under]) -> dict[str, Case]:
+    """What is measured, by what it is called."""
+    six = ethernet(ipv6(segment(), 6), 0x86DD)
+    plain = made["plain"]
+    within = bytes(ether() / outer() / vxlan(ether() / ip() / made_tcp()))
+    return {
+        "known connection, IPv4": plain.known(tcp()),
+        "known connection, IPv6": plain.known(six),
+        "known connection, a VLAN tag": plain.known(ethernet(ipv4(segment(), 6), tag=7)),
+        "known connection, two tags": plain.known(bytes(tagged("QinQ", ip(), made_tcp()))),
+        "known connection, in VXLAN": plain.known(within),
+        "known connection, every option on": made["options"].known(tcp()),
+        "known connection, IPv6, every option on": made["options"].known(six),
+        "known connection, on two CPUs at once": plain.two_at_once(tcp()),
+        "counted at another interface": plain.known(tcp(), "flowd_out"),
+        "a record at every packet": made["always"].recorded(tcp()),
+        "END of a connection and NEW of the next": plain.recorded(tcp(SYN_RST)),
+        "new connection, table full": made["full"].known(tcp()),
+        "left out by the filter": made["filtered"].known(tcp()),
+        "not in the sample": made["sampled"].known(tcp()),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    wanted = Filter(["!203.0.113.0/24", "0.0.0.0/0", "::/0"], ["1-65535"], ["tcp", "udp"])
+    unwanted = Filter(["192.0.2.0/24"])
+    made = {
+        "plain": Under({}),
+        "options": Under(EVERY_OPTION, wanted),
+        "always": Under({"ACTIVE_TICKS": 0}),
+        "full": full(),
+        "filtered": Under(unwanted.defines(), unwanted),
+        "sampled": Under({"SAMPLING": 65536}),
+    }
+    empty = empty_program()
+    found: dict[str, list[float]] = {}
+    floor: list[float] = []
+    for _ in range(rounds):
+        for name, case in cases(made).items():
+            floor.append(libbpf.run_program(empty, tcp(), RUNS)[1])
+            found.setdefault(name, []).append(case() - floor[-1])
+    for under in made.values():
+        under.close()
+    print("| packet | ns over the empty program |\n| --- | --- |")
+    for name, figures in found.items():
+        print(f"| {name} | {statistics.median(figures):.0f} |")
+    print(f"| (the empty program) | {statistics.median(floor):.0f} |")
+
+
+if __name__ == "__main__":
+    main()

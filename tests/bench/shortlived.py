@@ -1,0 +1,97 @@
+"""Short TCP connections as fast as this machine makes them, in processes of their own."""
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Generator
+
+from tests.kernel.net import Pod, inside
+
+PORTS = range(8000, 8008)
+SIZE = 100
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: the port is free again at once
+
+
+@contextlib.contextmanager
+def forked(pod: Pod, work: Callable[[], object]) -> Generator[int]:
+    """A child process in a pod's namespace that works until it is done or killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with inside(pod.namespace):
+                work()
+        finally:
+            os._exit(0)
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def wide(pod: Pod) -> None:
+    """As many client ports as there are."""
+    with inside(pod.namespace), open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
+        file.write("1024 65535")
+
+
+def answer(address: str, port: int) -> None:
+    """Read a request and answer it, connection after connection."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(4096)
+        said = bytes(SIZE)
+        while True:
+            peer, _ = listener.accept()
+            with peer, contextlib.suppress(OSError):
+                if peer.recv(SIZE):
+                    peer.sendall(said)
+                    peer.recv(1)
+
+
+def connect(address: str, port: int, seconds: float, limit: int = 0) -> int:
+    """Connections with a request and an answer each, closed by a reset: how many there were."""
+    made, until, said = 0, time.monotonic() + seconds, bytes(SIZE)
+    while time.monotonic() < until and (not limit or made < limit):
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            peer.connect((address, port))
+            peer.sendall(said)
+            while peer.recv(SIZE) == b"":
+                break
+            made += 1
+    return made
+
+
+def burst(clients: list[Pod], server: Pod, seconds: float, limit: int = 0) -> tuple[int, float]:
+    """All clients at once, each to a port of its own: connections made, and seconds taken.
+
+    Args:
+        limit: connections of each client at most; 0 is as many as time allows.
+    """
+    with contextlib.ExitStack() as stack:
+        for port, _ in zip(PORTS, clients, strict=False):
+            stack.enter_context(forked(server, lambda port=port: answer(server.address, port)))
+        time.sleep(0.5)  # until they listen
+        pipes: list[int] = []
+        began = time.monotonic()
+        for port, client in zip(PORTS, clients, strict=False):
+            reading, writing = os.pipe()
+
+            def work(port: int = port, writing: int = writing) -> None:
+                made = connect(server.address, port, seconds, limit)
+                os.write(writing, made.to_bytes(8, "little"))
+
+            stack.enter_context(forked(client, work))
+            os.close(writing)
+            pipes.append(reading)
+        made = sum(int.from_bytes(os.read(reading, 8), "little") for reading in pipes)
+        took = time.monotonic() - began
+        for reading in pipes:
+            os.close(reading)
+    return made, took
