@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,8 +146,13 @@ def initramfs(release: str, command: str) -> Path:
     return archive
 
 
-def boot(release: str, archive: Path) -> int:
-    """Start the machine, pass its console on, and return the exit status of the command in it."""
+def show(line: str) -> None:
+    """Pass a line of the console on."""
+    print(line, end="", flush=True)
+
+
+def boot(release: str, archive: Path, hear: Callable[[str], None] = show) -> int:
+    """Start the machine, tell its console's lines, and return the exit status of the command in it."""
     share = "local,path={},mount_tag={},security_model=none,readonly=on,id={},multidevs=remap"
     command = [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
@@ -167,7 +173,7 @@ def boot(release: str, archive: Path) -> int:
                 if line.startswith(MARK):
                     status = int(line.removeprefix(MARK).strip() or 1)
                 else:
-                    print(line, end="", flush=True)
+                    hear(line)
         finally:
             machine.kill()
     return status
