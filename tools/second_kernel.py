@@ -60,6 +60,7 @@ exec switch_root /new /bin/bash /tmp/run.sh </dev/null
 
 RUN = """#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export FLOWD_TEST_PATIENCE=10
 cd {root}
 modprobe tun
 {command}

@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowd.capture.kernel_drops import KernelDrops
+from flowd.capture.kernel_moved import Moved, of_former_holders
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
@@ -31,7 +32,7 @@ from flowd_bpf.layout import EVENT, Counter
 from flowd_bpf.maps import HashMap, PerCpuCounters
 from flowd_bpf.netlink import Interface, LinkWatch
 from flowd_bpf.ring import Ring
-from flowd_bpf.table import ConnectionTable, Limits
+from flowd_bpf.table import Choice, ConnectionTable, Limits
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -125,6 +126,7 @@ class KernelCapture:
         self._wanted: dict[bytes, int] = {}
         self._endpoints: dict[bytes, int] = {}
         self._homeless: set[bytes] = set()
+        self._moved = Moved(directory)
         self._epoch = 0
         self._sweep_at = 0.0
         self._created = self._ended = self._removed = 0
@@ -207,11 +209,15 @@ class KernelCapture:
         """Tell the kernel who has which address (16 bytes to Directory.endpoints index).
 
         Only differences are written, new ones before old ones go. A connection keeps the indexes it
-        began with, so an address that changes hands does not change its past.
+        began with, so an address that changes hands does not change its past; what its former
+        holder had ends, for the new one may use the same ports.
         """
+        moved = self._moved.update(self._wanted, entries)
         self._wanted = dict(entries)
         if self._loaded is not None:
             self._push_endpoints()
+        if moved and self._out is not None and self._attacher is not None:
+            self._take_out(partial(of_former_holders, moved), self._out)
 
     def status(self) -> list[PartStatus]:
         """One line on the programs and where they are, one on drops, and one on sockets."""
@@ -293,14 +299,21 @@ class KernelCapture:
         self._count()
         self._dropped.put(self._drops.read(self._unix_epoch()))
         for keys, values in self._table.expire(self.live_connections()):
-            # What the ring still holds of these connections was written before they were taken.
-            self._emit(out)
-            rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
-            out.put(self._tunnels.resolve(rows))
-            self._removed += len(keys)
+            self._end(keys, values, out)
             await asyncio.sleep(0)
         spent = time.thread_time() - began
         self._sweep_at = time.monotonic() + max(SWEEP_SECONDS, spent / SWEEP_SHARE)
+
+    def _take_out(self, chosen: Choice, out: Queue[ConnectionBatch]) -> None:
+        for keys, values in self._table.take_out(chosen):
+            self._end(keys, values, out)
+
+    def _end(self, keys: NDArray[Any], values: NDArray[Any], out: Queue[ConnectionBatch]) -> None:
+        # What the ring still holds of these connections was written before they were taken.
+        self._emit(out)
+        rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
+        out.put(self._tunnels.resolve(rows))
+        self._removed += len(keys)
 
     def _count(self) -> None:
         self._sockets.count()

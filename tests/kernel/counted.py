@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tests.kernel.nat_net import PORT
 from tests.kernel.net import run
 from tests.kernel.paths import IPV4, Leg, Path
+from tests.kernel.recorder import SECONDS
 from tests.kernel.traffic import receive
 
 UDP_SEGMENT = 103  # include/uapi/linux/udp.h
@@ -141,7 +142,7 @@ def _echoes(path: Path, traffic: Traffic) -> None:
 
 async def quiet(path: Path) -> None:
     """Wait until everything is acknowledged and no counter moves."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while True:
             before = [devices(leg) for leg in path.legs]
             await asyncio.sleep(QUIET_SECONDS)
