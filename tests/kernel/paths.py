@@ -311,7 +311,7 @@ def _overlay(nodes: tuple[str, str], tunnel: Tunnel) -> None:
         if keys:
             private, public = keys[number - 1][0], keys[2 - number][1]
             peer = ("peer", public, "endpoint", f"10.98.0.{3 - number}:51820")
-            own = ("listen-port", "51820", "private-key", "/dev/stdin")
+            own = ("listen-port", "51820", "private-key", "/proc/self/fd/0")
             allowed = ("allowed-ips", "0.0.0.0/0,::/0")
             inside_node = ("ip", "netns", "exec", node)
             run(*inside_node, "wg", "set", "over0", *own, *peer, *allowed, stdin=private)
