@@ -132,8 +132,9 @@ def _compare(
             )
         packets, size = tracked[at].packets or 0, tracked[at].bytes or 0
         wire = size + flowd.packets * link + (flowd.packets - packets) * inner
-        whole = None if packets != flowd.packets and traffic.protocol == 6 else packets
-        whole = None if path.gso else whole
+        # The senders of these leave segmentation to the device, whatever it can
+        segmented = traffic.protocol in (socket.IPPROTO_TCP, socket.IPPROTO_SCTP)
+        whole = None if path.gso or (segmented and packets < flowd.packets) else packets
         sources["conntrack"] = (
             tracked[at],
             _difference(flowd, Figure(whole, wire, tracked[at].connections)),

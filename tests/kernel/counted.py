@@ -37,8 +37,9 @@ class Traffic:
 
     @property
     def header(self) -> int:
-        """Bytes of TCP with timestamps, UDP, or what else is not payload."""
-        return {socket.IPPROTO_TCP: 32, socket.IPPROTO_UDP: 8}.get(self.protocol, 0)
+        """Bytes that each segment has: TCP with timestamps, UDP, SCTP's common header."""
+        sizes = {socket.IPPROTO_TCP: 32, socket.IPPROTO_UDP: 8, socket.IPPROTO_SCTP: 12}
+        return sizes.get(self.protocol, 0)
 
 
 @dataclass(frozen=True, slots=True)
