@@ -54,6 +54,9 @@ Where a source has merged packets its number of packets says nothing (`-`); that
 connections that know of each other. In a tunnel the packets from the other node count where they
 come in, with the tunnel's headers; wireguard's are encrypted there and count at its own device,
 whose counters are those of what was encrypted and cannot be compared.
+
+What a kernel has no device for is tested there by crafted frames (`tests/kernel/test_frames.py`,
+`tests/kernel/test_tunnels.py`), and by real devices on a second kernel.
 """
 
 TITLES = {False: "## This kernel", True: "## A second kernel, for devices that not every one has"}
