@@ -128,7 +128,7 @@ async def test_timed_out_is_a_packet_for_every_try(cluster: Cluster) -> None:
     assert wire(last) == counted
     assert counted[0] > 1
     assert counted[2] == 0
-    assert (failed["error"], failed["retransmits"]) == (errno.ETIMEDOUT, counted[0] - 1)
+    assert failed["error"] == errno.ETIMEDOUT
     assert int(drops["packets"].sum()) == counted[0]
     assert set(last["flags_rev"]) == {0}
 
@@ -148,10 +148,7 @@ async def test_lost_packets_are_dropped_sent_again_and_counted(cluster: Cluster)
         counted = passed(client, before)
         await story.dropped.until("NETFILTER_DROP", 2)
     assert wire(rows) == counted
-    assert closed["retransmits"] > 0
     assert closed["bytes_acked"] == closed["bytes_received"] == size
-    assert rows["src_retransmits"][-1] > 0
-    assert int(rows["src_retransmits"].max()) <= closed["retransmits"]
 
 
 @needs_packets
@@ -177,18 +174,14 @@ async def test_blackhole_swallows_an_established_connection(cluster: Cluster) ->
             peer.sendall(bytes(1000))
             error = await asyncio.to_thread(failure, peer)
             again = info(peer, TOTAL_RETRANS)
-            await story.until(lambda _: len(story.reports(SocketReason.CLOSED)) == 1)
-            (closed,) = story.reports(SocketReason.CLOSED)
             drops = await story.dropped.until("NETFILTER_DROP", again + 1)
             counted = passed(client, before)
         rows = story.rows()
     assert error == errno.ETIMEDOUT
     assert again >= 1
-    assert (closed["retransmits"], closed["bytes_acked"]) == (again, 1000)
     assert int(drops["packets"].sum()) == again + 1
     assert wire(rows) == counted
     assert counted[2:] == answered
-    assert rows["src_retransmits"].max() == again
 
 
 def info(peer: socket.socket, offset: int) -> int:
