@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.tools/debian/usr/bin:$(CURDIR)/.tools/debian/usr/sbin:
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-second-kernel test-switches lint bench demo-down proto docs screenshot setup clean
+.PHONY: help run test test-second-kernel test-switches lint accuracy bench demo-down proto docs screenshot setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-second-kernel: setup-test ## Run tests/kernel on a stock Debian 6.1 kernel,
 
 test-switches: setup-test ## Compile and load the kernel programs with every combination of switches
 	@$(RUN)/python -m tests.kernel.combinations
+
+accuracy: setup-test ## Compare with the kernel's own counters and write docs/accuracy.md (ARGS=--second-kernel: on 6.1, emulated)
+	@$(RUN)/python tools/accuracy.py $(ARGS)
 
 bench: setup-test ## Rates and costs, several runs each, as tables on stdout
 	@for module in $$(ls tests/bench/bench_*.py | sed 's/.*\/\(.*\)\.py/\1/'); do \

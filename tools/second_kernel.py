@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +60,7 @@ exec switch_root /new /bin/bash /tmp/run.sh </dev/null
 
 RUN = """#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export FLOWD_TEST_PATIENCE=10
 cd {root}
 modprobe tun
 {command}
@@ -145,8 +147,13 @@ def initramfs(release: str, command: str) -> Path:
     return archive
 
 
-def boot(release: str, archive: Path) -> int:
-    """Start the machine, pass its console on, and return the exit status of the command in it."""
+def show(line: str) -> None:
+    """Pass a line of the console on."""
+    print(line, end="", flush=True)
+
+
+def boot(release: str, archive: Path, hear: Callable[[str], None] = show) -> int:
+    """Start the machine, tell its console's lines, and return the exit status of the command in it."""
     share = "local,path={},mount_tag={},security_model=none,readonly=on,id={},multidevs=remap"
     command = [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
@@ -167,7 +174,7 @@ def boot(release: str, archive: Path) -> int:
                 if line.startswith(MARK):
                     status = int(line.removeprefix(MARK).strip() or 1)
                 else:
-                    print(line, end="", flush=True)
+                    hear(line)
         finally:
             machine.kill()
     return status

@@ -1,6 +1,6 @@
 """The connection table as user space sees it: which entries are over, and taking them out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,9 @@ from flowd_bpf.layout import CONNECTION, KEY
 from flowd_bpf.maps import HashMap
 
 Rows = NDArray[Any]
+
+Choice = Callable[[Rows, Rows], NDArray[np.bool_]]
+"""Which of N entries, KEY and CONNECTION rows, are meant."""
 
 FIN, RST, ACK = 0x01, 0x04, 0x10
 TCP, ICMP, ICMPV6 = 6, 1, 58
@@ -86,12 +89,20 @@ class ConnectionTable:
         """
         now = self.jiffies()
         divisor = self._pressure if live > self._crowded else 1.0
+        return self.take_out(lambda keys, values: self._over(keys, values, now, divisor))
+
+    def take_out(self, chosen: Choice) -> Iterator[tuple[Rows, Rows]]:
+        """Take out what is chosen, in the same way; `chosen` is asked twice of each entry.
+
+        Raises:
+            BpfError: the kernel refused it.
+        """
         for keys, values in self._map.scan():
-            over = self._over(keys, values, now, divisor)
+            over = chosen(keys, values)
             if not over.any():
                 continue
             keys, values = self._map.take(keys[over])
-            over = self._over(keys, values, now, divisor)
+            over = chosen(keys, values)
             for row in np.flatnonzero(~over):
                 over[row] = not self._map.restore(keys[row : row + 1], values[row : row + 1])
             yield keys[over], values[over]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_endpoints import KernelEndpoints
 from flowd.capture.kernel_filter import Filter
 from flowd.capture.kernel_links import KernelLinks
+from flowd.capture.kernel_moved import Moved, of_former_holders
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
@@ -33,7 +34,7 @@ from flowd_bpf.errors import BpfError
 from flowd_bpf.layout import EVENT, FATES, Counter
 from flowd_bpf.maps import PerCpuCounters
 from flowd_bpf.ring import Ring
-from flowd_bpf.table import ConnectionTable, Limits
+from flowd_bpf.table import Choice, ConnectionTable, Limits
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -133,6 +134,7 @@ class KernelCapture:
         self._attacher: Attacher | None = None
         self._out: Queue[ConnectionBatch] | None = None
         self._endpoints = KernelEndpoints(losses)
+        self._moved = Moved(directory)
         self._epoch = 0
         self._sweep_at = 0.0
         self._created = self._ended = self._removed = 0
@@ -222,9 +224,12 @@ class KernelCapture:
 
         Values are indexes into Directory.endpoints. New ones are written before old ones go. A
         connection keeps the indexes it began with, so an address that changes hands does not
-        change its past.
+        change its past; what its former holder had ends, for the new one may use the same ports.
         """
+        moved = self._moved.update(changes)
         self._endpoints.change(changes)
+        if moved and self._out is not None and self._attacher is not None:
+            self._take_out(partial(of_former_holders, moved), self._out)
 
     def set_networks(self, networks: Iterable[tuple[bytes, int, int]]) -> None:
         """Tell the kernel whose networks those addresses are in that nobody has by themselves.
@@ -331,14 +336,21 @@ class KernelCapture:
         self._count()
         self._dropped.put(self._drops.read(self._unix_epoch()))
         for keys, values in self._table.expire(self.live_connections()):
-            # What the ring still holds of these connections was written before they were taken.
-            self._emit(out)
-            rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
-            out.put(self._tunnels.resolve(rows))
-            self._removed += len(keys)
+            self._end(keys, values, out)
             await asyncio.sleep(0)
         spent = time.thread_time() - began
         self._sweep_at = time.monotonic() + max(SWEEP_SECONDS, spent / SWEEP_SHARE)
+
+    def _take_out(self, chosen: Choice, out: Queue[ConnectionBatch]) -> None:
+        for keys, values in self._table.take_out(chosen):
+            self._end(keys, values, out)
+
+    def _end(self, keys: NDArray[Any], values: NDArray[Any], out: Queue[ConnectionBatch]) -> None:
+        # What the ring still holds of these connections was written before they were taken.
+        self._emit(out)
+        rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
+        out.put(self._tunnels.resolve(rows))
+        self._removed += len(keys)
 
     def _count(self) -> None:
         self._sockets.count()

@@ -39,6 +39,49 @@ class Host(Pod):
         return self.at(family)[:-1] + "1"
 
 
+def add_namespace(stack: contextlib.ExitStack, name: str, *, forward: bool = False) -> None:
+    """A namespace that is silent by itself, deleted with the stack."""
+    run("ip", "netns", "add", name)
+    stack.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True)
+    run("ip", "-n", name, "link", "set", "lo", "up")
+    with inside(name):
+        for path, value in (
+            ("ipv6/conf/default/addr_gen_mode", "1"),
+            ("ipv6/conf/default/accept_ra", "0"),
+            ("ipv4/ping_group_range", "0 0"),
+            ("ipv4/ip_forward", str(int(forward))),
+            ("ipv6/conf/all/forwarding", str(int(forward))),
+        ):
+            with open(f"/proc/sys/net/{path}", "w") as file:
+                file.write(value)
+    run("ip", "netns", "exec", name, "nft", "-f", "-", stdin=QUIET)
+
+
+def join(host: Host, *, gso: bool = False, mtu: int = 1500) -> None:
+    """A veth between a host and the router of its node."""
+    near = f"02:00:00:00:01:{host.number:02x}"
+    pair = ["type", "veth", "peer", "name", "eth0", "netns", host.namespace]
+    link = ["link", "add", host.veth, "address", near, *pair, "address", host.mac]
+    run("ip", "-n", host.node, *link)
+    for namespace, device in ((host.node, host.veth), (host.namespace, "eth0")):
+        if not gso:
+            off = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
+            run("ip", "netns", "exec", namespace, "ethtool", "-K", device, *off)
+        run("ip", "-n", namespace, "link", "set", device, "mtu", str(mtu), "up")
+    for family, bits in ((socket.AF_INET, "24"), (socket.AF_INET6, "64")):
+        mine, yours = host.at(family), host.router(family)
+        nodad = ["nodad"] if family == socket.AF_INET6 else []
+        for namespace, device, address, far, mac in (
+            (host.namespace, "eth0", mine, yours, near),
+            (host.node, host.veth, yours, mine, host.mac),
+        ):
+            words = ["address", "add", f"{address}/{bits}", "dev", device, *nodad]
+            run("ip", "-n", namespace, *words)
+            neighbour = [far, "lladdr", mac, "dev", device, "nud", "permanent"]
+            run("ip", "-n", namespace, "neigh", "replace", *neighbour)
+        run("ip", "-n", host.namespace, "route", "add", "default", "via", yours)
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
     """One connection as both ends saw it: addresses and ports before and after."""
@@ -66,10 +109,10 @@ class Router:
     def made(self, makes: Makes = nftables) -> Generator["Router"]:
         """Make everything, and be in the router's namespace meanwhile."""
         with contextlib.ExitStack() as stack:
-            self._namespace(stack, self.node)
+            add_namespace(stack, self.node, forward=True)
             for host in (self.client, self.one, self.two):
-                self._namespace(stack, host.namespace)
-                self._join(host)
+                add_namespace(stack, host.namespace)
+                join(host, gso=self._gso)
             for family in SERVICE:
                 pods = self.one.at(family), self.two.at(family)
                 makes(self.node, family, self.client.router(family), pods)
@@ -81,46 +124,6 @@ class Router:
         node = self.client.router(family)
         service, balancer = SERVICE[family], LOAD_BALANCER[family]
         return [(service, SERVICE_PORT), (node, NODE_PORT), (balancer, SERVICE_PORT)]
-
-    def _namespace(self, stack: contextlib.ExitStack, name: str) -> None:
-        run("ip", "netns", "add", name)
-        stack.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True)
-        run("ip", "-n", name, "link", "set", "lo", "up")
-        with inside(name):
-            for path, value in (
-                ("ipv6/conf/default/addr_gen_mode", "1"),
-                ("ipv6/conf/default/accept_ra", "0"),
-                ("ipv4/ping_group_range", "0 0"),
-                ("ipv4/ip_forward", "1" if name == self.node else "0"),
-                ("ipv6/conf/all/forwarding", "1" if name == self.node else "0"),
-            ):
-                with open(f"/proc/sys/net/{path}", "w") as file:
-                    file.write(value)
-        run("ip", "netns", "exec", name, "nft", "-f", "-", stdin=QUIET)
-
-    def _join(self, host: Host) -> None:
-        near = f"02:00:00:00:01:{host.number:02x}"
-        pair = ["type", "veth", "peer", "name", "eth0", "netns", host.namespace]
-        link = ["link", "add", host.veth, "address", near, *pair, "address", host.mac]
-        run("ip", "-n", self.node, *link)
-        for namespace, device in ((self.node, host.veth), (host.namespace, "eth0")):
-            if not self._gso:
-                off = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
-                run("ip", "netns", "exec", namespace, "ethtool", "-K", device, *off)
-            run("ip", "-n", namespace, "link", "set", device, "up")
-        for family, bits in ((socket.AF_INET, "24"), (socket.AF_INET6, "64")):
-            mine, yours = host.at(family), host.router(family)
-            nodad = ["nodad"] if family == socket.AF_INET6 else []
-            for namespace, device, address, far, mac in (
-                (host.namespace, "eth0", mine, yours, near),
-                (self.node, host.veth, yours, mine, host.mac),
-            ):
-                words = ["address", "add", f"{address}/{bits}", "dev", device, *nodad]
-                run("ip", "-n", namespace, *words)
-                neighbour = [far, "lladdr", mac, "dev", device, "nud", "permanent"]
-                run("ip", "-n", namespace, "neigh", "replace", *neighbour)
-            default = ["route", "add", "default", "via", yours]
-            run("ip", "-n", host.namespace, *default)
 
     @contextlib.contextmanager
     def serving(self, family: socket.AddressFamily, kind: socket.SocketKind) -> Generator[None]:

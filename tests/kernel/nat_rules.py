@@ -97,8 +97,7 @@ def ipvs(namespace: str, family: socket.AddressFamily, node: str, pods: tuple[st
     show = ("ip", "-n", namespace, "link", "show", "kube-ipvs0")
     if subprocess.run(show, capture_output=True, check=False).returncode:
         run("ip", "-n", namespace, "link", "add", "kube-ipvs0", "type", "dummy")
-        for setting in ("conntrack=1", "snat_reply=1"):
-            run(*inside, "sysctl", "-qw", f"net.ipv4.vs.{setting}")
+        run(*inside, "sysctl", "-qw", "net.ipv4.vs.conntrack=1")
     for address in (SERVICE[family], LOAD_BALANCER[family]):
         flags = ("nodad",) if family == socket.AF_INET6 else ()
         words = ("address", "add", f"{address}/{bits}", "dev", "kube-ipvs0", *flags)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -56,7 +57,10 @@ class Recorder:
         return True
 
 
-async def eventually(met: Callable[[], bool], seconds: float = 30) -> None:
+SECONDS = 30 * float(os.environ.get("FLOWD_TEST_PATIENCE", "1"))  # more where it is emulated
+
+
+async def eventually(met: Callable[[], bool], seconds: float = SECONDS) -> None:
     """Wait for something that nobody tells us of."""
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110

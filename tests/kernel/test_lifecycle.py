@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from flowd.model.address import pack, unpack
+from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.enums import Protocol, Reason
 from flowd.model.status import State
 from flowd_bpf import libbpf
@@ -271,12 +272,16 @@ async def test_endpoints_are_those_of_the_time(cluster: Cluster) -> None:
     client, server = cluster.pods
     addresses = pack(client.address), pack(server.address)
     async with recording() as recorder:
-        recorder.capture.change_endpoints({addresses[0]: 11, addresses[1]: 22})
+        index = recorder.directory.endpoints.index
+        first = index(Endpoint(EndpointKind.POD, 300, "team", "pod"))
+        other = index(Endpoint(EndpointKind.POD, 301, "team", "server"))
+        labelled = index(Endpoint(EndpointKind.POD, 302, "team", "pod", ("k8s:app=new",)))
+        recorder.capture.change_endpoints({addresses[0]: first, addresses[1]: other})
         await asyncio.to_thread(traffic.tcp, client, server, 2)
         with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.sendto(b"old", (server.address, 5353))
             await recorder.until(lambda rows: 5353 in rows["dst_port"])
-            recorder.capture.change_endpoints({addresses[0]: 33})
+            recorder.capture.change_endpoints({addresses[0]: labelled})
             asking.sendto(b"still the old connection", (server.address, 5353))
             await asyncio.to_thread(traffic.tcp, client, server, 1)
             recorder.capture.change_endpoints(dict.fromkeys(addresses, 0))
@@ -285,7 +290,7 @@ async def test_endpoints_are_those_of_the_time(cluster: Cluster) -> None:
     rows = recorder.rows()
     udp = rows[rows["dst_port"] == 5353]
     assert len(udp) == 2
-    assert (set(udp["src_endpoint"]), set(udp["dst_endpoint"])) == ({11}, {22})
+    assert (set(udp["src_endpoint"]), set(udp["dst_endpoint"])) == ({first}, {other})
     tcp = rows[rows["protocol"] == Protocol.TCP]
     _, began = np.unique(tcp["conn_id"], return_index=True)
     each = [
@@ -295,7 +300,7 @@ async def test_endpoints_are_those_of_the_time(cluster: Cluster) -> None:
         }
         for conn_id in tcp["conn_id"][np.sort(began)]
     ]
-    assert each == [{(11, 22)}, {(11, 22)}, {(33, 22)}, {(0, 0)}]
+    assert each == [{(first, other)}, {(first, other)}, {(labelled, other)}, {(0, 0)}]
 
 
 async def test_endpoint_learnt_later_is_in_later_records(cluster: Cluster) -> None:

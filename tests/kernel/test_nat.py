@@ -263,6 +263,20 @@ def test_privileges(router: Router, child: str, state: State, detail: str) -> No
     assert detail in told[1]
 
 
+def test_a_list_has_a_limit(router: Router) -> None:
+    family, losses = socket.AF_INET, Losses()
+    conntrack = Conntrack(losses, limit=5)
+    with router.serving(family, TCP):
+        exchange(router, family, TCP, (SERVICE[family], SERVICE_PORT), 12)
+        conntrack.start()
+        try:
+            (news,) = conntrack.news()
+        finally:
+            conntrack.close()
+    assert (len(news.rows), news.complete) == (5, False)
+    assert losses.snapshot()[Place.CAPTURE, "conntrack_list_full"] == 7
+
+
 def test_conntrack_without_news_is_degraded_and_lists(router: Router) -> None:
     setting = Path("/proc/sys/net/netfilter/nf_conntrack_events")
     setting.write_text("0")

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.model.address import pack
 from flowd.model.connection import ConnectionBatch
-from flowd.model.enums import Protocol
+from flowd.model.enums import Nat, Protocol
 from flowd.pipeline.conntable import ConnectionTable, Pairs, sockets
 from flowd.pipeline.sortedindex import SortedIndex
 from tests.unit.joinrows import SECOND, T0, connection, ended
@@ -125,3 +126,28 @@ def test_index_gives_the_slot_inserted_last(batches: list[list[tuple[int, int]]]
         last |= dict(batch)
     asked = np.arange(7, dtype=np.uint64)
     assert index.last(asked).tolist() == [last.get(key, -1) for key in range(7)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_a_translated_connection_the_real_ends_are_told(order: tuple[int, int]) -> None:
+    ends = {"src": ("10.0.0.1:9", "10.0.0.254:77"), "dst": ("10.96.0.1:80", "10.0.0.2:8080")}
+    sides: list[ConnectionBatch] = []
+    for own, nat, endpoints in ((0, Nat.BEFORE, (1, 5)), (1, Nat.AFTER, (6, 2))):
+        record = connection(11 + own, ends["src"][own], ends["dst"][own], nat=nat)
+        beyond = connection(0, ends["src"][1 - own], ends["dst"][1 - own])
+        for column in ("src_addr", "src_port", "dst_addr", "dst_port"):
+            record[f"nat_{column}"] = beyond[column]
+        record["src_endpoint"], record["dst_endpoint"] = endpoints
+        sides.append(record)
+    table = ConnectionTable()
+    table.update(sides[0])
+    alone = table.find(pairs([(ends["src"][0], ends["dst"][0], 0.0, 1.0)]))
+    assert (alone.near_endpoint[0], alone.far_endpoint[0]) == (1, 5)
+    table = ConnectionTable()
+    for number in order:
+        table.update(sides[number])
+    asked = [(ends["src"][own], ends["dst"][own], 0.0, 1.0) for own in (0, 1)]
+    found = table.find(pairs(asked))
+    assert found.conn_id.tolist() == [11, 12]
+    assert found.near_endpoint.tolist() == [1, 1]
+    assert found.far_endpoint.tolist() == [2, 2]
