@@ -101,12 +101,15 @@ def xlated(predicate: Networks, directory: Directory) -> Test:
 
 def event_types(predicate: EventTypes, directory: Directory) -> Test:
     """Types with their sub-types."""
-    table = np.zeros((256, 256), np.bool_)
-    for kind, sub in predicate.pairs:
-        if 0 <= kind < 256 and (sub is None or 0 <= sub < 256):
-            table[kind or slice(None), slice(None) if sub is None else sub] = True
-    table[0] = False  # such a row has no event type
-    return lambda rows: table[rows["event_type"], rows["sub_type"]]
+
+    def one(kind: int, sub: int | None) -> Test:
+        def test(rows: FlowRows) -> Mask:
+            mask = rows["event_type"] == kind if kind else rows["event_type"] > 0
+            return mask if sub is None else mask & (rows["sub_type"] == sub)
+
+        return test
+
+    return either(one(kind, sub) for kind, sub in predicate.pairs)
 
 
 def drop_reasons(predicate: Predicate, directory: Directory) -> Test:

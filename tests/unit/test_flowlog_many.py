@@ -22,7 +22,7 @@ from flowd.queue import Queue
 from flowd_exporters.flowlog import FlowLogExporter
 from flowd_exporters.flowlog_config import FlowLogSpec, parse_config, static_log
 from flowd_exporters.prometheus import PrometheusExporter
-from tests.unit.flow_samples import SAMPLES, batch, cluster, sample_rows
+from tests.unit.flow_samples import SAMPLES, batch, cluster, random_rows, sample_rows
 from tests.unit.hubble_server import eventually
 
 Put = Callable[[FlowRows], None]
@@ -78,6 +78,17 @@ async def test_filters_and_mask_of_the_settings(tmp_path: Path) -> None:
         "node_name": "node-a",
         "time": "2026-11-21T09:15:00Z",
     }
+
+
+async def test_expressions_among_the_filters(tmp_path: Path) -> None:
+    path = tmp_path / "cel.log"
+    wanted = '{"experimental":{"cel_expression":["_flow.l7.http.code >= 500u"]}}'
+    spec = static(path, allowlist=wanted)
+    async with running(FlowLogExporter(cluster(), Losses(), [spec])) as put:
+        put(random_rows(3000, 1))
+    codes = [line["flow"]["l7"]["http"]["code"] for line in lines(path)]
+    assert len(codes) > 10
+    assert min(codes) >= 500
 
 
 async def test_entries_of_the_file_run_come_change_and_go(tmp_path: Path) -> None:

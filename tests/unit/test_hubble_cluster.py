@@ -5,15 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
+
 from flowd.clusterview import cluster_view
 from flowd.kubernetes.manifests import Manifests
 from flowd.model.address import pack
 from flowd.model.endpoint import Endpoint
 from flowd.model.losses import Losses
 from flowd_exporters.hubble.cluster import ClusterView
-from tests.unit.flow_samples import CART, DNS, ENDPOINTS, SERVICE, WEB
+from tests.unit.flow_samples import (
+    CART,
+    DNS,
+    ENDPOINTS,
+    SAMPLES,
+    SERVICE,
+    WEB,
+    cluster,
+    sample_rows,
+)
 from tests.unit.hubble_server import END, SECONDS, Served, serve
-from tests.unit.raw_wire import Raw, one, parse, text
+from tests.unit.raw_wire import Raw, message, one, parse, text
 
 EVENTS = "/observer.Observer/GetAgentEvents"
 NOTIFY = "/peer.Peer/Notify"
@@ -117,6 +128,46 @@ async def test_peers_are_the_nodes_and_changes_are_told() -> None:
         ]
         served.hubble.cluster.close()
         assert await call.read() is END
+
+
+async def test_what_a_relay_does_reaches_every_agent_through_one() -> None:
+    """Peers of one, a connection to each, health, then flows of all merged by time."""
+    second = cluster()
+    second.node_name = "node-b"
+    async with serve(sample_rows()) as first:
+        port = first.server.addresses[0].rpartition(":")[2]
+        where = f"127.0.0.2:{port}"
+        async with serve(sample_rows(), directory=second, listen=lambda: where):
+            first.hubble.address = first.server.addresses[0]
+            nodes = {"node-a": "127.0.0.1", "node-b": "127.0.0.2"}
+            first.hubble.cluster.update(ClusterView(nodes=nodes))
+            peers = [text(answer, 2) for answer in await read(first.stream(NOTIFY), 2)]
+            assert peers == [f"127.0.0.1:{port}", where]
+            answers: list[Raw] = []
+            for address in peers:
+                answers += await asked_of(address)
+    merged = sorted(answers, key=moment)
+    assert [text(answer, 1000) for answer in merged] == ["node-a", "node-b"] * len(SAMPLES)
+    assert {text(answer, 1, 11) for answer in merged} == {"node-a", "node-b"}
+    assert len({text(answer, 1, 34) for answer in merged}) == 2 * len(SAMPLES)  # ids
+
+
+def moment(answer: Raw) -> tuple[int, int]:
+    seconds, nanos = one(answer, 1001, 1), one(answer, 1001, 2)
+    assert isinstance(seconds, int)
+    assert isinstance(nanos, int)
+    return seconds, nanos
+
+
+async def asked_of(address: str) -> list[Raw]:
+    """What one agent answers to a relay."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        peer: Any = channel
+        check = peer.unary_unary("/grpc.health.v1.Health/Check", None, None)
+        health = await check(message((1, "hubble.server.Observer")), timeout=SECONDS)
+        assert parse(health) == {1: [1]}  # SERVING
+        call = peer.unary_stream("/observer.Observer/GetFlows", None, None)
+        return [parse(answer) async for answer in call(message((1, 100)), timeout=SECONDS)]
 
 
 MANIFEST = """

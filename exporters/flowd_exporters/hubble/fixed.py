@@ -4,9 +4,11 @@ A varint here may carry empty groups at its end to fill its width, which the for
 (https://protobuf.dev/programming-guides/encoding/#varints).
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from flowd.model.enums import Protocol
@@ -18,12 +20,20 @@ PORTS = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP"}
 """Protocols with ports, and their names in Layer4."""
 
 _HEX = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
+_SHORT = [bytes([number]) for number in range(128)]
 _DIGITS = [place for place in range(36) if place not in (8, 13, 18, 23)]
 _SEQ_BITS = 46
 
 
+def field_numbers(message: type[Message]) -> dict[str, int]:
+    """The fields of a message."""
+    return {name: field.number for name, field in message.DESCRIPTOR.fields_by_name.items()}
+
+
 def varint(number: int) -> bytes:
     """A number as protobuf writes it."""
+    if number <= 0x7F:
+        return _SHORT[number]
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)
@@ -32,6 +42,7 @@ def varint(number: int) -> bytes:
     return bytes(groups)
 
 
+@lru_cache(256)
 def tag(field: int) -> bytes:
     """What stands before a field of bytes, apart from its length."""
     return varint(field << 3 | 2)

@@ -7,13 +7,13 @@ every row here, so that numpy writes it for all rows at once. Only L7 rows need 
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, compress
 from typing import cast
 
 import numpy as np
-from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from flowd.filter.columns import is_http
 from flowd.filter.endpoints import utf8
 from flowd.filter.uuid7 import node_bits
 from flowd.model.directory import Directory
@@ -22,6 +22,7 @@ from flowd.model.flow import FlowRows
 from flowd.wire.flow.flow_pb2 import IP, TCP, Flow, Layer4
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
+from flowd_exporters.hubble import httpbytes
 from flowd_exporters.hubble.encode import (
     IP_VERSION,
     FlowEncoder,
@@ -42,6 +43,7 @@ from flowd_exporters.hubble.fixed import (
     as_bytes,
     counts,
     doubles,
+    field_numbers,
     heads,
     lengths,
     numbers64,
@@ -65,14 +67,10 @@ _VARYING = (
 )
 
 
-def _numbers(message: type[Message]) -> dict[str, int]:
-    return {name: field.number for name, field in message.DESCRIPTOR.fields_by_name.items()}
-
-
-_FIELD = _numbers(Flow)
-_ANSWER = _numbers(GetFlowsResponse)
-_L4 = _numbers(Layer4)
-_IP = _numbers(IP)
+_FIELD = field_numbers(Flow)
+_ANSWER = field_numbers(GetFlowsResponse)
+_L4 = field_numbers(Layer4)
+_IP = field_numbers(IP)
 
 _REPEATING = key_of(
     *("type", "l7_type", "event_type", "sub_type", "verdict", "direction", "observation"),
@@ -220,7 +218,15 @@ class FlowFrames:
     def _l7_parts(self, rows: FlowRows) -> list[bytes]:
         """`l7`, `trace_context` and the Summary of L7 rows."""
         parts = [b""] * len(rows)
-        places = np.flatnonzero((rows["l7_type"] != 0) | rows["trace_id"].astype(np.bool_))
+        carrying = (rows["l7_type"] != 0) | rows["trace_id"].astype(np.bool_)
+        http = is_http(rows)
+        places = np.flatnonzero(carrying & http)
+        wanted = [self._wants(name) for name in ("l7", "trace_context", "Summary")]
+        columns = unpack_columns(rows[places], httpbytes.COLUMNS)
+        for place, values in zip(places.tolist(), columns, strict=True):
+            fields = httpbytes.http_fields(values)
+            parts[place] = b"".join(compress(fields, wanted))
+        places = np.flatnonzero(carrying & ~http)
         if len(places):
             for place, row in zip(places.tolist(), unpack_rows(rows[places]), strict=True):
                 flow = self._encoder.l7_part(row)
@@ -265,7 +271,7 @@ def _l4_head(row: Row) -> bytes:
     flags = b""
     if row.protocol == Protocol.TCP and has_flags(row):
         held = tcp_flags(row.flags).SerializeToString()
-        flags = tagged(_numbers(TCP)["flags"], held)
+        flags = tagged(field_numbers(TCP)["flags"], held)
     inner = tagged(_L4[PORTS[Protocol(row.protocol)]], flags, 8)
     return tagged(_FIELD["l4"], inner, 8)
 

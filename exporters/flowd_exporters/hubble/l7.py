@@ -1,10 +1,13 @@
 """What a request, a response or a DNS message carried: `l7` of flow.Flow, and its Summary."""
 
+from collections.abc import Mapping
+
 from flowd.filter.endpoints import utf8
 from flowd.model.dns import Dns
 from flowd.model.enums import L7Protocol, L7Type
 from flowd.wire import names
 from flowd.wire.flow.flow_pb2 import DNS, HTTP, HTTPHeader, Layer7
+from flowd_exporters.hubble.held import Headers
 from flowd_exporters.hubble.row import Row
 
 OBSERVED = "packet"
@@ -58,11 +61,18 @@ def l7_summary(row: Row) -> str:
     """Hubble's one-line text of a row that has an L7 type."""
     if is_dns(row):
         return _dns_summary(dns_of(row), row.l7_type)
-    version = http_version(row) or "HTTP"
-    request = f"{utf8(row.method or '')} {utf8(row.url or '')}"
-    if row.l7_type == L7Type.REQUEST:
-        return f"{version} {request}"
-    return f"{version} {row.status} {row.latency_ns // _MILLI}ms ({request})"
+    method, url = utf8(row.method or ""), utf8(row.url or "")
+    return http_summary(row.l7_type, row.status, row.latency_ns, method, url, http_version(row))
+
+
+def http_summary(
+    kind: int, status: int, latency_ns: int, method: str, url: str, protocol: str
+) -> str:
+    """The same of a request or response."""
+    version = protocol or "HTTP"
+    if kind == L7Type.REQUEST:
+        return f"{version} {method} {url}"
+    return f"{version} {status} {latency_ns // _MILLI}ms ({method} {url})"
 
 
 def _dns_summary(message: Dns, kind: int) -> str:
@@ -80,13 +90,23 @@ def _dns_summary(message: Dns, kind: int) -> str:
 
 def http_version(row: Row) -> str:
     """`HTTP/1.1` and the like, or "" when Envoy did not tell."""
+    return version_name(row.http_version)
+
+
+def version_name(number: int) -> str:
+    """The same of an HttpVersion."""
     known = names.HTTP_VERSIONS
-    return known[row.http_version] if row.http_version < len(known) else ""
+    return known[number] if number < len(known) else ""
 
 
 def http_headers(row: Row) -> dict[str, str]:
     """The headers that were logged, with the request's id among them."""
-    headers = dict(row.headers.items()) if row.headers else {}
-    if row.request_id and "x-request-id" not in headers:
-        headers["x-request-id"] = row.request_id
+    return all_headers(row.headers, row.request_id)
+
+
+def all_headers(held: Mapping[str, str] | Headers | None, request_id: str | None) -> dict[str, str]:
+    """The same of what a row holds."""
+    headers = dict(held.items()) if held else {}
+    if request_id:
+        headers.setdefault("x-request-id", request_id)
     return headers
