@@ -153,6 +153,11 @@ KUBERNETES_AGE = Metric(
     "gauge",
     "Time since the Kubernetes API was last heard; 0 while all is well.",
 )
+ADDRESS_CONFLICTS = Metric(
+    "flowd_address_conflicts",
+    "gauge",
+    "Addresses that several Pods, or several nodes, claim at the same time.",
+)
 DROPS = Metric(
     "flowd_drops_total",
     "counter",
@@ -331,6 +336,7 @@ METRICS = (
     TCP_FLAGS,
     LIVE_CONNECTIONS,
     KUBERNETES_AGE,
+    ADDRESS_CONFLICTS,
     DROPS,
     TCP_CONNECT,
     TCP_RTT,

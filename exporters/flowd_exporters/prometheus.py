@@ -37,6 +37,7 @@ class PrometheusExporter(Collector):
         max_series: most label sets of a metric; what is over goes to `other`, and is counted.
         live_connections: connections that are open now; None when nothing counts them.
         kubernetes_age: seconds since the API server was last heard; None without one.
+        address_conflicts: addresses that are claimed more than once; None where nobody knows.
         flow_logs: name, health and Unix time of the last line of each flow log; None without any.
 
     Attributes:
@@ -53,12 +54,14 @@ class PrometheusExporter(Collector):
         max_series: int = 10000,
         live_connections: Callable[[], int] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
+        address_conflicts: Callable[[], int] | None = None,
         flow_logs: Callable[[], Iterable[tuple[str, bool, float]]] | None = None,
     ) -> None:
         self._directory = directory
         self._losses = losses
         self._live_connections = live_connections
         self._kubernetes_age = kubernetes_age
+        self._address_conflicts = address_conflicts
         self._flow_logs = flow_logs
 
         def series(metric: Metric, width: int) -> Series:
@@ -107,6 +110,8 @@ class PrometheusExporter(Collector):
             yield _plain(metrics.LIVE_CONNECTIONS, {(): self._live_connections()})
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
+        if self._address_conflicts:
+            yield _plain(metrics.ADDRESS_CONFLICTS, {(): self._address_conflicts()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})
         sockets = self._sockets
         yield _histogram(sockets.connect)

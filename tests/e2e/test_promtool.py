@@ -42,7 +42,11 @@ async def exporter() -> PrometheusExporter:
     losses = Losses()
     losses.add(Place.KERNEL, "ring_full", 3)
     exporter = PrometheusExporter(
-        cluster(), losses, live_connections=lambda: 12, kubernetes_age=lambda: 0.0
+        cluster(),
+        losses,
+        live_connections=lambda: 12,
+        kubernetes_age=lambda: 0.0,
+        address_conflicts=lambda: 0,
     )
     batch = web_requests(11)
     batch.requests["status"][:2] = 503

@@ -240,6 +240,10 @@ def test_a_sampled_trace_is_the_exemplar_of_its_bucket() -> None:
 
 def test_every_metric_of_the_table_is_exported() -> None:
     exporter = PrometheusExporter(
-        cluster(), Losses(), live_connections=lambda: 0, kubernetes_age=lambda: 0.0
+        cluster(),
+        Losses(),
+        live_connections=lambda: 0,
+        kubernetes_age=lambda: 0.0,
+        address_conflicts=lambda: 0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]
