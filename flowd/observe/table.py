@@ -12,8 +12,9 @@ def columns(rows: list[list[str]]) -> str:
     """Rows of equal length as lines, each column three wider than its widest cell."""
     widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
     return "".join(
-        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
-        + row[-1]
+        "".join(
+            cell.ljust(width) for cell, width in zip(row, (*widths[:-1], 0), strict=True)
+        ).rstrip()
         + "\n"
         for row in rows
     )
@@ -28,13 +29,25 @@ def fitted(rows: list[list[str]]) -> str:
 def broken(rows: list[list[str]], width: int) -> list[list[str]]:
     """Rows whose cells go on in rows below them, so that `columns` of them is at most so wide.
 
-    The widest columns give way, down to NARROWEST each; what still does not fit stays too wide.
+    The widest columns give way, first as far as no word is broken, then down to NARROWEST each;
+    what still does not fit stays too wide.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    while sum(widths) + 3 * (len(widths) - 1) > width and max(widths) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+    table = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in table]
+    whole = [max(len(word) for cell in column for word in cell.split(" ")) for column in table]
+    for least in ([max(size, NARROWEST) for size in whole], [NARROWEST] * len(widths)):
+        while sum(widths) + 3 * (len(widths) - 1) > width:
+            room, at = max(
+                (size - low, at) for at, (size, low) in enumerate(zip(widths, least, strict=True))
+            )
+            if room <= 0:
+                break
+            widths[at] -= 1
     lines: list[list[str]] = []
     for row in rows:
-        cells = [textwrap.wrap(cell, size) for cell, size in zip(row, widths, strict=True)]
+        cells = [
+            textwrap.wrap(cell, size, break_on_hyphens=False)
+            for cell, size in zip(row, widths, strict=True)
+        ]
         lines += [list(line) for line in zip_longest(*cells, fillvalue="")]
     return lines
