@@ -123,6 +123,7 @@ class Assembly:
             access_log=self._received,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
             kubernetes_age=self.knowledge.age if cluster else None,
+            address_conflicts=lambda: self.identities.conflicts,
         )
         self._api, self._metrics = self._make_servers()
         self.parts = Parts(
@@ -158,7 +159,7 @@ class Assembly:
             parts.append(PartStatus("capture", State.OFF, self.kernel_off))
         for source in self.parts.requests.values():
             parts += source.status()
-        parts += self.knowledge.status()
+        parts += [*self.knowledge.status(), self.identities.status()]
         for exporter in self.parts.exporters:
             if isinstance(exporter, Reporting):
                 parts += exporter.status()

@@ -80,7 +80,9 @@ class Knowledge:
         if not count:
             rest = "" if self._cluster else ": the host's own names only"
             return PartStatus("manifests", State.OFF, f"none given{rest}")
-        return PartStatus("manifests", State.ON, f"{count} objects")
+        repeated = self._files.repeated
+        told = f", {repeated} names given more than once" if repeated else ""
+        return PartStatus("manifests", State.ON, f"{count} objects{told}")
 
     def _server_status(self) -> Sequence[PartStatus]:
         if not self._cluster:

@@ -101,6 +101,11 @@ KUBERNETES_AGE = Metric(
     "gauge",
     "Time since the Kubernetes API was last heard; 0 while all is well.",
 )
+ADDRESS_CONFLICTS = Metric(
+    "flowd_address_conflicts",
+    "gauge",
+    "Addresses that several Pods, or several nodes, claim at the same time.",
+)
 DROPS = Metric(
     "flowd_drops_total",
     "counter",
@@ -330,6 +335,7 @@ METRICS = (
     LOG_ENTRIES,
     LOG_STREAMS_ENDED,
     KUBERNETES_AGE,
+    ADDRESS_CONFLICTS,
     DROPS,
     TCP_CONNECT,
     TCP_RTT,

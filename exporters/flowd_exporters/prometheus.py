@@ -46,6 +46,7 @@ class PrometheusExporter(Collector):
             entry; None when nothing counts them.
         access_log: entries received by source, and streams that ended; None without a source.
         kubernetes_age: seconds since the API server was last heard; None without one.
+        address_conflicts: addresses that are claimed more than once; None where nobody knows.
         flow_logs: how each flow log goes; None without any.
 
     Attributes:
@@ -66,6 +67,7 @@ class PrometheusExporter(Collector):
         gateway_connections: Callable[[], tuple[int, int]] | None = None,
         access_log: Callable[[], tuple[Mapping[str, int], int]] | None = None,
         kubernetes_age: Callable[[], float] | None = None,
+        address_conflicts: Callable[[], int] | None = None,
         flow_logs: "Callable[[], Iterable[FlowLogHealth]] | None" = None,
     ) -> None:
         self._directory = directory
@@ -76,6 +78,7 @@ class PrometheusExporter(Collector):
         self._gateway_connections = gateway_connections
         self._access_log = access_log
         self._kubernetes_age = kubernetes_age
+        self._address_conflicts = address_conflicts
         self._flow_logs = flow_logs
 
         def series(metric: Metric, width: int) -> Series:
@@ -141,6 +144,8 @@ class PrometheusExporter(Collector):
             yield _plain(metrics.LOG_STREAMS_ENDED, {(): streams})
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
+        if self._address_conflicts:
+            yield _plain(metrics.ADDRESS_CONFLICTS, {(): self._address_conflicts()})
         yield _counter(metrics.DROPS, self._drops.series, {0: ()})
         sockets = self._sockets
         yield _histogram(sockets.connect)

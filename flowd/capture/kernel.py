@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import KernelDrops

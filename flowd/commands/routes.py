@@ -138,7 +138,7 @@ def explain(
 
     from flowd.gateway.explain import Explanation, explain_json
     from flowd.gateway.listing import explanation_rows
-    from flowd.observe.table import columns
+    from flowd.observe.table import fitted
 
     _one_source(manifests, params)
     pairs = dict(_header(text) for text in headers)
@@ -155,7 +155,7 @@ def explain(
         found = msgspec.json.decode(answer, type=Explanation)
     except msgspec.MsgspecError as error:
         raise FlowdError(f"the agent's answer cannot be read: {error}") from None
-    click.echo("\n".join(columns(rows) for rows in explanation_rows(found)), nl=False)
+    click.echo("\n".join(fitted(rows) for rows in explanation_rows(found)), nl=False)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -176,7 +176,7 @@ def list_routes(manifests: tuple[str, ...], dialect: str, output: str, **params:
     From --manifests; without them from an agent.
     """
     from flowd.gateway.listing import gateway_rows, problem_rows, route_rows, rule_rows
-    from flowd.observe.table import columns
+    from flowd.observe.table import fitted
 
     _one_source(manifests, params)
     known = _described(manifests, dialect) if manifests else asyncio.run(_routes(params))
@@ -186,7 +186,7 @@ def list_routes(manifests: tuple[str, ...], dialect: str, output: str, **params:
     tables = [gateway_rows(known), route_rows(known), rule_rows(known)]
     wrong = problem_rows(known)
     tables += [wrong] if len(wrong) > 1 else []
-    click.echo("\n".join(columns(rows) for rows in tables), nl=False)
+    click.echo("\n".join(fitted(rows) for rows in tables), nl=False)
 
 
 @command.command("split", cls=GroupedCommand)
@@ -200,7 +200,7 @@ def split(manifests: tuple[str, ...], dialect: str, output: str, **params: Any) 
     With --manifests alone only what is wanted; with an agent also what it saw in the last minutes.
     """
     from flowd.gateway.listing import share_rows, shares
-    from flowd.observe.table import columns
+    from flowd.observe.table import fitted
 
     asked = bool(params["server"]) or not manifests
     known = _described(manifests, dialect) if manifests else asyncio.run(_routes(params))
@@ -208,7 +208,7 @@ def split(manifests: tuple[str, ...], dialect: str, output: str, **params: Any) 
     if output == "json":
         click.echo(_json(found))
     else:
-        click.echo(columns(share_rows(found, asked)), nl=False)
+        click.echo(fitted(share_rows(found, asked)), nl=False)
 
 
 def _table(manifests: tuple[str, ...], dialect: str) -> "RouteTable":

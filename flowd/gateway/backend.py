@@ -56,10 +56,11 @@ class Services:
         self.changed: set[tuple[str, str]] = set()
         self.moved = True
         if before:
-            self._sockets, self._addresses = dict(before._sockets), dict(before._addresses)
             if _same(objects, before._objects):
+                self._sockets, self._addresses = before._sockets, before._addresses
                 self._parts, self.moved = before._parts, False
                 return
+            self._sockets, self._addresses = dict(before._sockets), dict(before._addresses)
             self._parts = dict(before._parts)
         self._read(objects)
 

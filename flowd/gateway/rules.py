@@ -112,6 +112,7 @@ class Route:
     """A route object of any kind.
 
     Attributes:
+        key: kind, namespace and name.
         problem: why a rule of it was left out, or "".
         reason: the same as a reason of the Accepted condition when no rule is left.
     """
@@ -124,10 +125,10 @@ class Route:
     rules: tuple[Rule, ...]
     problem: str = ""
     reason: str = "UnsupportedValue"
+    key: RouteKey = field(init=False, compare=False)
 
-    @property
-    def key(self) -> RouteKey:
-        return self.kind, self.namespace, self.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.kind, self.namespace, self.name))
 
     @property
     def age(self) -> tuple[bool, str, str, str]:

@@ -113,8 +113,8 @@ class RouteTable:
         kept = before._built if before and grants else {}
         anything = bool(objects.services) == bool(before and before._objects.services)
         attached = before._attached if before and before._offers is self._offers else {}
-        for key, item in route_objects(objects):
-            built = kept.get(key) if anything else None
+        for name, item in route_objects(objects):
+            built = kept.get(name) if anything else None
             if (
                 built is None
                 or built.source is not item
@@ -122,6 +122,7 @@ class RouteTable:
             ):
                 built = _read(builder, item)
             route = built.route
+            key = route.key
             self._built[key] = built
             self.routes[key] = route
             headers.update(built.headers)

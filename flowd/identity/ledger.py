@@ -87,6 +87,21 @@ class Ledger:
         one_name = len({claim.endpoint.name for claim in rivals}) == 1
         return min(rivals, key=lambda claim: claim.order) if one_name else None
 
+    def rivals(self, address: bytes) -> list[str]:
+        """`kind/namespace/name` of the Pods or nodes that claim an address at the same time."""
+        claims = self._claims.get(address, ())
+        if len(claims) < 2:
+            return []
+        top = max(claim.rank for claim in claims)
+        if top == Rank.SLICE:
+            pods = [claim.endpoint for claim in claims if claim.endpoint.kind == EndpointKind.POD]
+            names = {f"pods/{entry.namespace}/{entry.name}" for entry in pods}
+        elif top in (Rank.POD, Rank.NODE):
+            names = {"/".join(claim.source) for claim in claims if claim.rank == top}
+        else:
+            return []  # Services and Gateways may share a load balancer
+        return sorted(names) if len(names) > 1 else []
+
     def _replace(self, source: Source, claims: Claimed) -> set[bytes]:
         """Put what an object claims in the place of what it claimed before."""
         old = self._claimed.pop(source, ())

@@ -15,8 +15,11 @@ from flowd.identity.networks import Networks
 from flowd.identity.numbers import Numbers
 from flowd.identity.sortedkeys import SortedKeys
 from flowd.kubernetes.objects import Objects
+from flowd.model.address import unpack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import HOST, WORLD, Endpoint, EndpointKind
+from flowd.model.status import PartStatus, State
+from flowd.text import printable
 
 
 class IdentityTable:
@@ -51,6 +54,7 @@ class IdentityTable:
         self._owners: dict[bytes, Claim] = {}
         self._entries: dict[bytes, int] = {}
         self._differences: dict[bytes, int] = {}
+        self._rivals: dict[bytes, list[str]] = {}
         self._sorted = SortedKeys()
         self._history = History()
         self._identity_of = np.empty(0, np.uint32)
@@ -69,6 +73,9 @@ class IdentityTable:
         for address in touched:
             old, new = self._owners.get(address), self._ledger.owner(address, local)
             fresh[address] = new
+            self._rivals.pop(address, None)
+            if rivals := self._ledger.rivals(address):
+                self._rivals[address] = rivals
             if new and new.key:
                 come.append(new.key)
             if old and old.key:
@@ -105,6 +112,20 @@ class IdentityTable:
         if claim.endpoint.identity != number:
             claim.endpoint = replace(claim.endpoint, identity=number)
         return self._directory.endpoints.index(claim.endpoint)
+
+    @property
+    def conflicts(self) -> int:
+        """Addresses that several Pods, or several nodes, claim at the same time."""
+        return len(self._rivals)
+
+    def status(self) -> PartStatus:
+        """How many addresses are known, or which are claimed more than once."""
+        if not self._rivals:
+            return PartStatus("identity", State.ON, f"{len(self._entries):,} addresses")
+        address, names = min(self._rivals.items())
+        more = f", and {len(self._rivals) - 1} more" if len(self._rivals) > 1 else ""
+        detail = f"claimed more than once: {unpack(address)} by {', '.join(names[:3])}{more}"
+        return PartStatus("identity", State.DEGRADED, printable(detail, 300))
 
     def entries(self) -> dict[bytes, int]:
         """Endpoint index by address (16 bytes), for the kernel's map."""

@@ -135,11 +135,15 @@ def _items(document: object) -> Iterator[object]:
 
 def _add(objects: Objects, value: object, where: str, losses: Losses) -> None:
     found = _kind(value)
-    problem = _convert(objects, value, found) if isinstance(found, Kind) else found
+    problem, repeated = _convert(objects, value, found) if isinstance(found, Kind) else (found, "")
     if problem:
         losses.add(Place.MANIFEST, "invalid_object")
         what, why = _label(value), printable(problem, 300)
         _log.warning("manifest object left out: %s: %s: %s", where, what, why)
+    if repeated:
+        objects.repeated += 1
+        losses.add(Place.MANIFEST, "duplicate_name")
+        _log.warning("manifest object: %s: %s: %s", where, _label(value), repeated)
 
 
 def _kind(value: object) -> Kind | str:
@@ -152,15 +156,17 @@ def _kind(value: object) -> Kind | str:
     return KINDS.get((version.rpartition("/")[0], kind), "")
 
 
-def _convert(objects: Objects, value: object, kind: Kind) -> str:
-    """Keep one object; returns what is wrong with it, or ""."""
+def _convert(objects: Objects, value: object, kind: Kind) -> tuple[str, str]:
+    """Keep one object; what is wrong with it, or with its name, or ""."""
     try:
         item = msgspec.convert(_placed(pruned(value), kind), kind.type)
         item.check()
     except (msgspec.ValidationError, ValueError) as error:
-        return str(error)
+        return str(error), ""
+    known = getattr(objects, kind.attribute)
+    told = "takes the place of an earlier one of its name" if item.key in known else ""
     objects.add(item)
-    return ""
+    return "", told
 
 
 def _placed(value: object, kind: Kind) -> object:

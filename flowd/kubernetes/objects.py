@@ -14,7 +14,11 @@ ByName: TypeAlias = dict[tuple[str, str], T]
 
 @dataclass(slots=True)
 class Objects:
-    """Everything known of a cluster at one moment; treated as immutable once built."""
+    """Everything known of a cluster at one moment; treated as immutable once built.
+
+    Attributes:
+        repeated: objects of files that took the place of one of the same name.
+    """
 
     namespaces: ByName[core.Namespace] = field(
         default_factory=dict[tuple[str, str], core.Namespace]
@@ -57,6 +61,8 @@ class Objects:
     ingress_classes: ByName[ing.IngressClass] = field(
         default_factory=dict[tuple[str, str], ing.IngressClass]
     )
+
+    repeated: int = 0
 
     def add(self, item: core.Object) -> None:
         """Keep an object; a later one of the same kind and name replaces an earlier."""

@@ -1,12 +1,53 @@
 """Aligned columns."""
 
+import shutil
+import sys
+import textwrap
+from itertools import zip_longest
+
+NARROWEST = 9
+
 
 def columns(rows: list[list[str]]) -> str:
     """Rows of equal length as lines, each column three wider than its widest cell."""
     widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
     return "".join(
-        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
-        + row[-1]
+        "".join(
+            cell.ljust(width) for cell, width in zip(row, (*widths[:-1], 0), strict=True)
+        ).rstrip()
         + "\n"
         for row in rows
     )
+
+
+def fitted(rows: list[list[str]]) -> str:
+    """The same, with cells broken over lines where a terminal is too narrow for them."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return columns(broken(rows, width) if width else rows)
+
+
+def broken(rows: list[list[str]], width: int) -> list[list[str]]:
+    """Rows whose cells go on in rows below them, so that `columns` of them is at most so wide.
+
+    The widest columns give way, first as far as no word is broken, then down to NARROWEST each;
+    what still does not fit stays too wide.
+    """
+    table = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in table]
+    whole = [max(len(word) for cell in column for word in cell.split(" ")) for column in table]
+    for least in ([max(size, NARROWEST) for size in whole], [NARROWEST] * len(widths)):
+        while sum(widths) + 3 * (len(widths) - 1) > width:
+            room, at = max(
+                (size - low, at) for at, (size, low) in enumerate(zip(widths, least, strict=True))
+            )
+            if room <= 0:
+                break
+            widths[at] -= 1
+    lines: list[list[str]] = []
+    for row in rows:
+        cells = [
+            textwrap.wrap(cell, size, break_on_hyphens=False)
+            for cell, size in zip(row, widths, strict=True)
+        ]
+        lines += [list(line) for line in zip_longest(*cells, fillvalue="")]
+    return lines

@@ -47,6 +47,7 @@ async def exporter() -> PrometheusExporter:
         live_connections=lambda: 12,
         conntrack_entries=lambda: {"tracked": 3, "translated": 2},
         kubernetes_age=lambda: 0.0,
+        address_conflicts=lambda: 0,
     )
     batch = web_requests(11)
     batch.requests["status"][:2] = 503

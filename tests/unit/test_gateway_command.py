@@ -239,6 +239,10 @@ async def test_an_agent_tells_routes_and_what_it_saw(agent: str) -> None:
     known = await ask("list", "--server", agent)
     assert {route["name"] for route in known["routes"]} >= {"web", "cart", "tcp"}
     assert known["routes"][0]["parents"][0]["listener"] == "http"
+    request = ["--gateway", "infra/public", "--host", "www.shop.example", "--path", "/"]
+    told = await ask("explain", "--server", agent, *request)
+    assert told["outcome"]["route"]["name"] == "web"
+    assert "taken" in [entry["verdict"] for entry in told["considered"]]
     shares = await ask("split", "--server", agent)
     main = [share for share in shares if share["rule_name"] == "main"]
     _, truths = recorded("eg")

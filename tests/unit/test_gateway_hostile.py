@@ -113,9 +113,10 @@ def test_expressions_that_cannot_be_read_cost_one_rule(tmp_path: Path, pattern: 
 
 
 def test_names_that_come_twice_and_listeners_that_are_equal(tmp_path: Path) -> None:
-    objects, _ = load(
+    objects, losses = load(
         tmp_path, ROUTE % "{}" + "---" + (ROUTE % "{}").replace("odd.test", "new.test")
     )
+    assert (objects.repeated, losses.snapshot()) == (1, {(Place.MANIFEST, "duplicate_name"): 1})
     assert name_of(objects, "new.test") == "odd"
     assert name_of(objects, "odd.test") == "route_not_found"
     twice = GOOD.replace("[{name: http,", "[{name: http, port: 80, protocol: HTTP}, {name: http,")

@@ -1,7 +1,7 @@
 """A table that takes over what did not change equals one that is read anew."""
 
 import random
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ from flowd.gateway.describe import describe
 from flowd.gateway.outcome import Request, match_request
 from flowd.gateway.table import RouteTable
 from flowd.kubernetes.manifests import load_manifests
-from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.objects import KINDS, Objects
 from flowd.model.address import pack
 from flowd.model.losses import Losses
 
@@ -20,7 +20,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 def changed(objects: Objects, rng: random.Random) -> Objects:
     """The same with one object gone, or put back, or with another date."""
-    names = [field.name for field in fields(Objects) if getattr(objects, field.name)]
+    names = [kind.attribute for kind in KINDS.values() if getattr(objects, kind.attribute)]
     name = rng.choice(names)
     items = dict(getattr(objects, name))
     key = rng.choice(sorted(items))

@@ -16,6 +16,7 @@ from flowd.kubernetes.objects import ByName, Objects
 from flowd.model.address import column, pack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
+from flowd.model.status import State
 
 SECOND = 10**9
 NAMES = ("a", "b", "c")
@@ -346,3 +347,18 @@ def test_a_gateway_has_the_addresses_of_its_status(proc: Path) -> None:
     assert (edge.kind, edge.namespace, edge.name) == (EndpointKind.SERVICE, "infra", "edge")
     assert (edge.gateway, edge.identity >= 256) == ("infra/edge", True)
     assert told[NODES[0]].kind == EndpointKind.HOST
+
+
+def test_an_address_of_two_is_told_until_one_lets_go(proc: Path) -> None:
+    objects = Objects()
+    for name, phase in (("one", "Running"), ("two", "Running"), ("done", "Succeeded")):
+        status = core.PodStatus(phase=phase, pod_ip="10.0.0.1")
+        objects.add(core.Pod(metadata=core.Meta(name=name, namespace="shop"), status=status))
+    followed = Followed(proc)
+    followed.update(objects)
+    part = followed.table.status()
+    assert (part.state, followed.table.conflicts) == (State.DEGRADED, 1)
+    assert part.detail == "claimed more than once: 10.0.0.1 by pods/shop/one, pods/shop/two"
+    left = {key: item for key, item in objects.pods.items() if key != ("shop", "one")}
+    followed.update(replace(objects, pods=left))
+    assert (followed.table.status().state, followed.table.conflicts) == (State.ON, 0)

@@ -258,6 +258,7 @@ def test_every_metric_of_the_table_is_exported() -> None:
         gateway_connections=lambda: (1, 2),
         access_log=lambda: ({"envoy-als": 7}, 3),
         kubernetes_age=lambda: 0.0,
+        address_conflicts=lambda: 0,
     )
     assert [family.name for family in exporter.collect()] == [metric.family for metric in METRICS]
     text = generate_latest(exporter.registry).decode()

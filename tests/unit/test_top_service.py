@@ -22,11 +22,11 @@ CONDITION = NS(
 )
 WEB = NS(
     kind="Service", namespace="shop", name="web", port=80, weight=90,
-    ready_endpoints=2, endpoints=3, counted=True, reason="",
+    ready_endpoints=2, endpoints=3, counted=True, reason="", tls="",
 )  # fmt: skip
 API = NS(
     kind="Service", namespace="shop", name="api", port=81, weight=10,
-    ready_endpoints=0, endpoints=0, counted=False, reason="gone",
+    ready_endpoints=0, endpoints=0, counted=False, reason="gone", tls="",
 )  # fmt: skip
 RULE = NS(
     name="all", matches=["PathPrefix /"], filters=["RequestRedirect 301"], backends=[WEB, API]
@@ -40,6 +40,7 @@ ROUTES = NS(
             parents=[PARENT], rules=[RULE],
         )
     ],
+    problems=[NS(object="BackendTLSPolicy/shop/web", what="Conflicted: old has its target")],
 )  # fmt: skip
 
 
