@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,14 +61,11 @@ def replay(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of nobody's own, on a way that it may walk."""
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(0o755)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    os.chown(mine, 65534, 65534)
-    return mine
+def folder() -> Iterator[Path]:
+    """A folder of nobody's own; pytest's are root's alone again whenever another one starts."""
+    with tempfile.TemporaryDirectory() as made:
+        os.chown(made, 65534, 65534)
+        yield Path(made)
 
 
 def own(folder: Path, words: list[str]) -> list[str]:
