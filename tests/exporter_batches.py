@@ -75,6 +75,7 @@ def random_batch(rng: Generator, directory: Directory, rows: int) -> FlowBatch:
     requests["upstream_ns"] = rng.choice([0, 4_999_999, 250_000_000, SECOND], rows)
     requests["flags"] = rng.choice([0, 0, 0, 1 << 5, 1 << 15, 1 << 5 | 1 << 15, 1 << 40], rows)
     requests["attribution"] = rng.integers(0, 8, rows)
+    requests["outcome"] = np.resize([0, 1, 9], rows)
     requests["route"] = rng.integers(0, len(directory.routes), rows)
     requests["backend"] = rng.integers(0, len(directory.backends), rows)
     requests["traceparent"] = rng.choice(["", f"00-{TRACE}-{SPAN}-01"], rows).astype(object)

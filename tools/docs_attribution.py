@@ -39,6 +39,37 @@ logged request, `listener` that no route took it, as with a 404, a redirect of E
 server name that fits nothing. An entry is open when Gateway or listener stay unknown, and wrong when
 Gateway, listener, route, rule, match or backend are said and are not the truth.
 
+## What became of it
+Every request, and every connection through a TCP proxy, has one word for what became of it, from
+Envoy's response flags and details and from the rule that took it: `outcome` in `Flow.extensions` of
+responses, `flowd.outcome` in spans, the label of `flowd_route_outcomes_total`. The flags and details
+themselves stay beside it.
+
+| outcome | when |
+| --- | --- |
+| `forwarded` | a backend answered, or took the connection |
+| `retried` | a backend answered, not at the first attempt (`%UPSTREAM_REQUEST_ATTEMPT_COUNT%`) |
+| `mirrored` | a backend answered, and the rule sends copies elsewhere (which no log shows) |
+| `redirected` | Envoy answered with a redirect |
+| `direct_response` | the route answers itself, as where a backendRef is not valid |
+| `preflight` | `cors_response` |
+| `no_route` | NR |
+| `no_endpoints` | UH, NC, or Envoy Gateway's direct 503 of a rule without endpoints |
+| `refused`, `connect_failed` | UF: refused where details or transport failure say so |
+| `timed_out` | UT, DT, SI, UMSDR, or UF with a connect timeout |
+| `broken_off` | UR, UC, UPE, LR |
+| `rate_limited` | RL |
+| `overloaded` | UO, OM |
+| `fault` | FI |
+| `denied` | UAEX, or the details of authorization filters |
+| `client_gone` | DC, DR |
+| `bad_request` | DPE, IH, or details of what is refused before routing |
+| `local_reply` | Envoy answered for another reason, which the details tell |
+| `unknown` | nothing says |
+
+The default formats that log no details leave `preflight` a `direct_response` and `refused` a
+`connect_failed`; without the number of attempts `retried` is `forwarded`.
+
 ## What cannot be known, and why
 - **A rule that matches on a header** needs that header in the log where names do not tell the rule
   (Istio with rule names, Cilium, Contour). The default formats log none.

@@ -194,6 +194,7 @@ def _plain(column: Sequence[Any]) -> bool:
         value.__class__ is str
         and len(value) == _ISO_MILLIS
         and value[10] == "T"
+        and value[19] == "."
         and value[-1] == "Z"
         for value in column
     )

@@ -172,11 +172,12 @@ class FileSource:
             return False
         tail = Tail(path, self._losses)
         if not self._looked:
-            known = self._positions.known.get(path)
-            if known is None:
+            known = self._positions.known
+            same = [each for each in known.values() if (each.device, each.inode) == tail.key]
+            if same:
+                tail.resume(same[0])
+            elif path not in known:
                 tail.to_end()
-            else:
-                tail.resume(known)
         parser = LineParser(self._losses, self._formats)
         self._tails[tail.key] = tail, parser
         return True

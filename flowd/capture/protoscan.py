@@ -20,6 +20,8 @@ Spans: TypeAlias = I64
 LENGTH_BITS = 24
 _LONGEST = (1 << LENGTH_BITS) - 1
 _TAGS = 512
+MAX_FIELDS = 1024
+"""Most fields of a message: each costs a step, whoever else takes part in it."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _U = np.uint64
 _STOP, _SEVEN = _U(0x8080808080808080), _U(0x7F7F7F7F7F7F7F7F)
@@ -136,7 +138,9 @@ class Scanner:
         at = starts(spans)[rows]
         end, base = at + lengths(spans)[rows], base[rows]
         met: list[tuple[I64, I64, Spans]] = []
-        while len(rows):
+        for _ in range(MAX_FIELDS):
+            if not len(rows):
+                break
             tag, value, at, bad = _field(buffer, at)
             bad |= at > end
             column = self._table[base + np.minimum(tag, _TAGS - 1)]
@@ -151,6 +155,7 @@ class Scanner:
             going = (at < end) & ~bad
             if not going.all():
                 rows, at, end, base = rows[going], at[going], end[going], base[going]
+        malformed[rows] = True  # whose fields have no end
         if not met:
             return [(np.zeros(0, np.int64), np.zeros(0, np.int64))] * len(self._several)
         columns, messages, places = (np.concatenate(part) for part in zip(*met, strict=True))

@@ -51,6 +51,14 @@ class _Generation:
     cache: dict[ShapeKey, int] = field(default_factory=dict[ShapeKey, int])
     detailed: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
 
+    _columns: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, 4), np.uint32))
+
+    def columns(self) -> NDArray[np.uint32]:
+        """The results as columns, shape (results, 4)."""
+        if len(self._columns) < len(self.results):
+            self._columns = np.array(self.results, np.uint32)
+        return self._columns
+
     def number(self, result: Result) -> int:
         """The place of a result among all that there were, which are few as the directory is."""
         number = self.numbered.setdefault(result, len(self.results))
@@ -116,7 +124,7 @@ class Attributor:
                 continue
             whole = len(rows) == len(batch)  # a copy of rows with objects costs more than the rest
             numbers = self._results(batch if whole else batch[rows], generation)
-            results = np.array(generation.results, np.uint32)[numbers]
+            results = generation.columns()[numbers]
             for place, column in enumerate(("route", "backend", "attribution")):
                 batch[column][rows] = results[:, place]
             traits[rows] = results[:, 3]

@@ -45,7 +45,7 @@ def messages() -> list[bytes]:
     for number in range(ENTRIES):
         entry = made[-1].http.entries.add()
         entry.CopyFrom(found[number % len(found)])
-        socket = Sock(address=f"10.0.{number % 7}.9", port=1024 + number // 8)
+        socket = Sock(address=f"10.0.{number // 8 % 7}.9", port=1024 + number // 8)
         entry.common.direct_remote = Addr(socket=socket).SerializeToString()
         if len(made[-1].http.entries) == 30:
             made.append(Message())

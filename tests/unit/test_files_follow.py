@@ -172,6 +172,19 @@ async def test_the_position_is_kept_across_restarts(tmp_path: Path) -> None:
         await third.until("/4")
 
 
+async def test_a_file_renamed_while_no_agent_ran_is_read_to_its_end(tmp_path: Path) -> None:
+    log, state = tmp_path / "access.log", tmp_path / "state"
+    log.touch()
+    async with following(tmp_path / "access.log*", state=state) as first:
+        append(log, entry("/1"))
+        await first.until("/1")
+    append(log, entry("/2"))
+    os.rename(log, tmp_path / "access.log.1")
+    append(log, entry("/3"))
+    async with following(tmp_path / "access.log*", state=state) as second:
+        await second.until("/2", "/3")
+
+
 async def test_positions_that_make_no_sense_count_as_none(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     append(log, entry("/old"))

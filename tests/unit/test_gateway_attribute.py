@@ -304,7 +304,7 @@ def test_the_rest_of_a_row_is_not_touched() -> None:
     before = batch.copy()
     attributed(batch, "eg")
     for column in before.dtype.names or ():
-        if column not in ("route", "backend", "attribution"):
+        if column not in ("route", "backend", "attribution", "outcome"):
             assert (batch[column] == before[column]).all(), column
 
 

@@ -79,6 +79,7 @@ def test_a_request_in_full() -> None:
         "user_agent.original": "curl/8",
         "flowd.upstream.duration": 0.015,
         "flowd.attribution": "name",
+        "flowd.outcome": "unknown",
         "flowd.gateway.namespace": "infra",
         "flowd.gateway.name": "edge",
         "flowd.gateway.listener": "https",

@@ -24,6 +24,7 @@ Counted = Counter[tuple[str, frozenset[tuple[str, str]]]]
 
 PROTOCOLS = {6: "TCP", 17: "UDP", 1: "ICMPv4", 58: "ICMPv6", 132: "SCTP", 47: "47"}
 ATTRIBUTIONS = {1: "name", 2: "metadata", 3: "resolver", 4: "cluster", 5: "listener"}
+OUTCOMES = {1: "forwarded", 9: "refused"}
 VERSIONS = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}
 VERDICTS = {1: "FORWARDED", 2: "DROPPED"}
 
@@ -111,6 +112,9 @@ class SlowCount:
         }
         flags = [name for bit, name in enumerate(RESPONSE_FLAGS) if int(row["flags"]) >> bit & 1]
         flag = ",".join(flags) or "-"
+        route_object = dict(list(labels.items())[:6])
+        outcome = OUTCOMES.get(int(row["outcome"]), "unknown")
+        self.add("flowd_route_outcomes_total", outcome=outcome, **route_object)
         if not route.kind:
             self.add("flowd_route_unattributed_total", reason=route.reason or "unknown")
         if row["kind"] == 2:

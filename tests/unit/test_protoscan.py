@@ -219,6 +219,7 @@ def is_entry(raw: bytes) -> bool:
         b"\x0f",  # wire type 7
         b"\x0d\x00",  # a fixed32 of one byte
         b"\x0a\x04\x7a\x02\xff\xfe",  # a cluster that is no UTF-8
+        b"\x10\x01" * 2000,  # fields without end
         b"\x0a\x03\x2a\x01\x08",  # a time cut short
         b"\x1a\x04\x6a\x02\x0a\x05",  # a header cut short
     ],

@@ -99,7 +99,7 @@ class Extensions:
             "rule_name": route.rule_name,
             "backend": backend.backend_id,
             "attribution": _attribution(row.attribution) if row.attribution else "",
-            "outcome": RequestOutcome(row.outcome).name.lower() if row.outcome else "",
+            "outcome": _outcome(row.outcome) if row.outcome else "",
             "response_flags": flags,
             "reason": route.reason,
             "drop_reason": self._directory.drop_reasons[row.drop_reason],
@@ -139,6 +139,13 @@ def _process(side: str, process: Process) -> dict[str, Value | None]:
         f"{side}_container_id": utf8(process.container_id),
         f"{side}_pod_uid": utf8(process.pod_uid),
     }
+
+
+def _outcome(number: int) -> str:
+    try:
+        return RequestOutcome(number).name.lower()
+    except ValueError:
+        return str(number)
 
 
 def _attribution(number: int) -> str:
