@@ -105,7 +105,8 @@ def _service(flow: dict[str, Any], side: str) -> str:
 
 
 def _port(flow: dict[str, Any], side: str) -> str:
-    held: dict[str, Any] = next(iter(flow.get("l4", {}).values()), {})
+    layer: dict[str, dict[str, Any]] = flow.get("l4", {})
+    held = next(iter(layer.values()), dict[str, Any]())
     return str(held.get(f"{side}_port", "")) if held.get(f"{side}_port") != 53 else ""
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from flowd.observe.times import (
     TIME_FORMATS,
+    exact_duration,
     format_duration,
     format_time,
     parse_duration,
@@ -113,4 +114,4 @@ def test_durations_are_printed_as_go_does() -> None:
     ],
 )
 def test_exact_durations_are_gos(nanoseconds: int, text: str) -> None:
-    assert times.exact_duration(nanoseconds) == text
+    assert exact_duration(nanoseconds) == text
