@@ -78,16 +78,16 @@ def filters(flows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _first(flows: list[dict[str, Any]], *path: str) -> str:
     for flow in flows:
-        value: Any = flow
-        for key in path:
-            value = value.get(key, {}) if isinstance(value, dict) else {}
-        if value:
+        held: dict[str, Any] = flow
+        for key in path[:-1]:
+            held = held.get(key, {})
+        if value := held.get(path[-1]):
             return str(value)
     return ""
 
 
 def _pod(flow: dict[str, Any], side: str) -> str:
-    end = flow.get(side, {})
+    end: dict[str, Any] = flow.get(side, {})
     return f"{end.get('namespace', '')}/{end['pod_name']}" if end.get("pod_name") else ""
 
 
@@ -100,12 +100,13 @@ def _label(flow: dict[str, Any], side: str) -> str:
 
 
 def _service(flow: dict[str, Any], side: str) -> str:
-    held = flow.get(f"{side}_service", {})
+    held: dict[str, Any] = flow.get(f"{side}_service", {})
     return f"{held.get('namespace', '')}/{held['name']}" if held.get("name") else ""
 
 
 def _port(flow: dict[str, Any], side: str) -> str:
-    held = next(iter(flow.get("l4", {}).values()), {})
+    layer: dict[str, dict[str, Any]] = flow.get("l4", {})
+    held = next(iter(layer.values()), dict[str, Any]())
     return str(held.get(f"{side}_port", "")) if held.get(f"{side}_port") != 53 else ""
 
 

@@ -60,7 +60,7 @@ def _node(node: Node) -> list[str]:
         "Unknown" if state.startswith("Unknown") else state,
         format_duration(node.uptime_ns) if seconds else _MISSING,
         f"{node.seen_flows / seconds:.2f}" if seconds else _MISSING,
-        f"{held} ({100 * node.num_flows / node.max_flows:.2f}%)" if node.max_flows else _MISSING,
+        f"{held} ({100 * node.num_flows / node.max_flows:6.2f}%)" if node.max_flows else _MISSING,
         clean(node.version) or _MISSING,
         clean(node.address) or _MISSING,
         tls,

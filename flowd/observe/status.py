@@ -8,7 +8,7 @@ from typing import Any
 from flowd.client import Client, Unimplemented
 from flowd.observe.style import clean
 from flowd.observe.table import columns
-from flowd.observe.times import format_duration
+from flowd.observe.times import exact_duration, format_duration
 from flowd.text import count, iec
 from flowd.wire.flowd.agent_pb2 import StatusResponse
 from flowd.wire.json import flow_to_json
@@ -152,7 +152,7 @@ def _cells(report: Report, *, short: bool) -> list[tuple[str, str]]:
         ("MAX FLOWS", count(hubble.max_flows)),
         ("SEEN FLOWS", count(hubble.seen_flows)),
         ("FLOWS PER SECOND", _rate(hubble, fallback=False)),
-        ("UPTIME", format_duration(hubble.uptime_ns)),
+        ("UPTIME", exact_duration(hubble.uptime_ns)),
         (
             "NUM CONNECTED NODES",
             connected if hubble.HasField("num_connected_nodes") else "N/A",

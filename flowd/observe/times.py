@@ -122,6 +122,16 @@ def _moment(seconds: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
+def exact_duration(nanoseconds: int) -> str:
+    """A duration of a second or more to the nanosecond, as Go writes it: `2m27.461771354s`."""
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, fraction = divmod(rest, 1_000_000_000)
+    digits = f".{fraction:09d}".rstrip("0").rstrip(".")
+    head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{head}{seconds}{digits}s"
+
+
 def format_duration(nanoseconds: int) -> str:
     """A duration in whole seconds as Go writes it: `1h0m0s`, `2m5s`, `7s`."""
     minutes, seconds = divmod(round(nanoseconds / 1e9), 60)

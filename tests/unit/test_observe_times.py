@@ -4,6 +4,7 @@ import pytest
 
 from flowd.observe.times import (
     TIME_FORMATS,
+    exact_duration,
     format_duration,
     format_time,
     parse_duration,
@@ -101,3 +102,16 @@ def test_durations_are_printed_as_go_does() -> None:
     assert format_duration(3600 * SECOND) == "1h0m0s"
     assert format_duration(65 * SECOND) == "1m5s"
     assert format_duration(7 * SECOND + 400_000_000) == "7s"
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (147_461_771_354, "2m27.461771354s"),
+        (3_600_000_000_000, "1h0m0s"),
+        (7_500_000_000, "7.5s"),
+        (0, "0s"),
+    ],
+)
+def test_exact_durations_are_gos(nanoseconds: int, text: str) -> None:
+    assert exact_duration(nanoseconds) == text
