@@ -148,7 +148,7 @@ def transcript(shell: Shell, folder: Path, facts: dict[str, str]) -> str:
 
 def main() -> int:
     """Run it all and write the page; returns the exit code."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
         print(__doc__, file=sys.stderr)
         return 2
     demo = [sys.executable, str(ROOT / "deploy" / "demo")]
