@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 from flowd.identity.numbers import Key
 from flowd.identity.owners import workload
-from flowd.kubernetes.core import EndpointSlice, Node, Pod, Service, gateway_of
+from flowd.kubernetes.core import EndpointSlice, Node, Pod, Service
 from flowd.kubernetes.gatewayapi import Gateway
 from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.proxies import gateway_of
 from flowd.model.address import pack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 
@@ -113,7 +114,7 @@ class Reader:
                 labels,
                 service_namespace=namespace,
                 service=name,
-                gateway=gateway_of(item.metadata),
+                gateway=gateway_of(item),
                 address=address,
             )
             found.append((pack(address), Claim(Rank.SERVICE, source, item.key, endpoint, key)))
@@ -137,7 +138,7 @@ class Reader:
                 service_namespace=namespace if name else "",
                 service=name,
                 node=node,
-                gateway=gateway_of(item.metadata),
+                gateway=gateway_of(item),
                 address=address,
             )
             key = self._share((self.cluster_name, *labels))
@@ -174,7 +175,7 @@ class Reader:
                 kind,
                 *(service or ("", "")),
                 node=item.spec.node_name,
-                gateway=gateway_of(item.metadata),
+                gateway=gateway_of(item),
                 address=address,
             )
             found.append((packed, Claim(Rank.POD, source, order, endpoint, number)))

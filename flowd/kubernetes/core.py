@@ -230,16 +230,3 @@ def controller_of(metadata: Meta) -> Owner | None:
     """The owner that controls an object, or else its first."""
     owners = [owner for owner in metadata.owner_references if owner.controller]
     return next(iter(owners or metadata.owner_references), None)
-
-
-def gateway_of(metadata: Meta) -> str:
-    """`namespace/name` of the Gateway whose data plane carries these labels, or "".
-
-    Envoy Gateway's labels, and those of GEP-1762 which other implementations set.
-    """
-    labels = metadata.labels
-    name = labels.get("gateway.envoyproxy.io/owning-gateway-name")
-    if name:
-        return f"{labels.get('gateway.envoyproxy.io/owning-gateway-namespace', '')}/{name}"
-    name = labels.get("gateway.networking.k8s.io/gateway-name")
-    return f"{metadata.namespace}/{name}" if name else ""
