@@ -36,7 +36,8 @@ class Claim:
     Attributes:
         endpoint: with identity 0 as long as the key has no number.
         key: what the number is derived from; () where the identity is a reserved one.
-        order: the greatest counts among claims of one rank.
+        order: the greatest counts among claims of one rank; claims whose orders begin alike are
+            equally good, and several of them a conflict.
     """
 
     rank: Rank
@@ -146,7 +147,7 @@ class Reader:
         return found
 
     def pod(self, item: Pod, selecting: Sequence[str]) -> Claimed:
-        """A Pod with an address of its own, until it is finished.
+        """A Pod with an address of its own, until it is finished, also while it is terminating.
 
         Args:
             selecting: names of the Services that select it, for an address in no slice.
@@ -158,7 +159,8 @@ class Reader:
         kind, owner = workload(item, self.objects)
         number = (self.cluster_name, *((namespace, kind, owner) if owner else labels))
         number, source = self._share(number), ("pods", *item.key)
-        order = item.metadata.creation_timestamp, *item.key
+        staying = "" if item.metadata.deletion_timestamp else "staying"
+        order = staying, item.metadata.creation_timestamp, *item.key
         found: Claimed = []
         for address in item.addresses():
             packed = pack(address)

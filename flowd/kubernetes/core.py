@@ -23,12 +23,16 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 class Meta(Struct, frozen=True, kw_only=True):
-    """ObjectMeta. `creation_timestamp` is RFC 3339 text in UTC, so it sorts as text."""
+    """ObjectMeta. Timestamps are RFC 3339 text in UTC, so they sort as text.
+
+    `deletion_timestamp` is set from when deletion is asked for until the object is gone.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
     namespace: Annotated[str, msgspec.Meta(max_length=63)] = ""
     labels: Labels = msgspec.field(default_factory=dict[str, str])
     creation_timestamp: str = ""
+    deletion_timestamp: str = ""
     owner_references: tuple[Owner, ...] = ()
 
 
