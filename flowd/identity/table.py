@@ -12,6 +12,7 @@ from flowd.identity.history import History
 from flowd.identity.hostaddr import host_addresses, is_loopback
 from flowd.identity.ledger import Ledger
 from flowd.identity.networks import Networks
+from flowd.identity.nodeports import NodePorts
 from flowd.identity.numbers import Numbers
 from flowd.identity.sortedkeys import SortedKeys
 from flowd.kubernetes.objects import Objects
@@ -50,6 +51,7 @@ class IdentityTable:
         self._local: set[bytes] = set()
         self._ledger = Ledger(node_name, cluster_name)
         self._networks = Networks(cluster_name)
+        self._node_ports = NodePorts(directory)
         self._numbers = Numbers()
         self._owners: dict[bytes, Claim] = {}
         self._entries: dict[bytes, int] = {}
@@ -69,6 +71,7 @@ class IdentityTable:
         touched = self._ledger.update(objects) | (local ^ self._local)
         self._local = local
         come, gone = self._networks.update(objects.cidr_groups)
+        self._node_ports.update(objects.services)
         fresh: dict[bytes, Claim | None] = {}
         for address in touched:
             old, new = self._owners.get(address), self._ledger.owner(address, local)
@@ -164,6 +167,15 @@ class IdentityTable:
         if len(free):
             found[free] = self._unclaimed(rows[free])
         return found
+
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices, shape (N,), of who is asked, with the Service where it is a NodePort."""
+        return self._node_ports.tell(endpoints, ports, protocols)
 
     def _unclaimed(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
         found = self._networks.find(rows)

@@ -151,6 +151,7 @@ class ServicePort(Struct, frozen=True, kw_only=True):
     port: Port
     target_port: int | str | None = None
     protocol: str = "TCP"
+    node_port: Port = 0
 
 
 class ServiceSpec(Struct, frozen=True, kw_only=True):

@@ -38,6 +38,15 @@ class Addresses(Protocol):
         """Endpoint indices, shape (N,), of addresses, shape (N, 16); 0 where not known."""
         ...
 
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices, shape (N,), of who is asked, with the Service where it is a NodePort."""
+        ...
+
 
 class Names(Protocol):
     """DNS names of addresses outside the cluster, as answers on the wire told them."""
@@ -66,6 +75,7 @@ def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
+    rows["dst_endpoint"] = table.at_ports(rows["dst_endpoint"], rows["dst_port"], rows["protocol"])
     src, dst = (table.is_local[rows[f"{side}_endpoint"]] for side in ("src", "dst"))
     inward = np.where(dst, Direction.INGRESS, Direction.UNKNOWN)
     rows["direction"] = np.where(src, Direction.EGRESS, inward)
@@ -132,6 +142,7 @@ def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
+    rows["dst_endpoint"] = table.at_ports(rows["dst_endpoint"], rows["dst_port"], rows["protocol"])
     rows["direction"] = _direction(
         table, rows["src_endpoint"], rows["dst_endpoint"], rows["hook"], rows["is_reply"] != 0
     )

@@ -71,6 +71,14 @@ class NoAddresses:
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         return np.zeros(len(addresses), np.uint32)
 
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        return endpoints
+
 
 def records(requests: RequestBatch) -> ConnectionBatch:
     """The connections of the requests, among OPEN others."""

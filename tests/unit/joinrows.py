@@ -29,6 +29,14 @@ class KnownAddresses:
         found = [self._index.get(address.tobytes(), 0) for address in addresses]
         return np.array(found, np.uint32)
 
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        return endpoints
+
 
 def connection(conn_id: int, src: str, dst: str, at: float = 0, **columns: Any) -> ConnectionBatch:
     """One NEW TCP record, `src` and `dst` as address:port, `at` in seconds after T0."""
