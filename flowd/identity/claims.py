@@ -188,19 +188,28 @@ class Reader:
         return min((front[:2] for front in self.fronts.get(address, ())), default=None)
 
     def _labels(self, namespace: str, labels: dict[str, str], account: str = "") -> tuple[str, ...]:
-        every = {
-            **labels,
-            "io.kubernetes.pod.namespace": namespace,
-            "io.cilium.k8s.policy.cluster": self.cluster_name,
-        }
-        if account:
-            every["io.cilium.k8s.policy.serviceaccount"] = account
-        return self._share(
-            tuple(sorted(intern(f"k8s:{key}={value}") for key, value in every.items()))
-        )
+        return self._share(cilium_labels(self.cluster_name, namespace, labels, account))
 
     def _share(self, value: tuple[str, ...]) -> tuple[str, ...]:
         return self.shared.setdefault(value, value)
+
+
+def cilium_labels(
+    cluster_name: str, namespace: str, labels: dict[str, str], account: str = ""
+) -> tuple[str, ...]:
+    """Labels in Cilium's form, sorted, with those that Cilium adds itself.
+
+    Args:
+        account: name of the Pod's service account.
+    """
+    every = {
+        **labels,
+        "io.kubernetes.pod.namespace": namespace,
+        "io.cilium.k8s.policy.cluster": cluster_name,
+    }
+    if account:
+        every["io.cilium.k8s.policy.serviceaccount"] = account
+    return tuple(sorted(intern(f"k8s:{key}={value}") for key, value in every.items()))
 
 
 def slice_endpoints(item: EndpointSlice) -> Iterator[tuple[str, str, str]]:

@@ -165,6 +165,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
 
 class Ingress(Struct, frozen=True, kw_only=True):
     ip: str = ""
+    hostname: Annotated[str, msgspec.Meta(max_length=253)] = ""
 
 
 class LoadBalancer(Struct, frozen=True, kw_only=True):
@@ -186,6 +187,11 @@ class Service(Object, frozen=True, kw_only=True):
         balanced = [entry.ip for entry in self.status.load_balancer.ingress]
         every = [spec.cluster_ip, *spec.cluster_ips, *spec.external_ips, *balanced]
         return [text for text in dict.fromkeys(every) if text and text != "None"]
+
+    def hostnames(self) -> list[str]:
+        """DNS names of its load balancer, lower case and without a final dot."""
+        every = (entry.hostname for entry in self.status.load_balancer.ingress)
+        return [text.lower().removesuffix(".") for text in every if text]
 
 
 class Conditions(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """Who is at each end of a connection, and which way it goes as seen from this node."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +26,8 @@ class Addresses(Protocol):
 
     `is_local` (bool), `is_gateway` (bool) and `identity_of` (u4) are columns by endpoint index:
     whether the endpoint lives on this node, whether it is the pod of a gateway, and its numeric
-    identity. Index 0, the unknown, is neither and has 0.
+    identity. Index 0, the unknown, is neither and has 0. `hostnames` are endpoint indices by DNS
+    name, in lower case and without a final dot.
     """
 
     @property
@@ -34,6 +36,8 @@ class Addresses(Protocol):
     def is_gateway(self) -> NDArray[np.bool_]: ...
     @property
     def identity_of(self) -> NDArray[np.uint32]: ...
+    @property
+    def hostnames(self) -> Mapping[str, int]: ...
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Endpoint indices, shape (N,), of addresses, shape (N, 16); 0 where not known."""
         ...
@@ -53,6 +57,12 @@ class Names(Protocol):
 
     def name_of(self, addresses: NDArray[np.uint8]) -> NDArray[np.object_]:
         """Names, str or None, shape (N,), of addresses, shape (N, 16)."""
+        ...
+
+    def holders(
+        self, addresses: NDArray[np.uint8], hostnames: Mapping[str, int]
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices, shape (N,), of addresses that have one of these names; else 0."""
         ...
 
 

@@ -23,6 +23,7 @@ class KnownAddresses:
         self._index = {pack(text): number for number, text in enumerate(known, 1)}
         self.is_local = np.array([False, *(text in local for text in known)])
         self.is_gateway = np.array([False, *(text in gateways for text in known)])
+        self.hostnames: dict[str, int] = {}
         self.identity_of = np.array([0, *(256 + n for n in range(len(known)))], np.uint32)
 
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
