@@ -12,18 +12,18 @@ def columns(rows: list[list[str]]) -> str:
     """Rows of equal length as lines, each column three wider than its widest cell."""
     widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
     return "".join(
-        "".join(
-            cell.ljust(width) for cell, width in zip(row, (*widths[:-1], 0), strict=True)
-        ).rstrip()
+        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        + row[-1]
         + "\n"
         for row in rows
     )
 
 
 def fitted(rows: list[list[str]]) -> str:
-    """The same, with cells broken over lines where a terminal is too narrow for them."""
+    """The same without blanks at the end of lines, and cells broken where a terminal is narrow."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    return columns(broken(rows, width) if width else rows)
+    lines = columns(broken(rows, width) if width else rows).splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def broken(rows: list[list[str]], width: int) -> list[list[str]]:

@@ -45,7 +45,10 @@ async def exporter() -> PrometheusExporter:
         cluster(),
         losses,
         live_connections=lambda: 12,
+        packets=lambda: {"counted": 11, "filtered": 2},
         conntrack_entries=lambda: {"tracked": 3, "translated": 2},
+        gateway_connections=lambda: (1, 2),
+        access_log=lambda: ({"envoy-als": 7}, 3),
         kubernetes_age=lambda: 0.0,
         address_conflicts=lambda: 0,
     )

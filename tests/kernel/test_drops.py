@@ -214,7 +214,7 @@ async def test_full_map_is_counted(cluster: Cluster, monkeypatch: pytest.MonkeyP
 
 async def test_switched_off() -> None:
     async with recording(drops=False) as recorder:
-        capture, drops, _ = recorder.capture.status()
+        capture, drops, *_ = recorder.capture.status()
     assert capture.part == "capture"
     assert (drops.part, drops.state) == ("drops", State.OFF)
     assert "setting `drops`" in drops.detail
