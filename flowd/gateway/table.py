@@ -134,8 +134,8 @@ class RouteTable:
                 found = attach_route(route, built.refs, self._offers, self.mesh, objects)
             self._attached[key] = found
             self.parents[key] = found.parents
-            for number, hostname in found.pairs:
-                accepted[number].append((route, hostname))
+            for number, pair in found.pairs:
+                accepted[number].append(pair)
         if objects.ingresses:
             self._add_ingresses(objects, builder, accepted)
         if self.dialect.one_kind_a_host:
@@ -152,6 +152,8 @@ class RouteTable:
         ingresses = (route for key, route in self.routes.items() if key[0] == "Ingress")
         every = [built.targets for built in self._built.values()]
         self.targets = Targets.union([*every, *map(Targets.of, ingresses)])
+        if before and before.targets == self.targets:
+            self.targets = before.targets
 
     def _add_ingresses(
         self,
