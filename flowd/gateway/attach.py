@@ -20,13 +20,13 @@ class Attached:
     """Where a route is attached.
 
     Attributes:
-        pairs: (number of a listener, hostname) to match it under.
+        pairs: number of a listener, and what it accepts: the route and a hostname to match it under.
         uses_mesh: a Service is among the parents.
     """
 
     route: Route
     parents: list[Parent]
-    pairs: tuple[tuple[int, str], ...]
+    pairs: tuple[tuple[int, tuple[Route, str]], ...]
     uses_mesh: bool
 
 
@@ -51,7 +51,8 @@ def attach_route(
         )
         parents.append(parent)
         pairs.update(((listener.number, hostname), None) for listener, hostname in found)
-    return Attached(route, parents, tuple(pairs), uses_mesh)
+    every = tuple((number, (route, hostname)) for number, hostname in pairs)
+    return Attached(route, parents, every, uses_mesh)
 
 
 def part_kinds(

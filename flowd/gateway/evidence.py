@@ -75,7 +75,7 @@ class Evidence:
         is_http = shape.kind == EntryKind.HTTP
         metadata = shape.metadata or Metadata()
         claims = [
-            table.dataplane.gateway_at(shape.local_addr),
+            table.gateway_at(shape.local_addr),
             cluster_gateway(shape.cluster),
             metadata.gateway,
             gateway_name(shape.node_cluster),

@@ -109,6 +109,8 @@ class Listener:
                 vhost = built[key] = VirtualHost.build(hostname, competing)
             self.vhosts[hostname] = vhost
             self.rewriters += vhost.rewriters
+        if before and before.attached == self.attached:
+            self.attached = before.attached
 
     def vhost(self, host: str) -> VirtualHost | None:
         """The virtual host that a normal host falls into."""

@@ -1,7 +1,7 @@
 """Everything that the Gateway API objects of one moment say about requests."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flowd.gateway.attach import Attached, attach_route, part_kinds, without_listener
@@ -18,6 +18,7 @@ from flowd.gateway.rules import Route, RouteKey, Rule
 from flowd.gateway.targets import Targets
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.proxies import only_gateways
 from flowd.model.route import RouteRef
 
 _GATEWAY_KINDS = ("gateways", "listener_sets", "x_listener_sets", "namespaces")
@@ -68,6 +69,7 @@ class RouteTable:
     _built: dict[RouteKey, _Built] = field(default_factory=dict[RouteKey, _Built])
     _attached: dict[RouteKey, Attached] = field(default_factory=dict[RouteKey, Attached])
     _offers: Offers = field(default_factory=Offers)
+    _only: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def build(
@@ -88,6 +90,7 @@ class RouteTable:
         services = Services(objects, before.services if before else None)
         plane = before.dataplane if before and not services.moved else DataPlane(objects, words)
         table = cls(words, services, plane, Mesh(objects), _objects=objects)
+        table._only = only_gateways(objects)
         table._add_gateways(objects, before)
         table._add_routes(objects, before)
         return table
@@ -131,8 +134,8 @@ class RouteTable:
                 found = attach_route(route, built.refs, self._offers, self.mesh, objects)
             self._attached[key] = found
             self.parents[key] = found.parents
-            for number, hostname in found.pairs:
-                accepted[number].append((route, hostname))
+            for number, pair in found.pairs:
+                accepted[number].append(pair)
         if objects.ingresses:
             self._add_ingresses(objects, builder, accepted)
         if self.dialect.one_kind_a_host:
@@ -149,6 +152,8 @@ class RouteTable:
         ingresses = (route for key, route in self.routes.items() if key[0] == "Ingress")
         every = [built.targets for built in self._built.values()]
         self.targets = Targets.union([*every, *map(Targets.of, ingresses)])
+        if before and before.targets == self.targets:
+            self.targets = before.targets
 
     def _add_ingresses(
         self,
@@ -185,6 +190,14 @@ class RouteTable:
     def objects(self) -> Objects:
         """What the table was read from."""
         return self._objects
+
+    def gateway_at(self, address: bytes) -> str:
+        """`namespace/name` of the Gateway whose proxy has an address (16 bytes), or "".
+
+        A proxy of all Gateways of one controller is that of the only one where there are not more.
+        """
+        plane = self.dataplane
+        return plane.gateway_at(address) or self._only.get(plane.controller_at(address), "")
 
     def listeners_at(self, gateway_id: str, container_port: int) -> list[Listener]:
         """The listeners of a Gateway, or of all when it is "", behind a port of the proxy."""

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 from flowd.identity.numbers import Key
 from flowd.identity.owners import workload
-from flowd.kubernetes.core import EndpointSlice, Node, Pod, Service, gateway_of
+from flowd.kubernetes.core import EndpointSlice, Node, Pod, Service
 from flowd.kubernetes.gatewayapi import Gateway
 from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.proxies import gateway_of
 from flowd.model.address import pack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 
@@ -35,7 +36,8 @@ class Claim:
     Attributes:
         endpoint: with identity 0 as long as the key has no number.
         key: what the number is derived from; () where the identity is a reserved one.
-        order: the greatest counts among claims of one rank.
+        order: the greatest counts among claims of one rank; claims whose orders begin alike are
+            equally good, and several of them a conflict.
     """
 
     rank: Rank
@@ -113,7 +115,7 @@ class Reader:
                 labels,
                 service_namespace=namespace,
                 service=name,
-                gateway=gateway_of(item.metadata),
+                gateway=gateway_of(item),
                 address=address,
             )
             found.append((pack(address), Claim(Rank.SERVICE, source, item.key, endpoint, key)))
@@ -137,7 +139,7 @@ class Reader:
                 service_namespace=namespace if name else "",
                 service=name,
                 node=node,
-                gateway=gateway_of(item.metadata),
+                gateway=gateway_of(item),
                 address=address,
             )
             key = self._share((self.cluster_name, *labels))
@@ -145,7 +147,7 @@ class Reader:
         return found
 
     def pod(self, item: Pod, selecting: Sequence[str]) -> Claimed:
-        """A Pod with an address of its own, until it is finished.
+        """A Pod with an address of its own, until it is finished, also while it is terminating.
 
         Args:
             selecting: names of the Services that select it, for an address in no slice.
@@ -157,7 +159,8 @@ class Reader:
         kind, owner = workload(item, self.objects)
         number = (self.cluster_name, *((namespace, kind, owner) if owner else labels))
         number, source = self._share(number), ("pods", *item.key)
-        order = item.metadata.creation_timestamp, *item.key
+        staying = "" if item.metadata.deletion_timestamp else "staying"
+        order = staying, item.metadata.creation_timestamp, *item.key
         found: Claimed = []
         for address in item.addresses():
             packed = pack(address)
@@ -174,7 +177,7 @@ class Reader:
                 kind,
                 *(service or ("", "")),
                 node=item.spec.node_name,
-                gateway=gateway_of(item.metadata),
+                gateway=gateway_of(item),
                 address=address,
             )
             found.append((packed, Claim(Rank.POD, source, order, endpoint, number)))
@@ -185,19 +188,28 @@ class Reader:
         return min((front[:2] for front in self.fronts.get(address, ())), default=None)
 
     def _labels(self, namespace: str, labels: dict[str, str], account: str = "") -> tuple[str, ...]:
-        every = {
-            **labels,
-            "io.kubernetes.pod.namespace": namespace,
-            "io.cilium.k8s.policy.cluster": self.cluster_name,
-        }
-        if account:
-            every["io.cilium.k8s.policy.serviceaccount"] = account
-        return self._share(
-            tuple(sorted(intern(f"k8s:{key}={value}") for key, value in every.items()))
-        )
+        return self._share(cilium_labels(self.cluster_name, namespace, labels, account))
 
     def _share(self, value: tuple[str, ...]) -> tuple[str, ...]:
         return self.shared.setdefault(value, value)
+
+
+def cilium_labels(
+    cluster_name: str, namespace: str, labels: dict[str, str], account: str = ""
+) -> tuple[str, ...]:
+    """Labels in Cilium's form, sorted, with those that Cilium adds itself.
+
+    Args:
+        account: name of the Pod's service account.
+    """
+    every = {
+        **labels,
+        "io.kubernetes.pod.namespace": namespace,
+        "io.cilium.k8s.policy.cluster": cluster_name,
+    }
+    if account:
+        every["io.cilium.k8s.policy.serviceaccount"] = account
+    return tuple(sorted(intern(f"k8s:{key}={value}") for key, value in every.items()))
 
 
 def slice_endpoints(item: EndpointSlice) -> Iterator[tuple[str, str, str]]:

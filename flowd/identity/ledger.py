@@ -22,7 +22,8 @@ class Ledger:
     """Who claims which address, and which of the claims counts.
 
     Pods come before nodes, nodes before Services, these before endpoints of slices. Of two running
-    Pods with one address the younger has it; an address that slices give to two different Pods has
+    Pods with one address the younger has it, but a terminating one only before another has it; an
+    address that slices give to two different Pods has
     no owner.
     """
 
@@ -92,12 +93,13 @@ class Ledger:
         claims = self._claims.get(address, ())
         if len(claims) < 2:
             return []
-        top = max(claim.rank for claim in claims)
-        if top == Rank.SLICE:
+        rank, first = max((claim.rank, claim.order[0]) for claim in claims)
+        if rank == Rank.SLICE:
             pods = [claim.endpoint for claim in claims if claim.endpoint.kind == EndpointKind.POD]
             names = {f"pods/{entry.namespace}/{entry.name}" for entry in pods}
-        elif top in (Rank.POD, Rank.NODE):
-            names = {"/".join(claim.source) for claim in claims if claim.rank == top}
+        elif rank in (Rank.POD, Rank.NODE):
+            best = [claim for claim in claims if (claim.rank, claim.order[0]) == (rank, first)]
+            names = {"/".join(claim.source) for claim in best}
         else:
             return []  # Services and Gateways may share a load balancer
         return sorted(names) if len(names) > 1 else []

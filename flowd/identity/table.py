@@ -1,6 +1,7 @@
 """The address table: whose address is it?"""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from flowd.identity.claims import Claim
 from flowd.identity.history import History
 from flowd.identity.hostaddr import host_addresses, is_loopback
+from flowd.identity.hostnames import Hostnames
 from flowd.identity.ledger import Ledger
 from flowd.identity.networks import Networks
+from flowd.identity.nodeports import NodePorts
 from flowd.identity.numbers import Numbers
 from flowd.identity.sortedkeys import SortedKeys
 from flowd.kubernetes.objects import Objects
@@ -50,6 +53,8 @@ class IdentityTable:
         self._local: set[bytes] = set()
         self._ledger = Ledger(node_name, cluster_name)
         self._networks = Networks(cluster_name)
+        self._node_ports = NodePorts(directory)
+        self._hostnames = Hostnames(cluster_name)
         self._numbers = Numbers()
         self._owners: dict[bytes, Claim] = {}
         self._entries: dict[bytes, int] = {}
@@ -69,6 +74,9 @@ class IdentityTable:
         touched = self._ledger.update(objects) | (local ^ self._local)
         self._local = local
         come, gone = self._networks.update(objects.cidr_groups)
+        named, unnamed = self._hostnames.update(objects)
+        come, gone = come + named, gone + unnamed
+        self._node_ports.update(objects.services)
         fresh: dict[bytes, Claim | None] = {}
         for address in touched:
             old, new = self._owners.get(address), self._ledger.owner(address, local)
@@ -84,7 +92,8 @@ class IdentityTable:
         for address in [at for at, claim in fresh.items() if claim is None]:
             self._owners.pop(address, None)
         renumbered = self._numbers.change(come, gone)
-        self._networks.number(self._numbers.by_key, self._directory)
+        for part in (self._networks, self._hostnames):
+            part.number(self._numbers.by_key, self._directory)
         self._write([*self._owners, *touched] if renumbered else touched, now)
 
     def _write(self, addresses: "set[bytes] | list[bytes]", now: int) -> None:
@@ -165,11 +174,25 @@ class IdentityTable:
             found[free] = self._unclaimed(rows[free])
         return found
 
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices, shape (N,), of who is asked, with the Service where it is a NodePort."""
+        return self._node_ports.tell(endpoints, ports, protocols)
+
     def _unclaimed(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
         found = self._networks.find(rows)
         rest = np.where(is_loopback(rows), self._host, self._world)
         rest[~rows.any(axis=1)] = 0
         return np.where(found, found, rest).astype(np.uint32)
+
+    @property
+    def hostnames(self) -> Mapping[str, int]:
+        """Endpoint indices by the DNS names of Gateways and load balancers, in lower case."""
+        return self._hostnames.by_name
 
     @property
     def identity_of(self) -> NDArray[np.uint32]:

@@ -23,12 +23,16 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 class Meta(Struct, frozen=True, kw_only=True):
-    """ObjectMeta. `creation_timestamp` is RFC 3339 text in UTC, so it sorts as text."""
+    """ObjectMeta. Timestamps are RFC 3339 text in UTC, so they sort as text.
+
+    `deletion_timestamp` is set from when deletion is asked for until the object is gone.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
     namespace: Annotated[str, msgspec.Meta(max_length=63)] = ""
     labels: Labels = msgspec.field(default_factory=dict[str, str])
     creation_timestamp: str = ""
+    deletion_timestamp: str = ""
     owner_references: tuple[Owner, ...] = ()
 
 
@@ -147,6 +151,7 @@ class ServicePort(Struct, frozen=True, kw_only=True):
     port: Port
     target_port: int | str | None = None
     protocol: str = "TCP"
+    node_port: Port = 0
 
 
 class ServiceSpec(Struct, frozen=True, kw_only=True):
@@ -160,6 +165,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
 
 class Ingress(Struct, frozen=True, kw_only=True):
     ip: str = ""
+    hostname: Annotated[str, msgspec.Meta(max_length=253)] = ""
 
 
 class LoadBalancer(Struct, frozen=True, kw_only=True):
@@ -181,6 +187,11 @@ class Service(Object, frozen=True, kw_only=True):
         balanced = [entry.ip for entry in self.status.load_balancer.ingress]
         every = [spec.cluster_ip, *spec.cluster_ips, *spec.external_ips, *balanced]
         return [text for text in dict.fromkeys(every) if text and text != "None"]
+
+    def hostnames(self) -> list[str]:
+        """DNS names of its load balancer, lower case and without a final dot."""
+        every = (entry.hostname for entry in self.status.load_balancer.ingress)
+        return [text.lower().removesuffix(".") for text in every if text]
 
 
 class Conditions(Struct, frozen=True, kw_only=True):
@@ -230,16 +241,3 @@ def controller_of(metadata: Meta) -> Owner | None:
     """The owner that controls an object, or else its first."""
     owners = [owner for owner in metadata.owner_references if owner.controller]
     return next(iter(owners or metadata.owner_references), None)
-
-
-def gateway_of(metadata: Meta) -> str:
-    """`namespace/name` of the Gateway whose data plane carries these labels, or "".
-
-    Envoy Gateway's labels, and those of GEP-1762 which other implementations set.
-    """
-    labels = metadata.labels
-    name = labels.get("gateway.envoyproxy.io/owning-gateway-name")
-    if name:
-        return f"{labels.get('gateway.envoyproxy.io/owning-gateway-namespace', '')}/{name}"
-    name = labels.get("gateway.networking.k8s.io/gateway-name")
-    return f"{metadata.namespace}/{name}" if name else ""

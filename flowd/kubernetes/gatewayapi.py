@@ -120,6 +120,11 @@ class Gateway(Object, frozen=True, kw_only=True):
         texts = [entry.value for entry in self.status.addresses if entry.type == "IPAddress"]
         return list(filter(is_address, texts))
 
+    def hostnames(self) -> list[str]:
+        """The DNS names of its status, lower case and without a final dot."""
+        texts = (entry.value for entry in self.status.addresses if entry.type == "Hostname")
+        return [text.lower().removesuffix(".") for text in texts if text]
+
 
 class ParentRef(Struct, frozen=True, kw_only=True):
     group: str = GROUP

@@ -1,5 +1,6 @@
 """Names of addresses, as DNS answers told them."""
 
+from collections.abc import Mapping
 from itertools import islice
 
 import numpy as np
@@ -13,6 +14,7 @@ from flowd.model.losses import Losses, Place
 SECOND_NS = 1_000_000_000
 LEAST_SECONDS = 60
 MOST_SECONDS = 3600
+LAST_ALIASES = 4
 GRACE_SECONDS = 10  # a connection made at the last moment is told of a little later
 SWEEP_SECONDS = 10
 
@@ -31,7 +33,7 @@ class DnsNames:
     def __init__(self, losses: Losses, limit: int = 16384) -> None:
         self._losses = losses
         self._limit = limit
-        self._known: dict[bytes, tuple[str, int]] = {}  # the name, and when it is forgotten
+        self._known: dict[bytes, tuple[str, int, tuple[str, ...]]] = {}  # with end and aliases
         self._now = 0
         self._swept = 0
 
@@ -50,7 +52,8 @@ class DnsNames:
             if not dns.ips or dns.rcode:
                 continue
             seconds = min(max(dns.ttl, LEAST_SECONDS), MOST_SECONDS) + GRACE_SECONDS
-            told = dns.query.removesuffix("."), now_ns + seconds * SECOND_NS
+            until = now_ns + seconds * SECOND_NS
+            told = dns.query.removesuffix("."), until, dns.cnames[-LAST_ALIASES:]
             for text in dns.ips:
                 address = pack(text)
                 self._known.pop(address, None)  # the order is that of learning
@@ -83,3 +86,26 @@ class DnsNames:
             if told is not None and told[1] > now:
                 names[row] = told[0]
         return names
+
+    def holders(
+        self, addresses: NDArray[np.uint8], hostnames: Mapping[str, int]
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices of addresses whose name, or one of the last aliases on the way to them, is among these.
+
+        Args:
+            addresses: shape (n, 16).
+            hostnames: endpoint index by name, lower case and without a final dot.
+
+        Returns:
+            Shape (n,), as of the last `learn`; 0 where none is.
+        """
+        found = np.zeros(len(addresses), np.uint32)
+        if not hostnames or not self._known:
+            return found
+        raw, now = np.ascontiguousarray(addresses).tobytes(), self._now
+        for row in range(len(addresses)):
+            told = self._known.get(raw[16 * row : 16 * row + 16])
+            if told is not None and told[1] > now:
+                names = (told[0], *(name.removesuffix(".").lower() for name in told[2]))
+                found[row] = next((hostnames[name] for name in names if name in hostnames), 0)
+        return found

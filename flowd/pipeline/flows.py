@@ -124,7 +124,17 @@ class FlowBuilder:
                 if len(outside):
                     names = self._names.name_of(rows[f"{side}_addr"][outside])
                     rows[f"{side}_name"][outside] = names
+                    self._named(rows, side, outside)
         return self._numbered(rows)
+
+    def _named(self, rows: FlowRows, side: str, outside: NDArray[np.intp]) -> None:
+        """Tell outside peers as the Gateway or Service whose status has their DNS name."""
+        if not self._names or not (hostnames := self._addresses.hostnames):
+            return
+        found = self._names.holders(rows[f"{side}_addr"][outside], hostnames)
+        known = outside[found != 0]
+        rows[f"{side}_endpoint"][known] = found[found != 0]
+        rows[f"{side}_identity"][known] = self._addresses.identity_of[found[found != 0]]
 
     def _numbered(self, rows: FlowRows) -> FlowRows:
         if not len(rows):

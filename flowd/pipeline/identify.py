@@ -1,5 +1,6 @@
 """Who is at each end of a connection, and which way it goes as seen from this node."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +26,8 @@ class Addresses(Protocol):
 
     `is_local` (bool), `is_gateway` (bool) and `identity_of` (u4) are columns by endpoint index:
     whether the endpoint lives on this node, whether it is the pod of a gateway, and its numeric
-    identity. Index 0, the unknown, is neither and has 0.
+    identity. Index 0, the unknown, is neither and has 0. `hostnames` are endpoint indices by DNS
+    name, in lower case and without a final dot.
     """
 
     @property
@@ -34,8 +36,19 @@ class Addresses(Protocol):
     def is_gateway(self) -> NDArray[np.bool_]: ...
     @property
     def identity_of(self) -> NDArray[np.uint32]: ...
+    @property
+    def hostnames(self) -> Mapping[str, int]: ...
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Endpoint indices, shape (N,), of addresses, shape (N, 16); 0 where not known."""
+        ...
+
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices, shape (N,), of who is asked, with the Service where it is a NodePort."""
         ...
 
 
@@ -44,6 +57,12 @@ class Names(Protocol):
 
     def name_of(self, addresses: NDArray[np.uint8]) -> NDArray[np.object_]:
         """Names, str or None, shape (N,), of addresses, shape (N, 16)."""
+        ...
+
+    def holders(
+        self, addresses: NDArray[np.uint8], hostnames: Mapping[str, int]
+    ) -> NDArray[np.uint32]:
+        """Endpoint indices, shape (N,), of addresses that have one of these names; else 0."""
         ...
 
 
@@ -66,6 +85,7 @@ def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
+    rows["dst_endpoint"] = table.at_ports(rows["dst_endpoint"], rows["dst_port"], rows["protocol"])
     src, dst = (table.is_local[rows[f"{side}_endpoint"]] for side in ("src", "dst"))
     inward = np.where(dst, Direction.INGRESS, Direction.UNKNOWN)
     rows["direction"] = np.where(src, Direction.EGRESS, inward)
@@ -132,6 +152,7 @@ def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
+    rows["dst_endpoint"] = table.at_ports(rows["dst_endpoint"], rows["dst_port"], rows["protocol"])
     rows["direction"] = _direction(
         table, rows["src_endpoint"], rows["dst_endpoint"], rows["hook"], rows["is_reply"] != 0
     )

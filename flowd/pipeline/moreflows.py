@@ -89,6 +89,8 @@ class Translations:
                 rows[f"nat_{side}_{name}"] = np.where(swapped, own, other)
             known = np.where(beyond, 0, source[f"{side}_endpoint"]).astype(np.uint32)
             rows[f"{side}_endpoint"] = resolve_missing(known, rows[f"{side}_addr"], self._addresses)
+        asked = rows["dst_endpoint"], rows["dst_port"], rows["protocol"]
+        rows["dst_endpoint"] = self._addresses.at_ports(*asked)
         rows["nat"] = Nat.BEFORE if point == PRE_FORWARD else Nat.AFTER
         rows["is_reply"] = -1
         rows["sub_type"] = point

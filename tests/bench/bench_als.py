@@ -8,7 +8,7 @@ socket of its own. The join runs beside 100,000 open connections.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +67,18 @@ class NoAddresses:
 
     is_local = is_gateway = np.zeros(1, np.bool_)
     identity_of = np.zeros(1, np.uint32)
+    hostnames: Mapping[str, int] = {}
 
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         return np.zeros(len(addresses), np.uint32)
+
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        return endpoints
 
 
 def records(requests: RequestBatch) -> ConnectionBatch:

@@ -23,11 +23,20 @@ class KnownAddresses:
         self._index = {pack(text): number for number, text in enumerate(known, 1)}
         self.is_local = np.array([False, *(text in local for text in known)])
         self.is_gateway = np.array([False, *(text in gateways for text in known)])
+        self.hostnames: dict[str, int] = {}
         self.identity_of = np.array([0, *(256 + n for n in range(len(known)))], np.uint32)
 
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         found = [self._index.get(address.tobytes(), 0) for address in addresses]
         return np.array(found, np.uint32)
+
+    def at_ports(
+        self,
+        endpoints: NDArray[np.uint32],
+        ports: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
+    ) -> NDArray[np.uint32]:
+        return endpoints
 
 
 def connection(conn_id: int, src: str, dst: str, at: float = 0, **columns: Any) -> ConnectionBatch:

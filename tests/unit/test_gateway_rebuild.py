@@ -9,11 +9,13 @@ import pytest
 
 from flowd.gateway.describe import describe
 from flowd.gateway.outcome import Request, match_request
+from flowd.gateway.rules import Route
 from flowd.gateway.table import RouteTable
 from flowd.kubernetes.manifests import load_manifests
 from flowd.kubernetes.objects import KINDS, Objects
 from flowd.model.address import pack
 from flowd.model.losses import Losses
+from tests.unit.envoy_entries import bundle
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -30,6 +32,16 @@ def changed(objects: Objects, rng: random.Random) -> Objects:
         metadata = msgspec.structs.replace(item.metadata, creation_timestamp=date)
         items[key] = msgspec.structs.replace(item, metadata=metadata)
     return replace(objects, **{name: items})
+
+
+def accepted(table: RouteTable) -> list[tuple[Route, str]]:
+    """What all listeners accept."""
+    return [
+        pair
+        for gateway in table.gateways.values()
+        for listener in gateway.listeners
+        for pair in listener.accepted
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -78,3 +90,26 @@ def test_what_did_not_change_is_taken_over() -> None:
     same = [name for name, route in after.routes.items() if table.routes[name] is route]
     ingresses = len(objects.ingresses)
     assert len(same) == len(after.routes) - 1 - ingresses
+
+
+def test_a_route_with_another_weight_shares_what_it_leaves_alone() -> None:
+    objects = bundle("eg")
+    table = RouteTable.build(objects, "eg")
+    key = ("shop", "web")
+    item = objects.http_routes[key]
+    rule = item.spec.rules[0]
+    refs = tuple(msgspec.structs.replace(ref, weight=7) for ref in rule.backend_refs)
+    rules = (msgspec.structs.replace(rule, backend_refs=refs), *item.spec.rules[1:])
+    spec = msgspec.structs.replace(item.spec, rules=rules)
+    other = msgspec.structs.replace(item, spec=spec)
+    routes = {**objects.http_routes, key: other}
+    after = RouteTable.build(replace(objects, http_routes=routes), "eg", table)
+    assert after.targets is table.targets
+    kept = {id(pair) for pair in accepted(table)}
+    fresh = {pair[0].key for pair in accepted(after) if id(pair) not in kept}
+    assert fresh == {("HTTPRoute", *key)}
+    for gateway_id, gateway in after.gateways.items():
+        before = table.gateways[gateway_id].listeners
+        for one, two in zip(gateway.listeners, before, strict=True):
+            assert one.attached is two.attached
+            assert bool(one.attached) == bool(one.accepted)

@@ -59,6 +59,7 @@ def pod(rng: random.Random) -> core.Pod:
             labels=labels,
             owner_references=owners,
             creation_timestamp=f"2026-01-0{rng.randint(1, 9)}T00:00:00Z",
+            deletion_timestamp=rng.choice(["", "", "2026-01-09T00:00:00Z"]),
         ),
         spec=core.PodSpec(
             node_name=rng.choice(["", "n0", "n1"]),

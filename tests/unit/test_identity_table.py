@@ -206,3 +206,28 @@ def test_the_younger_of_two_pods_has_the_address(
     path.write_text(pod % ("young", 9) + pod % ("old", 3))
     table.update(load_manifests([path], Losses()))
     assert at(directory, table, "10.0.0.1").name == "young"
+
+
+def test_a_terminating_pod_has_its_address_until_another_or_nobody_has(
+    directory: Directory, table: IdentityTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.yaml"
+    pod = (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: %s, creationTimestamp: '2026-0%d-01T00:00:00Z'%s}"
+        "\nstatus: {podIP: 10.0.0.1, phase: Running}\n---\n"
+    )
+    leaving = pod % ("leaving", 9, ", deletionTimestamp: '2026-09-02T00:00:00Z'")
+    path.write_text(leaving)
+    table.update(load_manifests([path], Losses()))
+    assert at(directory, table, "10.0.0.1").name == "leaving"
+    path.write_text(leaving + pod % ("next", 3, ""))
+    table.update(load_manifests([path], Losses()))
+    assert at(directory, table, "10.0.0.1").name == "next"
+    assert table.conflicts == 0
+    path.write_text(leaving + pod % ("next", 3, "") + pod % ("third", 2, ""))
+    table.update(load_manifests([path], Losses()))
+    assert at(directory, table, "10.0.0.1").name == "next"
+    assert table.conflicts == 1
+    path.write_text(leaving.replace("Running", "Succeeded"))
+    table.update(load_manifests([path], Losses()))
+    assert at(directory, table, "10.0.0.1").kind == EndpointKind.WORLD
