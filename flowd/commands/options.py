@@ -64,5 +64,6 @@ def _metavar(info: SettingInfo) -> str:
         "interface": "GLOB",
     }
     words |= {"allowlist": "JSON", "denylist": "JSON", "mask": "FIELD", "allow": "NAME"}
-    words |= {"deny": "NAME", "aggregate": "FIELD"}
+    words |= {"deny": "NAME", "aggregate": "FIELD", "cidr": "CIDR", "protocol": "PROTOCOL"}
+    words |= {"port": "PORT", "ports": "PORT"}
     return words.get(info.name.rpartition("_")[2], "PATH")
