@@ -103,39 +103,63 @@ def certificates(folder: Path) -> None:
         subprocess.run(["openssl", *words.split()], cwd=folder, capture_output=True, check=True)
 
 
-def filters(shell: Shell, since: str, until: str) -> list[str]:
-    """A table of every filter flag: what it lets through, and what `--not` lets through instead."""
-    window = f"--since {since} --until {until}"
-    flows = shell.flows(window)
-    rows = ["| filter | flows | with `--not` before it |", "| --- | --- | --- |"]
-    rows.append(f"| (none) | {len(flows)} | |")
-    for words in hubble_cases.filters(flows):
-        found, others = shell.flows(f"{words} {window}"), shell.flows(f"--not {words} {window}")
-        if len(found) + len(others) != len(flows):
-            raise SystemExit(f"{words}: {len(found)} + {len(others)} of {len(flows)} flows")
-        rows.append(f"| `{words.replace('|', chr(92) + '|')}` | {len(found)} | {len(others)} |")
-    return rows
+def window() -> str:
+    """Some seconds of flows that are over."""
+    begin, end = (
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago)) for ago in (8, 3)
+    )
+    return f"--since {begin} --until {end}"
+
+
+def counts(shell: Shell, cases: list[str], span: str, way: str) -> list[str]:
+    """For each filter how many flows it lets through and how many `--not` lets through instead."""
+    whole = len(shell.flows(f"{span} {way}"))
+    cells = [str(whole)]
+    for words in cases:
+        found, others = (len(shell.flows(f"{no}{words} {span} {way}")) for no in ("", "--not "))
+        if found + others != whole:
+            raise SystemExit(f"{words} {way}: {found} + {others} of {whole} flows")
+        cells.append(f"{found} + {others}")
+    return cells
+
+
+def same_ends(shell: Shell, way: str, plain: str = "") -> None:
+    """Every format and plain command line ends as it does over the plain way."""
+    for words in hubble_cases.PLAIN:
+        seconds = 3 if words in hubble_cases.ENDLESS else SECONDS
+        codes = [shell.run(f"{words} {one}", seconds)[1] for one in (way, plain)]
+        if codes[0] != codes[1]:
+            raise SystemExit(f"{words} {way}: exit codes {codes}")
 
 
 def transcript(shell: Shell, folder: Path, facts: dict[str, str]) -> str:
     """Everything that is asked, with the answers, as Markdown."""
+    unix = f"--server unix://{folder}/hubble.sock"
     with agent(folder, facts, "--hubble-socket", str(folder / "hubble.sock")):
         time.sleep(TRAFFIC_SECONDS)
-        begin, end = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago))
-                      for ago in (8, 3))  # fmt: skip
-        table = filters(shell, begin, end)
+        span = window()
+        cases = list(hubble_cases.filters(shell.flows(span)))
+        columns = [["(none)", *cases]]
+        columns += [counts(shell, cases, span, way) for way in ("", unix)]
+        if columns[1] != columns[2]:
+            raise SystemExit("the unix socket gives other flows than TCP")
         for words in hubble_cases.PLAIN:
             shell.show(words, 3 if words in hubble_cases.ENDLESS else SECONDS)
+        same_ends(shell, unix)
         for words in hubble_cases.OTHERS:
-            shell.show(f"{words} --server unix://{folder}/hubble.sock", 3)
+            shell.show(f"{words} {unix}", 3)
     tls = ("--hubble-tls-cert-file", "server.crt", "--hubble-tls-key-file", "server.key")
     trust = f"--server tls://{SERVER} --tls-ca-cert-files ca.crt --tls-server-name {NAME}"
     ours = "--tls-client-cert-file client.crt --tls-client-key-file client.key"
+    plain = ("--hubble-socket", str(folder / "hubble.sock"))
     for more, options in (([], ""), (["--hubble-tls-client-ca-files", "ca.crt"], f" {ours}")):
-        with agent(folder, facts, *tls, *more):
-            time.sleep(TRAFFIC_SECONDS / 3)
+        way = trust + options
+        with agent(folder, facts, *tls, *more, *plain):
+            time.sleep(TRAFFIC_SECONDS)
+            columns.append(counts(shell, cases, window(), way))
+            same_ends(shell, way, unix)
             for words in hubble_cases.OTHERS:
-                shell.show(f"{words} {trust}{options}", 3)
+                shell.show(f"{words} {way}", 3)
             if more:
                 shell.show(f"status {trust}")
             else:
@@ -143,6 +167,10 @@ def transcript(shell: Shell, folder: Path, facts: dict[str, str]) -> str:
     said = "\n".join(shell.said).replace(f"unix://{folder}", "unix:///run/flowd")
     said = said.replace(f"{folder}/", "").replace(str(ROOT), "")
     said = re.sub(r"127\.0\.0\.1:\d{5}->", "127.0.0.1:50670->", said)
+    table = ["| filter | TCP | unix socket | TLS | mutual TLS |", "| --- | --- | --- | --- | --- |"]
+    for words, *cells in zip(*columns, strict=True):
+        name = words if words == "(none)" else f"`{words.replace('|', chr(92) + '|')}`"
+        table.append(f"| {name} | {' | '.join(cells)} |")
     return f"```\n{said}\n```\n\n" + "\n".join(table) + "\n"
 
 
