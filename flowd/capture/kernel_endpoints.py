@@ -50,18 +50,8 @@ class KernelEndpoints:
         """Write no more: the maps go."""
         self._maps = None
 
-    def set(self, entries: Mapping[bytes, int]) -> None:
-        """Make these the addresses: 16 bytes to Directory.endpoints index.
-
-        Raises:
-            BpfError: the kernel refused it.
-        """
-        before, self._wanted = self._wanted, dict(entries)
-        changed = {at: index for at, index in entries.items() if before.get(at) != index}
-        self._write(changed | dict.fromkeys(before.keys() - entries.keys(), 0))
-
     def change(self, entries: Mapping[bytes, int]) -> None:
-        """The same for what differs: an index of 0 is an address that nobody has any more.
+        """Directory.endpoints index by address, 16 bytes, of what is different; 0 for nobody's.
 
         Raises:
             BpfError: the kernel refused it.

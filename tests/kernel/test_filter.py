@@ -197,9 +197,11 @@ def test_changes_leave_no_gap(loaded: loader.Loaded, programs: Programs) -> None
     always = pack("10.1.0.1")
     frames = [bytes(ether() / ip() / tcp(port)) for port in range(2000, 2064)]
     found: set[int] = set()
+    others: dict[bytes, int] = {}
     for turn in range(1, 65):
+        gone = dict.fromkeys(others, 0)
         others = {pack(f"10.9.{turn}.{n}"): n + 1 for n in range(50)}
-        endpoints.set({always: turn, **others})
+        endpoints.change({always: turn, **others, **gone})
         endpoints.set_networks([(pack("10.1.0.2"), 31 + V4, turn), (pack("10.1.0.0"), 24 + V4, 7)])
         (event,) = programs.events(frames[turn - 1])
         found.add(int(event["src_endpoint"]))
@@ -209,7 +211,7 @@ def test_changes_leave_no_gap(loaded: loader.Loaded, programs: Programs) -> None
     programs.forget()
     (event,) = programs.events(frames[0])
     assert (event["src_endpoint"], event["dst_endpoint"]) == (7, 9)
-    endpoints.set({})
+    endpoints.change(dict.fromkeys((*others, pack("10.1.0.2")), 0))
     endpoints.set_networks([])
     programs.forget()
     (event,) = programs.events(frames[0])
