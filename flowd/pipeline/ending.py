@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Reason
 
-HOLD_NS = 1_200_000_000
+HOLD_NS = 1_400_000_000
 HOLD_ROWS = 65_536
 
 

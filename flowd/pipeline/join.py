@@ -40,7 +40,7 @@ T = TypeVar("T", bound=NDArray[Any])
 
 WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
-GATHER_SECONDS = 0.1  # a step has a fixed price, here and in every exporter
+GATHER_SECONDS = 0.2  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
 ASK_SECONDS = 1.0  # for drops, sockets and DNS, when nothing else comes
 

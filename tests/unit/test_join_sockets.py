@@ -219,7 +219,7 @@ def test_end_of_a_gateways_connection_waits_for_the_route_and_others_do_not() ->
     assert source.step(records, at=0.3).connections["conn_id"].tolist() == [7, 9, 9]
     late = source.step(NO_RECORDS, request(CLIENT, GATEWAY, at=0.1, route=3), 1.2)
     assert len(late.connections) == 0
-    last = source.step(at=1.6)
+    last = source.step(at=1.8)
     assert last.connections[["conn_id", "route"]].tolist() == [(7, 3)]
     assert last.flows["route"].tolist() == [3]
 
