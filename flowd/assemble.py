@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 from flowd.accesslog.forwarded import fill_forwarded
 from flowd.agent import Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
-from flowd.capture.preflight import unsupported_reason
 from flowd.clusterview import cluster_view
 from flowd.errors import UnsupportedError
 from flowd.gateway.attribute import Attributor
 from flowd.gateway.describe import describe
 from flowd.gateway.explain import explain_json
+from flowd.groundwork import Groundwork, lay
 from flowd.identity.table import IdentityTable
 from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects import Objects
 from flowd.logsources import LogSources
 from flowd.model.connection import ConnectionBatch
-from flowd.model.directory import Directory
-from flowd.model.losses import Losses
 from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
 from flowd.pipeline.dnsnames import DnsNames
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flowd.capture.conntrack import Conntrack
-    from flowd.capture.kernel import KernelCapture
     from flowd.kubernetes.cluster import Cluster
     from flowd_exporters.flowlog import FlowLogExporter
 
@@ -55,17 +52,19 @@ log = logging.getLogger(__name__)
 class Assembly:
     """One agent, put together; `run` is its whole life.
 
+    Args:
+        ground: what was begun before this module was imported; laid here if not.
+
     Raises:
         UsageError: a listen address, file or manifest that cannot be used.
         UnsupportedError: kernel capture was asked for and this machine cannot do it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ground: Groundwork | None = None) -> None:
         self.settings = settings
-        self.losses = Losses()
-        self.directory = Directory(
-            settings.node_name, settings.cluster_name, sampling=settings.sampling
-        )
+        ground = ground or lay(settings)
+        self.losses, self.directory = ground.losses, ground.directory
+        self.kernel, self.kernel_off = ground.kernel, ground.kernel_off
         self.identities = IdentityTable(
             self.directory, node_name=settings.node_name, cluster_name=settings.cluster_name
         )
@@ -76,8 +75,6 @@ class Assembly:
             allow=settings.redact_http_headers_allow,
             deny=settings.redact_http_headers_deny,
         )
-        self.kernel_off = ""
-        self.kernel = self._kernel()
         self.conntrack, self.translator = self._nat()
         hops = settings.trusted_hops
         self.envoy = (
@@ -210,33 +207,6 @@ class Assembly:
             self.kernel_off = error.message
             self.kernel = self.parts.kernel = None
             self.join.wait_ns = 0
-
-    def _kernel(self) -> "KernelCapture | None":
-        if self.settings.capture == "off":
-            self.kernel_off = "switched off by the setting `capture`"
-            return None
-        reason = unsupported_reason()
-        if reason and self.settings.capture == "on":
-            raise UnsupportedError(f"kernel capture cannot run: {reason}", "see `flowd check`")
-        if reason:
-            log.warning("no kernel capture, access logs only: %s", reason)
-            self.kernel_off = reason
-            return None
-        from flowd.capture.kernel import KernelCapture
-        from flowd.capture.kernel_filter import filter_of
-
-        return KernelCapture(
-            self.directory,
-            self.losses,
-            interfaces=self.settings.interface,
-            connections=self.settings.max_connections,
-            drops=self.settings.drops,
-            tunnel_ports=self.settings.tunnel_port,
-            sockets=self.settings.sockets,
-            only=filter_of(self.settings),
-            dns=self.settings.dns,
-            dns_ports=self.settings.dns_ports,
-        )
 
     def _nat(self) -> "tuple[Conntrack | None, Translator | None]":
         """Where translations come from, and who tells rows of them; nobody without capture."""

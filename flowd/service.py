@@ -30,9 +30,12 @@ def serve(settings: Settings, unknown_variables: Sequence[str]) -> None:
     for name in unknown_variables:
         log.warning("environment variable sets nothing: %s", name)
 
-    from flowd.assemble import Assembly
+    from flowd.groundwork import lay
 
-    assembly = Assembly(settings)
+    ground = lay(settings)
+    from flowd.assemble import Assembly  # half a second, in which a child compiles
+
+    assembly = Assembly(settings, ground)
     gc.freeze()
     asyncio.run(_main(assembly.run))
     log.info("stopped")

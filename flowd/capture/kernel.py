@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -131,6 +131,7 @@ class KernelCapture:
         self._reported: Queue[SocketBatch] = Queue("sockets", SOCKET_ROWS, losses)
         # Attaching takes its time, and pyroute2 waits for its own loop.
         self._aside = ThreadPoolExecutor(1, "attach")
+        self._loading: Future[loader.Loaded] | None = None
         self._loaded: loader.Loaded | None = None
         self._attacher: Attacher | None = None
         self._out: Queue[ConnectionBatch] | None = None
@@ -141,17 +142,24 @@ class KernelCapture:
         self._created = self._ended = self._removed = 0
         self._packets = dict.fromkeys(FATES, 0)
 
+    def begin(self) -> None:
+        """Let a child process compile and load, if none does; `start` waits for it."""
+        self._loading = self._loading or self._aside.submit(self._load)
+
+    def _load(self) -> loader.Loaded:
+        settings = {**self._settings, **self._filter.defines()}
+        return self._dns.load(settings, self._drops.unit(), self._sockets.unit())
+
     async def start(self) -> None:
-        """Compile and load in a child process, then attach to the interfaces there are.
+        """Attach to the interfaces there are, when the programs are loaded.
 
         Raises:
             UnsupportedError: this machine or these privileges cannot do it; the hint says more.
         """
         try:
-            unit = await asyncio.to_thread(self._drops.unit)
-            sockets = await asyncio.to_thread(self._sockets.unit)
-            settings = {**self._settings, **self._filter.defines()}
-            self._loaded = await asyncio.to_thread(self._dns.load, settings, unit, sockets)
+            self.begin()
+            assert self._loading
+            self._loaded = await asyncio.wrap_future(self._loading)
             maps, programs = self._loaded.maps, self._loaded.programs
             self._ring = Ring(maps["flowd_events"], self._settings["RING_BYTES"], EVENT)
             self._counters = PerCpuCounters(maps["flowd_counters"], len(Counter))
@@ -321,7 +329,9 @@ class KernelCapture:
         if self._loaded is not None:
             self._endpoints.stop()
             self._loaded.close()
-            self._loaded = None
+        elif self._loading is not None:
+            self._loading.add_done_callback(_unload)
+        self._loading = self._loaded = None
         self._aside.shutdown(wait=False)
 
     def _emit(self, out: Queue[ConnectionBatch]) -> None:
@@ -371,3 +381,8 @@ class KernelCapture:
 
     async def _apart(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._aside, call, *args)
+
+
+def _unload(loading: "Future[loader.Loaded]") -> None:
+    if not loading.cancelled() and not loading.exception():
+        loading.result().close()
