@@ -188,8 +188,13 @@ class RouteTable:
 
     @property
     def objects(self) -> Objects:
-        """What the table was read from."""
+        """What the table was read from; nothing once it is retired."""
         return self._objects
+
+    def retire(self) -> None:
+        """Forget what only the next table needs: it goes on to answer for requests of its time."""
+        self._objects, self._offers = Objects(), Offers()
+        self._built, self._attached = {}, {}
 
     def gateway_at(self, address: bytes) -> str:
         """`namespace/name` of the Gateway whose proxy has an address (16 bytes), or "".
