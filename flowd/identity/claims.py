@@ -11,7 +11,7 @@ from flowd.identity.owners import workload
 from flowd.kubernetes.core import EndpointSlice, Node, Object, Pod, Service
 from flowd.kubernetes.gatewayapi import Gateway
 from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import gateway_of
+from flowd.kubernetes.proxies import proxy_name
 from flowd.model.address import pack, unpack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 
@@ -136,7 +136,7 @@ class Reader:
                 labels,
                 service_namespace=namespace,
                 service=name,
-                gateway=gateway_of(item),
+                gateway=proxy_name(item),
                 address=address,
             )
             found.append((pack(address), Claim(Rank.SERVICE, source, endpoint, key)))
@@ -160,7 +160,7 @@ class Reader:
             service_namespace=namespace if name else "",
             service=name,
             node=node,
-            gateway=gateway_of(item),
+            gateway=proxy_name(item),
             address=unpack(address),
         )
         return Claim(Rank.SLICE, item.key, endpoint, self._share((self.cluster_name, *labels)))
@@ -197,7 +197,7 @@ class Reader:
                 kind,
                 *(service or ("", "")),
                 node=item.spec.node_name,
-                gateway=gateway_of(item),
+                gateway=proxy_name(item),
                 address=address,
             )
             found.append((packed, Claim(Rank.POD, source, endpoint, number, staying, created)))
