@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flowd.gateway.hostname import ANY, intersection
 from flowd.gateway.listener import Listener, supported_kinds
@@ -19,6 +20,10 @@ class Condition:
     status: bool
     reason: str
     message: str = ""
+
+
+_ACCEPTED = Condition("Accepted", True, "Accepted")
+_RESOLVED = Condition("ResolvedRefs", True, "ResolvedRefs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,13 @@ def attach_parent(
     conditions = (accepted, resolved_refs(route))
     owner = offers[0].listener if offers else None
     where = (owner.gateway_namespace, owner.gateway) if owner else (namespace, ref.name)
-    return Parent(*where, ref.section_name, names, conditions, ref.kind), pairs
+    return _parent(Parent(*where, ref.section_name, names, conditions, ref.kind)), pairs
+
+
+@lru_cache(1024)
+def _parent(parent: Parent) -> Parent:
+    """One object for all parentRefs of which the same is true."""
+    return parent
 
 
 def _attach(
@@ -133,4 +144,4 @@ def resolved_refs(route: Route) -> Condition:
         wrong = [backend.ref.backend_id for backend in backends if backend.reason == reason]
         if wrong:
             return Condition("ResolvedRefs", False, reason, ", ".join(dict.fromkeys(wrong)))
-    return Condition("ResolvedRefs", True, "ResolvedRefs")
+    return _RESOLVED

@@ -105,6 +105,8 @@ class Attributor:
         before = self.table if self._generations else None
         table = RouteTable.build(objects, self._dialect, before)
         start = time.time_ns() if now_ns is None else now_ns
+        if before:
+            before.retire()
         if self._generations and not (self.table.gateways or self.table.routes):
             self._generations.clear()
         self._generations.append(_Generation(start, table, Evidence(table), Likeness(table)))

@@ -1,18 +1,16 @@
 """From the address a proxy sent to, to the Service behind it and the backendRef that names it."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from flowd.gateway.rules import Rule
 from flowd.kubernetes.core import EndpointSlice, Pod, Service, ServicePort
-from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.objects import Objects, differences
 from flowd.model.address import pack
 from flowd.model.route import BackendRef
-
-Key = TypeVar("Key")
 
 
 class ServicePoint(NamedTuple):
@@ -23,7 +21,11 @@ class ServicePoint(NamedTuple):
     port: int
 
 
-Socket: TypeAlias = tuple[bytes, int]
+Name: TypeAlias = tuple[str, str]
+"""Namespace and name of a Service."""
+
+Points: TypeAlias = tuple[tuple[int, ServicePoint], ...]
+"""What is at an address: ports, each with the port of the Service that leads there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class _Part:
     """What one Service adds, and the objects that it was read from."""
 
     source: tuple[object, ...]
-    sockets: tuple[tuple[Socket, ServicePoint], ...]
+    addresses: tuple[bytes, ...]
     count: tuple[int, int]
 
 
@@ -49,55 +51,82 @@ class Services:
     """
 
     def __init__(self, objects: Objects, before: "Services | None" = None) -> None:
+        # Not all of them, as an old table's Services would keep every kind
+        objects = Objects(services=objects.services, slices=objects.slices, pods=objects.pods)
         self._objects = objects
-        self._sockets: dict[Socket, tuple[ServicePoint, ...]] = {}
-        self._addresses: dict[bytes, tuple[ServicePoint, ...]] = {}
-        self._parts: dict[tuple[str, str], _Part] = {}
-        self.changed: set[tuple[str, str]] = set()
+        self._points: dict[bytes, Points] = {}
+        self._parts: dict[Name, _Part] = {}
+        self._sliceless: set[Name] = set()
+        self.changed: set[Name] = set()
         self.moved = True
         if before:
+            self._sliceless = before._sliceless
             if _same(objects, before._objects):
-                self._sockets, self._addresses = before._sockets, before._addresses
-                self._parts, self.moved = before._parts, False
+                self._points, self._parts, self.moved = before._points, before._parts, False
                 return
-            self._sockets, self._addresses = dict(before._sockets), dict(before._addresses)
-            self._parts = dict(before._parts)
-        self._read(objects)
+            self._points, self._parts = dict(before._points), dict(before._parts)
+        self._read(objects, before._objects if before else Objects())
 
-    def _read(self, objects: Objects) -> None:
-        slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+    def _read(self, objects: Objects, before: Objects) -> None:
+        names = {key for key, _ in differences(before.services, objects.services)}
+        for _, pair in differences(before.slices, objects.slices):
+            names |= {(part.metadata.namespace, part.service) for part in pair if part}
+        if objects.pods is not before.pods:
+            names |= self._sliceless
+        slices: dict[Name, list[EndpointSlice]] = defaultdict(list)
         for part in objects.slices.values():
-            if part.service and part.address_type != "FQDN":
-                slices[part.metadata.namespace, part.service].append(part)
+            name = part.metadata.namespace, part.service
+            if name in names and part.service and part.address_type != "FQDN":
+                slices[name].append(part)
         pods = _Selectable(objects)
-        gone = self._parts.keys() - objects.services.keys() - slices.keys()
-        for name in {**slices, **objects.services}:
-            service = objects.services.get(name)
-            parts = slices.get(name, [])
+        self._sliceless = self._sliceless - names
+        for name in sorted(names):
+            service, parts = objects.services.get(name), slices.get(name, [])
             chosen = pods.of(service) if service and not parts else []
+            if service and not parts:
+                self._sliceless.add(name)
             source = (service, *parts, *chosen)
             old = self._parts.get(name)
             if old and len(old.source) == len(source) and all(map(is_, old.source, source)):
                 continue
-            self._replace(name, _part(name, source, service, parts, chosen))
-        for name in gone:
-            self._replace(name, None)
+            self._forget(name)
+            if service or parts:
+                self._add(name, source, service, parts, chosen)
 
-    def _replace(self, name: tuple[str, str], part: _Part | None) -> None:
-        """Put what a Service adds in the place of what it added before."""
-        old = self._parts.pop(name, None)
-        for socket, point in old.sockets if old else ():
-            _drop(self._sockets, socket, point)
-            _drop(self._addresses, socket[0], ServicePoint(*name, 0))
-        for socket, point in part.sockets if part else ():
-            _put(self._sockets, socket, point)
-            _put(self._addresses, socket[0], ServicePoint(*name, 0))
-        if part:
-            self._parts[name] = part
+    def _forget(self, name: Name) -> None:
+        """Take out what a Service added."""
+        part = self._parts.pop(name, None)
+        if part is None:
+            return
         self.changed.add(name)
+        for address in part.addresses:
+            left = tuple(entry for entry in self._points.get(address, ()) if entry[1][:2] != name)
+            if left:
+                self._points[address] = left
+            else:
+                self._points.pop(address, None)
+
+    def _add(
+        self,
+        name: Name,
+        source: tuple[object, ...],
+        service: Service | None,
+        parts: Sequence[EndpointSlice],
+        pods: Sequence[Pod],
+    ) -> None:
+        """Put in what a Service adds."""
+        self.changed.add(name)
+        found: dict[bytes, None] = {}
+        for addresses, points in _points(name, service, parts, pods):
+            for address in addresses if points else ():
+                known = self._points.get(address, ())
+                more = tuple(entry for entry in points if entry not in known) if known else points
+                self._points[address] = (*known, *more) if known else points
+                found[address] = None
+        self._parts[name] = _Part(source, tuple(found), _endpoints(parts, pods))
 
     def count(self, namespace: str, name: str) -> tuple[int, int]:
-        """(ready, all) endpoints of a Service; (-1, -1) when the objects do not tell."""
+        """(usable, all) endpoints of a Service; (-1, -1) when the objects do not tell."""
         part = self._parts.get((namespace, name))
         return part.count if part else (-1, -1)
 
@@ -107,7 +136,12 @@ class Services:
 
     def at(self, address: bytes, port: int) -> Sequence[ServicePoint]:
         """The Services that a socket address belongs to, or else those of the address alone."""
-        return self._sockets.get((address, port)) or self._addresses.get(address) or ()
+        points = self._points.get(address, ())
+        exact = tuple(point for own, point in points if own == port)
+        if len(exact) == 1:
+            return exact
+        every = exact or (ServicePoint(*point[:2], 0) for _, point in points)
+        return tuple(dict.fromkeys(every))
 
 
 class _Selectable:
@@ -138,56 +172,41 @@ def _same(one: Objects, other: Objects) -> bool:
     return one.services is other.services and one.slices is other.slices and one.pods is other.pods
 
 
-def _put(table: dict[Key, tuple[ServicePoint, ...]], key: Key, point: ServicePoint) -> None:
-    known = table.get(key, ())
-    if point not in known:
-        table[key] = (*known, point)
-
-
-def _drop(table: dict[Key, tuple[ServicePoint, ...]], key: Key, point: ServicePoint) -> None:
-    left = tuple(entry for entry in table.get(key, ()) if entry != point)
-    if left:
-        table[key] = left
-    else:
-        table.pop(key, None)
-
-
-def _part(
-    name: tuple[str, str],
-    source: tuple[object, ...],
-    service: Service | None,
-    parts: Sequence[EndpointSlice],
-    pods: Sequence[Pod],
-) -> _Part:
-    sockets: list[tuple[Socket, ServicePoint]] = []
+def _points(
+    name: Name, service: Service | None, parts: Sequence[EndpointSlice], pods: Sequence[Pod]
+) -> Iterator[tuple[Iterable[bytes], Points]]:
+    """Addresses of a Service and what is at them, the same for all of one slice."""
     ports = {port.name: port for port in service.spec.ports} if service else {}
+    for part in parts:
+        known = ((port.port, ports.get(port.name)) for port in part.ports)
+        points = tuple((at, ServicePoint(*name, port.port if port else 0)) for at, port in known)
+        yield (pack(text) for entry in part.endpoints for text in entry.addresses), points
+    points = tuple((port.port, ServicePoint(*name, port.port)) for port in ports.values())
+    yield map(pack, service.addresses() if service else ()), points
+    points = tuple((_target(port), ServicePoint(*name, port.port)) for port in ports.values())
+    yield (pack(text) for pod in pods for text in pod.addresses()), points
+
+
+def _endpoints(parts: Sequence[EndpointSlice], pods: Sequence[Pod]) -> tuple[int, int]:
+    """(usable, all) endpoints of slices, else of Pods; (-1, -1) where there are neither.
+
+    Usable are the ready ones; where there is none, those that still serve while they terminate
+    (discovery/v1 EndpointConditions, as kube-proxy has it since Kubernetes 1.26, KEP-1669).
+    """
+    if not parts:
+        return (len(pods), len(pods)) if pods else (-1, -1)
     ready: set[str] = set()
-    total: set[str] = set()
+    leaving: set[str] = set()
+    every: set[str] = set()
     for part in parts:
         for endpoint in part.endpoints:
             holder = endpoint.target_ref.name or "".join(endpoint.addresses[:1])
-            total.add(holder)
+            every.add(holder)
             if endpoint.conditions.ready:
                 ready.add(holder)
-            for address in map(pack, endpoint.addresses):
-                for port in part.ports:
-                    known = ports.get(port.name)
-                    point = ServicePoint(*name, known.port if known else 0)
-                    sockets.append(((address, port.port), point))
-    for address in map(pack, service.addresses() if service else ()):
-        sockets += [
-            ((address, port.port), ServicePoint(*name, port.port)) for port in ports.values()
-        ]
-    for pod in pods:
-        for address in map(pack, pod.addresses()):
-            sockets += [
-                ((address, _target(port)), ServicePoint(*name, port.port))
-                for port in ports.values()
-            ]
-    count = len(ready), len(total)
-    if not parts:
-        count = (len(pods), len(pods)) if pods else (-1, -1)
-    return _Part(source, tuple(sockets), count)
+            elif endpoint.conditions.serving and endpoint.conditions.terminating:
+                leaving.add(holder)
+    return len(ready or leaving), len(every)
 
 
 def _target(port: ServicePort) -> int:

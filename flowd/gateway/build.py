@@ -10,7 +10,7 @@ from flowd.gateway.dialect import EXACT, PREFIX, REGEX, Dialect
 from flowd.gateway.filters import incompatible, refusal
 from flowd.gateway.hostname import ANY
 from flowd.gateway.patterns import BadPattern, ValueTest, full_match
-from flowd.gateway.rules import Backend, Match, Route, RouteKey, Rule, grpc_rank, http_rank
+from flowd.gateway.rules import Backend, Match, Rank, Route, RouteKey, Rule, grpc_rank, http_rank
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.core import Meta
 from flowd.kubernetes.objects import Objects
@@ -18,6 +18,7 @@ from flowd.model.route import BackendRef
 
 AnyRule: TypeAlias = gw.HTTPRule | gw.GRPCRule | gw.L4Rule
 
+_NO_TIMEOUTS = gw.Timeouts()
 _L4_MATCH = Match(0, PREFIX, "", "", (), (), None, "", ())
 _FOREIGN = {("gateway.envoyproxy.io", "Backend"), ("multicluster.x-k8s.io", "ServiceImport")}
 """Backend kinds of implementations that are not read, and so are taken at their word."""
@@ -59,6 +60,8 @@ class Builder:
         self._objects = objects
         self._services = services
         self._dialect = dialect
+        self._ranks: dict[Rank, Rank] = {}
+        self._backends: dict[tuple[object, ...], tuple[Backend, ...]] = {}
         self._grants: dict[str, list[gw.ReferenceGrant]] = defaultdict(list)
         for grant in objects.reference_grants.values():
             self._grants[grant.metadata.namespace].append(grant)
@@ -102,23 +105,20 @@ class Builder:
     def _rule(self, kind: str, namespace: str, index: int, rule: AnyRule) -> Rule:
         filters = () if isinstance(rule, gw.L4Rule) else rule.filters
         http = rule if isinstance(rule, gw.HTTPRule) else None
-        backends: list[Backend] = []
-        for ref in rule.backend_refs:
-            own = ref.filters if isinstance(ref, gw.FilteredBackendRef) else ()
-            backend = self.backend(kind, namespace, ref)
-            if own:
-                reason = backend.reason or refusal(own, self._dialect.extensions)
-                backend = replace(backend, filters=own, reason=reason)
-            backends.append(backend)
+        key = kind, namespace, rule.backend_refs
+        backends = self._backends.get(key)
+        if backends is None:
+            backends = tuple(self._filtered(kind, namespace, ref) for ref in rule.backend_refs)
+            self._backends[key] = backends
         mirrors = [entry.request_mirror.backend_ref for entry in filters if entry.request_mirror]
         return Rule(
             index,
             rule.name,
             tuple(self._matches(rule)),
             filters,
-            tuple(backends),
+            backends,
             tuple(self.backend(kind, namespace, ref) for ref in mirrors),
-            http.timeouts if http else gw.Timeouts(),
+            http.timeouts if http else _NO_TIMEOUTS,
             http.retry if http else None,
             refusal(filters, self._dialect.extensions) if filters else "",
         )
@@ -137,8 +137,6 @@ class Builder:
         kind, value = match.path.type, match.path.value
         path = value.rstrip("/") if kind == PREFIX else value
         headers, query = _tests(match.headers, lower=True), _tests(match.query_params)
-        words = [f"{kind} {value}", match.method]
-        words += [f"header {test}" for test in headers] + [f"query {test}" for test in query]
         built = Match(
             index,
             kind,
@@ -147,10 +145,10 @@ class Builder:
             headers,
             query,
             full_match(path) if kind == REGEX else None,
-            " ".join(filter(None, words)),
+            match,
             (),
         )
-        return replace(built, rank=http_rank(built, self._dialect))
+        return self._ranked(built, http_rank(built, self._dialect))
 
     def _grpc(self, index: int, match: gw.GRPCMatch) -> Match:
         service, method = match.method.service, match.method.method
@@ -163,11 +161,22 @@ class Builder:
         else:
             kind = REGEX
             path = f"/{_part(service, regex)}/{_part(method, regex)}"
-        words = [f"{match.method.type} {service or '*'}/{method or '*'}"]
-        words += [f"header {test}" for test in headers]
         accepts = full_match(path) if kind == REGEX else None
-        built = Match(index, kind, path, "", headers, (), accepts, " ".join(words), ())
-        return replace(built, rank=grpc_rank(built, service, method, regex, self._dialect))
+        built = Match(index, kind, path, "", headers, (), accepts, match, ())
+        return self._ranked(built, grpc_rank(built, service, method, regex, self._dialect))
+
+    def _ranked(self, match: Match, rank: Rank) -> Match:
+        """The match with its rank, one tuple for all that are equal."""
+        return replace(match, rank=self._ranks.setdefault(rank, rank))
+
+    def _filtered(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
+        """A backendRef with its own filters, where it has some."""
+        own = ref.filters if isinstance(ref, gw.FilteredBackendRef) else ()
+        backend = self.backend(kind, namespace, ref)
+        if not own:
+            return backend
+        reason = backend.reason or refusal(own, self._dialect.extensions)
+        return replace(backend, filters=own, reason=reason)
 
     def backend(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
         """A backendRef of a route of a kind in a namespace, checked."""

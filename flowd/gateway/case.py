@@ -36,6 +36,7 @@ class Sides:
 
     Attributes:
         gateway: `namespace/name`, or "".
+        among: the Gateways that it is one of, where a proxy is known to serve several.
         listeners: those that the proxy's port leaves.
         placed: the proxy's port is known, so that the narrowest listener of it took the request.
         points: Services of the upstream address.
@@ -47,6 +48,7 @@ class Sides:
     shape: Shape
     is_http: bool
     gateway: str
+    among: Sequence[str]
     listeners: list[Listener]
     placed: bool
     points: Sequence[ServicePoint]

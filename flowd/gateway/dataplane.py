@@ -1,49 +1,94 @@
 """From a gateway's pod and container port to Gateway and listener."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 from flowd.gateway.dialect import Dialect
 from flowd.gateway.listener import Listener
-from flowd.kubernetes.core import Object, Service
-from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import controller_of_proxy, gateway_of
+from flowd.kubernetes.core import EndpointSlice, Pod, Service
+from flowd.kubernetes.objects import Key, Objects, differences
+from flowd.kubernetes.proxies import Group, gateway_of, group_of, linked_services
 from flowd.model.address import pack
 
 PRIVILEGED = 1024
+Owner: TypeAlias = str | Group
+"""`namespace/name` of a Gateway, or several Gateways."""
+_Part: TypeAlias = Service | EndpointSlice | Pod
+
+
+class _Mark(NamedTuple):
+    """An object that is part of a data plane, and whose."""
+
+    item: _Part
+    owners: tuple[Owner, ...]
 
 
 class DataPlane:
     """Addresses and ports of the proxies, from their Pods, Services and EndpointSlices.
 
-    What belongs to which Gateway is told by labels and names (flowd.kubernetes.proxies).
+    What belongs to which Gateway is told by labels and names, or by a Gateway that links a Service
+    (flowd.kubernetes.proxies).
+
+    Args:
+        before: that of earlier objects; only what differs from them is read.
     """
 
-    def __init__(self, objects: Objects, dialect: Dialect) -> None:
+    def __init__(
+        self, objects: Objects, dialect: Dialect, before: "DataPlane | None" = None
+    ) -> None:
         self._offset = dialect.container_port_offset
-        self._gateways: dict[bytes, str] = {}
-        self._controllers: dict[bytes, str] = {}
-        self._ports: dict[tuple[str, int], int] = {}
-        for service in objects.services.values():
-            if gateway := gateway_of(service):
-                self._claim(gateway, service.addresses())
-                self._map_ports(gateway, service, objects)
-        for part in objects.slices.values():
-            self._label(part)
-        for pod in objects.pods.values():
-            if not pod.finished:
-                self._label(pod)
-                if controller := controller_of_proxy(pod):
-                    self._controllers.update((pack(at), controller) for at in pod.addresses())
+        self._objects = Objects(services=objects.services, slices=objects.slices, pods=objects.pods)
+        self._linked = linked_services(objects)
+        self._marks: dict[tuple[str, Key], _Mark] = {}
+        self._owners: dict[bytes, tuple[Owner, ...]] = {}
+        self._ports: dict[tuple[Owner, int], int] = {}
+        known = Objects()
+        if before and before._linked == self._linked:
+            self._marks, known = before._marks, before._objects
+        changes = list(self._changes(known))
+        if before and not changes and known is before._objects:
+            self._owners, self._ports = before._owners, before._ports
+            return
+        self._marks = {**self._marks}
+        for key, mark in changes:
+            self._marks.pop(key, None)
+            if mark:
+                self._marks[key] = mark
+        for mark in self._marks.values():
+            self._read(mark, objects)
 
-    def _label(self, item: Object) -> None:
+    def _changes(self, before: Objects) -> Iterator[tuple[tuple[str, Key], _Mark | None]]:
+        """The objects of data planes that differ, each as it is to be marked now."""
+        for kind in ("services", "slices", "pods"):
+            pairs: Iterable[tuple[Key, tuple[_Part | None, _Part | None]]] = differences(
+                getattr(before, kind), getattr(self._objects, kind)
+            )
+            for key, (_, item) in pairs:
+                owners = self._whose(item) if item else ()
+                if owners or (kind, key) in self._marks:
+                    yield (kind, key), _Mark(item, owners) if item and owners else None
+
+    def _whose(self, item: _Part) -> tuple[Owner, ...]:
+        if isinstance(item, Pod) and item.finished:
+            return ()
         if gateway := gateway_of(item):
-            self._claim(gateway, item.addresses())
+            return (gateway,)
+        if group := group_of(item):
+            return (group,)
+        if self._linked and not isinstance(item, Pod):
+            name = item.metadata.name if isinstance(item, Service) else item.service
+            return self._linked.get((item.metadata.namespace, name), ())
+        return ()
 
-    def _claim(self, gateway: str, addresses: Iterable[str]) -> None:
-        for address in addresses:
-            self._gateways[pack(address)] = gateway
+    def _read(self, mark: _Mark, objects: Objects) -> None:
+        item, owners = mark
+        for address in map(pack, item.addresses()):
+            known = self._owners.get(address, ())
+            self._owners[address] = tuple(dict.fromkeys((*known, *owners)))
+        if isinstance(item, Service):
+            self._map_ports(owners, item, objects)
 
-    def _map_ports(self, gateway: str, service: Service, objects: Objects) -> None:
+    def _map_ports(self, owners: Iterable[Owner], service: Service, objects: Objects) -> None:
         named = {
             port.name: port.port
             for part in objects.slices.values()
@@ -54,25 +99,29 @@ class DataPlane:
         for port in service.spec.ports:
             target = port.target_port
             container = target if isinstance(target, int) else named.get(port.name, 0)
-            self._ports[gateway, container or port.port] = port.port
+            for owner in owners:
+                self._ports[owner, container or port.port] = port.port
 
-    def gateway_at(self, address: bytes) -> str:
-        """`namespace/name` of the Gateway whose proxy has an address (16 bytes), or ""."""
-        return self._gateways.get(address, "")
+    def owners_at(self, address: bytes) -> Sequence[Owner]:
+        """Whose proxy has an address (16 bytes)."""
+        return self._owners.get(address, ())
 
-    def controller_at(self, address: bytes) -> str:
-        """The controller all of whose Gateways the proxy at an address (16 bytes) serves, or ""."""
-        return self._controllers.get(address, "")
-
-    def behind(self, listeners: Sequence[Listener], container_port: int) -> list[Listener]:
+    def behind(
+        self, listeners: Sequence[Listener], container_port: int, groups: Iterable[Group] = ()
+    ) -> list[Listener]:
         """Those of one Gateway's listeners that the proxy serves on a port of its own.
 
         By the Gateway's Service where it is known; else the port itself, and then Envoy Gateway's
         shift of privileged ports.
+
+        Args:
+            groups: those that the Gateway belongs to.
         """
         if not listeners:
             return []
-        port = self._ports.get((listeners[0].gateway_id, container_port), container_port)
+        owners: tuple[Owner, ...] = (listeners[0].gateway_id, *groups)
+        ports = (self._ports.get((owner, container_port)) for owner in owners)
+        port = next(filter(None, ports), container_port)
         found = [listener for listener in listeners if listener.port == port]
         shifted = container_port - self._offset
         if not found and self._offset and 0 < shifted < PRIVILEGED:

@@ -32,12 +32,15 @@ from flowd.gateway.names import (
 from flowd.gateway.rules import RouteKey, Rule
 from flowd.gateway.table import RouteTable
 from flowd.gateway.vhost import Candidate, Query
+from flowd.kubernetes.proxies import Group
 from flowd.model.address import unpack
 from flowd.model.enums import Attribution, EntryKind
 from flowd.model.metadata import Metadata
 from flowd.model.route import NO_BACKEND, NO_ROUTE, BackendRef, RouteRef
 
 MAX_SHAPES = 16_384
+MAX_NAMED = 8
+"""Most Gateways named of those that share a proxy."""
 MAX_KEY = 1024
 """Most characters of the names in a shape that is remembered."""
 
@@ -74,18 +77,21 @@ class Evidence:
         table = self._table
         is_http = shape.kind == EntryKind.HTTP
         metadata = shape.metadata or Metadata()
+        among = table.gateways_at(shape.local_addr)
+        among = among or table.gateways_of(Group("class", shape.node_cluster))
         claims = [
-            table.gateway_at(shape.local_addr),
+            among[0] if len(among) == 1 else "",
             cluster_gateway(shape.cluster),
             metadata.gateway,
             gateway_name(shape.node_cluster),
         ]
         known = next((claim for claim in claims if claim in table.gateways), "")
         gateway = known or next(filter(None, claims), "")
-        listeners = table.listeners_at(known, shape.local_port) if shape.local_port else []
+        among = (known,) if known else tuple(name for name in among if name in table.gateways)
+        listeners = table.listeners_at(among, shape.local_port) if shape.local_port else []
         placed = bool(listeners)
-        if not listeners and (known or not shape.local_port):
-            listeners = table.listeners_for(known, is_http)
+        if not listeners and (among or not shape.local_port):
+            listeners = table.listeners_for(among, is_http)
         if known and known == metadata.gateway:
             named = [entry for entry in listeners if entry.name == metadata.listener]
             listeners, placed = named or listeners, placed or bool(named)
@@ -97,6 +103,7 @@ class Evidence:
             shape,
             is_http,
             gateway,
+            among,
             listeners,
             placed,
             table.services.at(shape.up_addr, shape.up_port) if reached else (),
@@ -123,7 +130,7 @@ class Evidence:
 
     def _by_metadata(self, case: Case, told: RouteName) -> Answer:
         """The route that metadata names, with the rule of it that matches."""
-        attached = self._table.accepting(told.key, case.sides.listeners, case.sides.gateway)
+        attached = self._table.accepting(told.key, case.sides.listeners, case.sides.among)
         chosen = narrow(case, attached)
         only = replace(told, rule=max(told.rule, 0)) if not case.sides.is_http else told
         found = [entry for entry in self._resolve(case, only) if is_of(entry[1], only)]
@@ -139,7 +146,7 @@ class Evidence:
         return Answer(route, _backend(case, rule), Attribution.METADATA, conflict=conflict)
 
     def _by_name(self, case: Case, name: RouteName) -> Answer:
-        attached = self._table.accepting(name.key, case.sides.listeners, case.sides.gateway)
+        attached = self._table.accepting(name.key, case.sides.listeners, case.sides.among)
         chosen = narrow(case, attached)
         rule = self._rule(name)
         match = name.match
@@ -195,7 +202,7 @@ class Evidence:
             rule = rules[0] if len(rules) == 1 else None
             index = rule.index if rule else -1
         match = 0 if rule and len(rule.matches) == 1 else -1
-        chosen = narrow(case, self._table.accepting(key, case.sides.listeners, case.sides.gateway))
+        chosen = narrow(case, self._table.accepting(key, case.sides.listeners, case.sides.among))
         ref = _route_ref(case, chosen, key, index, match, rule)
         backend = _backend(case, rule, owner.backend if owner else -1)
         return Answer(ref, backend, Attribution.CLUSTER)
@@ -323,7 +330,19 @@ def _route_ref(
     match: int,
     rule: Rule | None,
 ) -> RouteRef:
-    return RouteRef(*_base(case, listeners), *key, index, match, rule.name if rule else "")
+    base, name = _base(case, listeners), rule.name if rule else ""
+    reason = "" if base[1] else _shared(case, listeners)
+    return RouteRef(*base, *key, index, match, name, reason)
+
+
+def _shared(case: Case, listeners: list[Listener]) -> str:
+    """Which Gateways it may have been where one proxy serves several, or ""."""
+    if len(case.sides.among) < 2:
+        return ""
+    taking = dict.fromkeys(listener.gateway_id for listener in listeners)
+    names = sorted(taking or case.sides.among)
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"shared by {', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _base(case: Case, listeners: list[Listener]) -> tuple[str, str, str]:

@@ -32,7 +32,7 @@ class Mesh:
     """
 
     def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+        self._services = objects.services
         self._routes: dict[MeshPort, list[Route]] = defaultdict(list)
         self._hosts: dict[tuple[MeshPort, str], VirtualHost] = {}
         self._addresses: dict[bytes, Service] | None = None
@@ -40,7 +40,7 @@ class Mesh:
     def attach(self, route: Route, ref: gw.ParentRef) -> Parent:
         """Attach a route to the Service that a parentRef names, and tell how it went."""
         namespace = ref.namespace or route.namespace
-        service = self._objects.services.get((namespace, ref.name))
+        service = self._services.get((namespace, ref.name))
         reason, message = "Accepted", route.problem
         ports = [port.port for port in service.spec.ports] if service else []
         wanted = [port for port in ports if ref.port in (None, port)]
@@ -86,12 +86,12 @@ class Mesh:
         if len(labels) > 2 and labels[2] != "svc":
             return None
         where = labels[1] if len(labels) > 1 else namespace
-        return self._objects.services.get((where, labels[0]))
+        return self._services.get((where, labels[0]))
 
     def _at(self, address: str) -> Service | None:
         if self._addresses is None:
             wanted = {(key.namespace, key.name) for key in self._routes}
-            services = (self._objects.services[key] for key in sorted(wanted))
+            services = (self._services[key] for key in sorted(wanted))
             self._addresses = {
                 pack(text): service for service in services for text in service.addresses()
             }

@@ -175,7 +175,7 @@ def _listeners(table: RouteTable, request: Request) -> list[Listener]:
         return [entry for entry in found if entry.port == request.port] or [
             entry
             for gateway in table.gateways.values()
-            for entry in table.dataplane.behind(gateway.listeners, request.port)
+            for entry in table.behind(gateway, request.port)
             if entry in found
         ]
     if request.listener is None:

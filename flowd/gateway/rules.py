@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from flowd.gateway.dialect import EXACT, PREFIX, REGEX, Dialect
 from flowd.gateway.patterns import Predicate, ValueTest
-from flowd.kubernetes.gatewayapi import Filter, Retry, Timeouts
+from flowd.kubernetes.gatewayapi import Filter, GRPCMatch, HTTPMatch, Retry, Timeouts
 from flowd.model.route import BackendRef
 
 RouteKey: TypeAlias = tuple[str, str, str]
@@ -24,7 +24,7 @@ class Match:
         path: what is compared; prefixes have no slash at the end, so `/` is "".
         accepts_path: the compiled expression of RegularExpression.
         method: "" for any.
-        text: the match as a person writes it, for gRPC without the translation to a path.
+        source: as it stands in the object, or how a person writes it, "" where there is nothing.
         rank: greater is tried first.
     """
 
@@ -35,8 +35,22 @@ class Match:
     headers: tuple[ValueTest, ...]
     query: tuple[ValueTest, ...]
     accepts_path: Predicate | None
-    text: str
+    source: HTTPMatch | GRPCMatch | str
     rank: Rank
+
+    @property
+    def text(self) -> str:
+        """The match as a person writes it, for gRPC without the translation to a path."""
+        if isinstance(self.source, str):
+            return self.source
+        tests = [f"header {test}" for test in self.headers]
+        tests += [f"query {test}" for test in self.query]
+        if isinstance(self.source, HTTPMatch):
+            words = [f"{self.path_type} {self.source.path.value}", self.method]
+        else:
+            wanted = self.source.method
+            words = [f"{wanted.type} {wanted.service or '*'}/{wanted.method or '*'}"]
+        return " ".join(filter(None, [*words, *tests]))
 
     def takes_path(self, path: str) -> bool:
         """Whether a normalized path without query satisfies the match."""

@@ -8,7 +8,7 @@ from flowd.gateway.attach import Attached, attach_route, part_kinds, without_lis
 from flowd.gateway.attachment import Parent
 from flowd.gateway.backend import ServicePoint, Services, serves
 from flowd.gateway.build import AnyRoute, Builder, route_objects
-from flowd.gateway.dataplane import DataPlane
+from flowd.gateway.dataplane import DataPlane, Owner
 from flowd.gateway.dialect import DIALECTS, Dialect
 from flowd.gateway.ingress import OWNER, Ingresses
 from flowd.gateway.listener import Listener
@@ -18,7 +18,7 @@ from flowd.gateway.rules import Route, RouteKey, Rule
 from flowd.gateway.targets import Targets
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import only_gateways
+from flowd.kubernetes.proxies import Group, groups
 from flowd.model.route import RouteRef
 
 _GATEWAY_KINDS = ("gateways", "listener_sets", "x_listener_sets", "namespaces")
@@ -69,7 +69,7 @@ class RouteTable:
     _built: dict[RouteKey, _Built] = field(default_factory=dict[RouteKey, _Built])
     _attached: dict[RouteKey, Attached] = field(default_factory=dict[RouteKey, Attached])
     _offers: Offers = field(default_factory=Offers)
-    _only: Mapping[str, str] = field(default_factory=dict[str, str])
+    _groups: Mapping[Group, tuple[str, ...]] = field(default_factory=dict[Group, tuple[str, ...]])
 
     @classmethod
     def build(
@@ -88,9 +88,9 @@ class RouteTable:
         if before and before.dialect is not words:
             before = None
         services = Services(objects, before.services if before else None)
-        plane = before.dataplane if before and not services.moved else DataPlane(objects, words)
+        plane = DataPlane(objects, words, before.dataplane if before else None)
         table = cls(words, services, plane, Mesh(objects), _objects=objects)
-        table._only = only_gateways(objects)
+        table._groups = groups(objects)
         table._add_gateways(objects, before)
         table._add_routes(objects, before)
         return table
@@ -188,47 +188,61 @@ class RouteTable:
 
     @property
     def objects(self) -> Objects:
-        """What the table was read from."""
+        """What the table was read from; nothing once it is retired."""
         return self._objects
 
-    def gateway_at(self, address: bytes) -> str:
-        """`namespace/name` of the Gateway whose proxy has an address (16 bytes), or "".
+    def retire(self) -> None:
+        """Forget what only the next table needs: it goes on to answer for requests of its time."""
+        self._objects, self._offers = Objects(), Offers()
+        self._built, self._attached = {}, {}
 
-        A proxy of all Gateways of one controller is that of the only one where there are not more.
-        """
-        plane = self.dataplane
-        return plane.gateway_at(address) or self._only.get(plane.controller_at(address), "")
+    def gateways_at(self, address: bytes) -> Sequence[str]:
+        """`namespace/name` of the Gateways that the proxy at an address (16 bytes) serves."""
+        found: dict[str, None] = {}
+        for owner in self.dataplane.owners_at(address):
+            found.update(dict.fromkeys(self.gateways_of(owner)))
+        return tuple(found)
 
-    def listeners_at(self, gateway_id: str, container_port: int) -> list[Listener]:
-        """The listeners of a Gateway, or of all when it is "", behind a port of the proxy."""
-        gateways = [self.gateways.get(gateway_id)] if gateway_id else self.gateways.values()
+    def gateways_of(self, owner: Owner) -> Sequence[str]:
+        """`namespace/name` of all Gateways that share a proxy; of one Gateway itself."""
+        return (owner,) if isinstance(owner, str) else self._groups.get(owner, ())
+
+    def listeners_at(self, gateways: Sequence[str], container_port: int) -> list[Listener]:
+        """The listeners of Gateways, or of all when there are none, behind a port of the proxy."""
         return [
             listener
-            for gateway in gateways
-            if gateway
-            for listener in self.dataplane.behind(gateway.listeners, container_port)
+            for gateway in self._named(gateways)
+            for listener in self.behind(gateway, container_port)
         ]
 
-    def listeners_for(self, gateway_id: str, http: bool) -> list[Listener]:
-        """The listeners of a Gateway, or of all, for requests or for connections."""
-        gateways = [self.gateways.get(gateway_id)] if gateway_id else self.gateways.values()
-        listeners = [listener for gateway in gateways if gateway for listener in gateway.listeners]
+    def behind(self, gateway: Gateway, container_port: int) -> list[Listener]:
+        """The listeners of a Gateway that its proxy serves on a port of its own."""
+        group = Group("class", gateway.class_name)
+        return self.dataplane.behind(gateway.listeners, container_port, (group,))
+
+    def _named(self, gateways: Sequence[str]) -> list[Gateway]:
+        if not gateways:
+            return list(self.gateways.values())
+        return [self.gateways[name] for name in gateways if name in self.gateways]
+
+    def listeners_for(self, gateways: Sequence[str], http: bool) -> list[Listener]:
+        """The listeners of Gateways, or of all, for requests or for connections."""
+        listeners = [entry for gateway in self._named(gateways) for entry in gateway.listeners]
         return [listener for listener in listeners if listener.is_http == http]
 
     def accepting(
-        self, key: RouteKey, listeners: list[Listener], gateway_id: str
+        self, key: RouteKey, listeners: list[Listener], gateways: Sequence[str]
     ) -> list[Listener]:
-        """Those of the listeners that accept a route, or where there are none, all that do."""
+        """Those of the listeners that accept a route, or where there are none, all that do.
+
+        Args:
+            gateways: only listeners of these, where one of them is known.
+        """
         if listeners:
             return [entry for entry in listeners if key in entry.attached] or listeners
-        return [
-            listener
-            for gateway in self.gateways.values()
-            if gateway_id not in self.gateways
-            or f"{gateway.namespace}/{gateway.name}" == gateway_id
-            for listener in gateway.listeners
-            if key in listener.attached
-        ]
+        every = self._named(gateways) or self._named(())
+        listeners = [entry for gateway in every for entry in gateway.listeners]
+        return [listener for listener in listeners if key in listener.attached]
 
     def users(
         self, points: Sequence[ServicePoint], listeners: list[Listener]

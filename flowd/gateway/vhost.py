@@ -37,8 +37,8 @@ class VirtualHost:
 
     hostname: str
     candidates: list[Candidate] = field(default_factory=list[Candidate])
-    _exact: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    _prefix: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _exact: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    _prefix: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     _other: list[int] = field(default_factory=list[int])
     rewriters: list[Candidate] = field(default_factory=list[Candidate])
     _longest: int = 0
@@ -61,15 +61,16 @@ class VirtualHost:
             for candidate in every
             if any(entry.url_rewrite for entry in candidate.rule.filters)
         ]
+        places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for order, candidate in enumerate(every):
             match = candidate.match
-            if match.path_type == EXACT:
-                vhost._exact[match.path].append(order)
-            elif match.path_type == PREFIX:
-                vhost._prefix[match.path].append(order)
-                vhost._longest = max(vhost._longest, len(match.path))
+            if match.path_type in (EXACT, PREFIX):
+                places[match.path_type][match.path].append(order)
             else:
                 vhost._other.append(order)
+        vhost._exact = {path: tuple(orders) for path, orders in places[EXACT].items()}
+        vhost._prefix = {path: tuple(orders) for path, orders in places[PREFIX].items()}
+        vhost._longest = max(map(len, vhost._prefix), default=0)
         return vhost
 
     def is_of(self, routes: Sequence[Route]) -> bool:

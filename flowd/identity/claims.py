@@ -1,6 +1,6 @@
 """What one Kubernetes object claims: addresses, each with an endpoint that has no number yet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from sys import intern
@@ -8,15 +8,15 @@ from typing import TypeAlias
 
 from flowd.identity.numbers import Key
 from flowd.identity.owners import workload
-from flowd.kubernetes.core import EndpointSlice, Node, Pod, Service
+from flowd.kubernetes.core import EndpointSlice, Node, Object, Pod, Service
 from flowd.kubernetes.gatewayapi import Gateway
 from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import gateway_of
-from flowd.model.address import pack
+from flowd.kubernetes.proxies import proxy_name
+from flowd.model.address import pack, unpack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 
-Source: TypeAlias = tuple[str, str, str]
-"""The object behind a claim: name of its kind in Objects, namespace and name."""
+ObjectKey: TypeAlias = tuple[str, str]
+"""Namespace and name of an object."""
 
 
 class Rank(IntEnum):
@@ -29,22 +29,45 @@ class Rank(IntEnum):
     POD = 5
 
 
+KINDS = {
+    Rank.GATEWAY: "gateways",
+    Rank.SLICE: "slices",
+    Rank.SERVICE: "services",
+    Rank.NODE: "nodes",
+    Rank.POD: "pods",
+}
+"""Names of the kinds in Objects; each has a rank of its own."""
+
+
 @dataclass(slots=True)
 class Claim:
     """An address held by an endpoint.
 
     Attributes:
+        source: the object behind it, of the kind that the rank tells.
         endpoint: with identity 0 as long as the key has no number.
         key: what the number is derived from; () where the identity is a reserved one.
-        order: the greatest counts among claims of one rank; claims whose orders begin alike are
-            equally good, and several of them a conflict.
+        strength: the greatest counts among claims of one rank; several of the greatest are a
+            conflict, and then age and name decide.
+        created: when the object was made.
     """
 
     rank: Rank
-    source: Source
-    order: tuple[str, ...]
+    source: ObjectKey
     endpoint: Endpoint
     key: Key = ()
+    strength: bool = False
+    created: str = ""
+
+    @property
+    def order(self) -> tuple[bool, str, str, str]:
+        """The greatest counts among claims of one rank."""
+        return self.strength, self.created, *self.source
+
+    @property
+    def name(self) -> str:
+        """`kind/namespace/name` of the object behind it."""
+        return "/".join((KINDS[self.rank], *self.source))
 
 
 Claimed: TypeAlias = list[tuple[bytes, Claim]]
@@ -55,20 +78,19 @@ class Reader:
     """Reads objects of one moment as claims.
 
     Attributes:
-        fronts: namespace, name and slice of the Services by the addresses behind them.
+        fronts: namespace and name of the Services that have an address behind them.
         shared: tuples already made, so that equal ones take memory once.
     """
 
     objects: Objects
     node_name: str
     cluster_name: str
-    fronts: dict[bytes, tuple[tuple[str, str, str], ...]]
+    fronts: Callable[[bytes], Iterable[ObjectKey]]
     shared: dict[tuple[str, ...], tuple[str, ...]]
 
     def gateway(self, item: Gateway) -> Claimed:
         """The addresses of a Gateway's status; a Service in front of it is told instead."""
-        namespace, name = item.key
-        source = "gateways", namespace, name
+        namespace, name = source = item.key
         found: Claimed = []
         for address in item.addresses():
             endpoint = Endpoint(
@@ -81,7 +103,7 @@ class Reader:
                 address=address,
             )
             key = self.cluster_name, namespace, "Gateway", name
-            found.append((pack(address), Claim(Rank.GATEWAY, source, item.key, endpoint, key)))
+            found.append((pack(address), Claim(Rank.GATEWAY, source, endpoint, key)))
         return found
 
     def node(self, item: Node) -> Claimed:
@@ -95,16 +117,15 @@ class Reader:
         for address in item.addresses():
             text = "" if mine else address
             endpoint = Endpoint(kind, identity, name=name, labels=labels, node=name, address=text)
-            claim = Claim(Rank.NODE, ("nodes", "", name), item.key, endpoint)
+            claim = Claim(Rank.NODE, item.key, endpoint)
             found.append((pack(address), claim))
         return found
 
     def service(self, item: Service) -> Claimed:
         """Cluster addresses, external ones and those of a load balancer."""
-        namespace, name = item.key
+        namespace, name = source = item.key
         labels = self._labels(namespace, item.spec.selector)
         key = self.cluster_name, namespace, "Service", name
-        source = "services", namespace, name
         found: Claimed = []
         for address in item.addresses():
             endpoint = Endpoint(
@@ -115,36 +136,34 @@ class Reader:
                 labels,
                 service_namespace=namespace,
                 service=name,
-                gateway=gateway_of(item),
+                gateway=proxy_name(item),
                 address=address,
             )
-            found.append((pack(address), Claim(Rank.SERVICE, source, item.key, endpoint, key)))
+            found.append((pack(address), Claim(Rank.SERVICE, source, endpoint, key)))
         return found
 
-    def slice(self, item: EndpointSlice) -> Claimed:
-        """Endpoints of a slice, which count where their Pod is not among the objects."""
-        source = "slices", *item.key
-        found: Claimed = []
-        for address, pod, node in slice_endpoints(item):
-            packed = pack(address)
-            namespace, name = self.service_before(packed) or (item.metadata.namespace, "")
-            selected = self.objects.services.get((namespace, name))
-            labels = self._labels(namespace, selected.spec.selector if selected else {})
-            endpoint = Endpoint(
-                EndpointKind.POD if pod else EndpointKind.SERVICE,
-                0,
-                namespace,
-                pod or name,
-                labels,
-                service_namespace=namespace if name else "",
-                service=name,
-                node=node,
-                gateway=gateway_of(item),
-                address=address,
-            )
-            key = self._share((self.cluster_name, *labels))
-            found.append((packed, Claim(Rank.SLICE, source, item.key, endpoint, key)))
-        return found
+    def slice(self, item: EndpointSlice, address: bytes, pod: str, node: str) -> Claim:
+        """An endpoint of a slice, which counts where its Pod is not among the objects.
+
+        Args:
+            pod, node: their names, or "".
+        """
+        namespace, name = self.service_before(address) or (item.metadata.namespace, "")
+        selected = self.objects.services.get((namespace, name))
+        labels = self._labels(namespace, selected.spec.selector if selected else {})
+        endpoint = Endpoint(
+            EndpointKind.POD if pod else EndpointKind.SERVICE,
+            0,
+            namespace,
+            pod or name,
+            labels,
+            service_namespace=namespace if name else "",
+            service=name,
+            node=node,
+            gateway=proxy_name(item),
+            address=unpack(address),
+        )
+        return Claim(Rank.SLICE, item.key, endpoint, self._share((self.cluster_name, *labels)))
 
     def pod(self, item: Pod, selecting: Sequence[str]) -> Claimed:
         """A Pod with an address of its own, until it is finished, also while it is terminating.
@@ -152,17 +171,18 @@ class Reader:
         Args:
             selecting: names of the Services that select it, for an address in no slice.
         """
-        if item.spec.host_network or item.finished:
+        addresses = claimed_addresses(item)
+        if not addresses:
             return []
-        namespace, name = item.key
+        namespace, name = source = item.key
         labels = self._labels(namespace, item.metadata.labels, item.spec.service_account_name)
         kind, owner = workload(item, self.objects)
         number = (self.cluster_name, *((namespace, kind, owner) if owner else labels))
-        number, source = self._share(number), ("pods", *item.key)
-        staying = "" if item.metadata.deletion_timestamp else "staying"
-        order = staying, item.metadata.creation_timestamp, *item.key
+        number = self._share(number)
+        staying = not item.metadata.deletion_timestamp
+        created = item.metadata.creation_timestamp
         found: Claimed = []
-        for address in item.addresses():
+        for address in addresses:
             packed = pack(address)
             service = self.service_before(packed)
             if service is None and selecting:
@@ -177,15 +197,15 @@ class Reader:
                 kind,
                 *(service or ("", "")),
                 node=item.spec.node_name,
-                gateway=gateway_of(item),
+                gateway=proxy_name(item),
                 address=address,
             )
-            found.append((packed, Claim(Rank.POD, source, order, endpoint, number)))
+            found.append((packed, Claim(Rank.POD, source, endpoint, number, staying, created)))
         return found
 
     def service_before(self, address: bytes) -> tuple[str, str] | None:
         """(namespace, name) of the first Service by name whose slices have an address."""
-        return min((front[:2] for front in self.fronts.get(address, ())), default=None)
+        return min(self.fronts(address), default=None)
 
     def _labels(self, namespace: str, labels: dict[str, str], account: str = "") -> tuple[str, ...]:
         return self._share(cilium_labels(self.cluster_name, namespace, labels, account))
@@ -210,6 +230,13 @@ def cilium_labels(
     if account:
         every["io.cilium.k8s.policy.serviceaccount"] = account
     return tuple(sorted(intern(f"k8s:{key}={value}") for key, value in every.items()))
+
+
+def claimed_addresses(item: Object) -> list[str]:
+    """The textual addresses that an object claims; of a Pod those that are its own."""
+    if isinstance(item, Pod) and (item.spec.host_network or item.finished):
+        return []
+    return item.addresses()
 
 
 def slice_endpoints(item: EndpointSlice) -> Iterator[tuple[str, str, str]]:

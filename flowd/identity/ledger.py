@@ -1,21 +1,28 @@
 """All claims to addresses, brought up to date by what differs between two sets of objects."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from flowd.identity.claims import Claim, Claimed, Rank, Reader, Source, slice_endpoints
+from flowd.identity.claims import (
+    KINDS,
+    Claim,
+    Claimed,
+    ObjectKey,
+    Rank,
+    Reader,
+    claimed_addresses,
+    slice_endpoints,
+)
 from flowd.kubernetes.core import Object, Pod, Service, controller_of
-from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.objects import ByName, Objects, differences
 from flowd.model.address import pack
 from flowd.model.endpoint import EndpointKind
 
 T = TypeVar("T", bound=Object)
-ObjectKey: TypeAlias = tuple[str, str]
 _OWNERS = {"ReplicaSet": "replica_sets", "Job": "jobs"}
 MAX_SHARED = 100_000
-_KINDS = ("gateways", "nodes", "services", "slices", "pods")
 
 
 class Ledger:
@@ -23,17 +30,15 @@ class Ledger:
 
     Pods come before nodes, nodes before Services, these before endpoints of slices. Of two running
     Pods with one address the younger has it, but a terminating one only before another has it; an
-    address that slices give to two different Pods has
-    no owner.
+    address that slices give to two different Pods has no owner.
     """
 
     def __init__(self, node_name: str, cluster_name: str) -> None:
         self._names = node_name, cluster_name
         self._objects = Objects()
         self._claims: dict[bytes, tuple[Claim, ...]] = {}
-        self._claimed: dict[Source, tuple[bytes, ...]] = {}
-        self._fronts: dict[bytes, tuple[tuple[str, str, str], ...]] = {}
-        self._owned: dict[Source, set[ObjectKey]] = defaultdict(set)
+        self._slices: dict[bytes, tuple[ObjectKey, ...]] = {}
+        self._owned: dict[tuple[str, str, str], tuple[ObjectKey, ...]] = {}
         self._selectors: dict[tuple[str, str, str], list[Service]] = {}
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -41,109 +46,131 @@ class Ledger:
         """Read what changed since the last set of objects; the addresses whose claims did."""
         before, self._objects = self._objects, objects
         dirty: dict[str, set[ObjectKey]] = {
-            kind: _changed(getattr(before, kind), getattr(objects, kind)) for kind in _KINDS
+            kind: _changed(getattr(before, kind), getattr(objects, kind)) for kind in KINDS.values()
         }
-        self._moved_fronts(before, dirty)
-        self._moved_services(before, dirty)
+        touched = self._moved_slices(before, dirty) | self._moved_services(before, dirty)
         for kind in _OWNERS.values():
             for key in _changed(getattr(before, kind), getattr(objects, kind)):
-                dirty["pods"] |= self._owned.get((kind, *key), set())
+                dirty["pods"].update(self._owned.get((kind, *key), ()))
         for key in dirty["pods"]:
             self._note_owner(before.pods.get(key), objects.pods.get(key))
         if len(self._shared) > MAX_SHARED:
             self._shared.clear()
-        reader = Reader(objects, *self._names, self._fronts, self._shared)
-        read: dict[str, Callable[..., Claimed]] = {
-            "gateways": reader.gateway,
-            "nodes": reader.node,
-            "services": reader.service,
-            "slices": reader.slice,
-            "pods": partial(_read_pod, reader, self._selecting),
+        reader = self._reader()
+        read: dict[Rank, Callable[..., Claimed]] = {
+            Rank.GATEWAY: reader.gateway,
+            Rank.NODE: reader.node,
+            Rank.SERVICE: reader.service,
+            Rank.POD: partial(_read_pod, reader, self._selecting),
         }
-        touched: set[bytes] = set()
-        for kind, keys in dirty.items():
-            known = getattr(objects, kind)
-            for key in keys:
-                item = known.get(key)
-                touched |= self._replace((kind, *key), read[kind](item) if item else [])
+        for rank, claims_of in read.items():
+            kind = KINDS[rank]
+            old, new = getattr(before, kind), getattr(objects, kind)
+            for key in dirty[kind]:
+                item = new.get(key)
+                claims = claims_of(item) if item else []
+                touched |= self._replace(rank, key, old.get(key), claims)
         return touched
 
-    def owner(self, address: bytes, host: Collection[bytes]) -> Claim | None:
-        """The claim to an address that counts; None when nobody's does.
+    def look(
+        self, addresses: Iterable[bytes], host: Collection[bytes]
+    ) -> Iterator[tuple[bytes, Claim | None, list[str]]]:
+        """For each address the claim that counts, None when nobody's does, and who is in conflict.
 
         Args:
             host: addresses of this machine, which only Services, nodes and Pods can claim.
         """
-        claims = self._claims.get(address)
-        if not claims:
-            return None
-        top = max(claims, key=lambda claim: (claim.rank, claim.order))
-        if top.rank == Rank.GATEWAY and address in host:
-            return None
-        if top.rank != Rank.SLICE:
-            return top
-        rivals = [claim for claim in claims if claim.rank == Rank.SLICE]
-        if address in host:
-            rivals = [claim for claim in rivals if claim.endpoint.kind == EndpointKind.POD]
-        one_name = len({claim.endpoint.name for claim in rivals}) == 1
-        return min(rivals, key=lambda claim: claim.order) if one_name else None
+        reader = self._reader()
+        read: dict[ObjectKey, dict[bytes, list[tuple[str, str]]]] = {}
+        for address in addresses:
+            claims = self._claims.get(address, ())
+            top = max(claims, key=lambda claim: (claim.rank, claim.order), default=None)
+            if top and top.rank > Rank.SLICE:
+                yield address, top, _rivals(top, claims)
+                continue
+            if keys := self._slices.get(address):
+                yield address, *self._of_slices(address, keys, address in host, reader, read)
+                continue
+            yield address, None if address in host else top, []
 
-    def rivals(self, address: bytes) -> list[str]:
-        """`kind/namespace/name` of the Pods or nodes that claim an address at the same time."""
-        claims = self._claims.get(address, ())
-        if len(claims) < 2:
-            return []
-        rank, first = max((claim.rank, claim.order[0]) for claim in claims)
-        if rank == Rank.SLICE:
-            pods = [claim.endpoint for claim in claims if claim.endpoint.kind == EndpointKind.POD]
-            names = {f"pods/{entry.namespace}/{entry.name}" for entry in pods}
-        elif rank in (Rank.POD, Rank.NODE):
-            best = [claim for claim in claims if (claim.rank, claim.order[0]) == (rank, first)]
-            names = {"/".join(claim.source) for claim in best}
-        else:
-            return []  # Services and Gateways may share a load balancer
-        return sorted(names) if len(names) > 1 else []
+    def _of_slices(
+        self,
+        address: bytes,
+        keys: Iterable[ObjectKey],
+        host: bool,
+        reader: Reader,
+        read: dict[ObjectKey, dict[bytes, list[tuple[str, str]]]],
+    ) -> tuple[Claim | None, list[str]]:
+        """The claim of slices to an address, and the Pods that they give it to if these differ."""
+        claims: list[Claim] = []
+        for key in sorted(keys):
+            item = self._objects.slices[key]
+            if key not in read:
+                read[key] = defaultdict(list)
+                for text, pod, node in slice_endpoints(item):
+                    read[key][pack(text)].append((pod, node))
+            claims += [reader.slice(item, address, *entry) for entry in read[key][address]]
+        pods = [claim for claim in claims if claim.endpoint.kind == EndpointKind.POD]
+        names = {f"pods/{claim.endpoint.namespace}/{claim.endpoint.name}" for claim in pods}
+        able = pods if host else claims
+        one_name = len({claim.endpoint.name for claim in able}) == 1
+        return able[0] if one_name else None, sorted(names) if len(names) > 1 else []
 
-    def _replace(self, source: Source, claims: Claimed) -> set[bytes]:
+    def _reader(self) -> Reader:
+        return Reader(self._objects, *self._names, self._fronts, self._shared)
+
+    def _fronts(self, address: bytes) -> Iterator[ObjectKey]:
+        """Namespace and name of the Services whose slices have an address."""
+        for key in self._slices.get(address, ()):
+            if service := self._objects.slices[key].service:
+                yield key[0], service
+
+    def _replace(
+        self, rank: Rank, key: ObjectKey, old: Object | None, claims: Claimed
+    ) -> set[bytes]:
         """Put what an object claims in the place of what it claimed before."""
-        old = self._claimed.pop(source, ())
-        for address in old:
-            left = tuple(claim for claim in self._claims[address] if claim.source != source)
+        gone = set(map(pack, claimed_addresses(old))) if old else set[bytes]()
+        for address in gone:
+            left = tuple(
+                claim
+                for claim in self._claims.get(address, ())
+                if (claim.rank, claim.source) != (rank, key)
+            )
             if left:
                 self._claims[address] = left
             else:
-                del self._claims[address]
+                self._claims.pop(address, None)
         for address, claim in claims:
             self._claims[address] = (*self._claims.get(address, ()), claim)
-        if claims:
-            self._claimed[source] = tuple(dict.fromkeys(address for address, _ in claims))
-        return {*old, *(address for address, _ in claims)}
+        return gone | {address for address, _ in claims}
 
-    def _moved_fronts(self, before: Objects, dirty: Mapping[str, set[ObjectKey]]) -> None:
-        """Note which Service has which address behind it, and who has to be read again for it."""
-        for key in tuple(dirty["slices"]):
-            old, new = before.slices.get(key), self._objects.slices.get(key)
-            moved: set[bytes] = set()
-            for item, present in ((old, False), (new, True)):
-                if item is None or not item.service:
-                    continue
-                front = item.metadata.namespace, item.service, item.metadata.name
-                for address in {pack(text) for text, _, _ in slice_endpoints(item)}:
-                    left = tuple(e for e in self._fronts.get(address, ()) if e != front)
-                    self._fronts[address] = (*left, front) if present else left
+    def _moved_slices(self, before: Objects, dirty: Mapping[str, set[ObjectKey]]) -> set[bytes]:
+        """Note which slices have which address, and which Pods have to be read again for it."""
+        moved: set[bytes] = set()
+        for key in dirty["slices"]:
+            mine = (key,)
+            for item in (before.slices.get(key), self._objects.slices.get(key)):
+                present = item is self._objects.slices.get(key)
+                for address in {pack(text) for text, _, _ in slice_endpoints(item)} if item else ():
+                    known = self._slices.get(address, ())
+                    left = tuple(other for other in known if other != key)
+                    if present:
+                        self._slices[address] = (*left, key) if left else mine
+                    elif left:
+                        self._slices[address] = left
+                    else:
+                        self._slices.pop(address, None)
                     moved.add(address)
-            self._reread(moved, dirty)
+        self._reread(moved, dirty)
+        return moved
 
     def _reread(self, addresses: Iterable[bytes], dirty: Mapping[str, set[ObjectKey]]) -> None:
+        """The Pods that have these addresses are to be read again."""
         for address in addresses:
-            if not self._fronts.get(address, ()):
-                self._fronts.pop(address, None)
-            for claim in self._claims.get(address, ()):
-                kind, *key = claim.source
-                if kind in ("pods", "slices"):
-                    dirty[kind].add((key[0], key[1]))
+            pods = (claim for claim in self._claims.get(address, ()) if claim.rank == Rank.POD)
+            dirty["pods"].update(claim.source for claim in pods)
 
-    def _moved_services(self, before: Objects, dirty: Mapping[str, set[ObjectKey]]) -> None:
+    def _moved_services(self, before: Objects, dirty: Mapping[str, set[ObjectKey]]) -> set[bytes]:
         """Whom a Service selects is read again when it comes, goes or selects others."""
         after = self._objects.services
         if before.services is not after:
@@ -159,24 +186,32 @@ class Ledger:
             if selectors[0] != selectors[1]:
                 moved.add(key)
                 wanted[key[0]] += [item for item in pair if item and item.spec.selector]
+        touched: set[bytes] = set()
         if not moved:
-            return
+            return touched
         for item in self._objects.slices.values():
             if (item.metadata.namespace, item.service) in moved:
-                self._reread({pack(text) for text, _, _ in slice_endpoints(item)}, dirty)
+                touched |= {pack(text) for text, _, _ in slice_endpoints(item)}
+        self._reread(touched, dirty)
         if before.pods:
             for key, pod in self._objects.pods.items():
                 if key[0] in wanted and any(_selects(item, pod) for item in wanted[key[0]]):
                     dirty["pods"].add(key)
+        return touched
 
     def _note_owner(self, old: Pod | None, new: Pod | None) -> None:
         """Remember which Pods to read again when what controls them changes."""
-        if old and (source := _owner_source(old)) and (pods := self._owned.get(source)):
-            pods.discard(old.key)
-            if not pods:
-                del self._owned[source]
-        if new and (source := _owner_source(new)):
-            self._owned[source].add(new.key)
+        one, other = (_owner_source(pod) if pod else None for pod in (old, new))
+        if one == other:
+            return
+        if old and one:
+            left = tuple(key for key in self._owned.get(one, ()) if key != old.key)
+            if left:
+                self._owned[one] = left
+            else:
+                self._owned.pop(one, None)
+        if new and other:
+            self._owned[other] = (*self._owned.get(other, ()), new.key)
 
     def _selecting(self, pod: Pod) -> list[str]:
         """Names of the Services that select a Pod."""
@@ -192,7 +227,17 @@ def _read_pod(reader: Reader, selecting: Callable[[Pod], list[str]], pod: Pod) -
     return reader.pod(pod, selecting(pod))
 
 
-def _owner_source(pod: Pod) -> Source | None:
+def _rivals(top: Claim, claims: Sequence[Claim]) -> list[str]:
+    """`kind/namespace/name` of the Pods or nodes that claim an address as well as the best does."""
+    if len(claims) < 2 or top.rank not in (Rank.POD, Rank.NODE):
+        return []  # Services and Gateways may share a load balancer
+    best = (top.rank, top.strength)
+    names = {claim.name for claim in claims if (claim.rank, claim.strength) == best}
+    return sorted(names) if len(names) > 1 else []
+
+
+def _owner_source(pod: Pod) -> tuple[str, str, str] | None:
+    """What controls a Pod: name of its kind in Objects, namespace and name."""
     owner = controller_of(pod.metadata)
     kind = _OWNERS.get(owner.kind) if owner else None
     return (kind, pod.metadata.namespace, owner.name) if owner and kind else None
@@ -202,11 +247,6 @@ def _selects(service: Service, pod: Pod) -> bool:
     return service.spec.selector.items() <= pod.metadata.labels.items()
 
 
-def _changed(before: Mapping[ObjectKey, T], after: Mapping[ObjectKey, T]) -> set[ObjectKey]:
+def _changed(before: ByName[T], after: ByName[T]) -> set[ObjectKey]:
     """Keys of what came, went or is another object than before."""
-    if before is after:
-        return set()
-    fresh = {key for key, item in after.items() if before.get(key) is not item}
-    if len(before) + len(fresh) > len(after):
-        fresh.update(key for key in before if key not in after)
-    return fresh
+    return {key for key, _ in differences(before, after)}

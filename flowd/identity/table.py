@@ -58,6 +58,7 @@ class IdentityTable:
         self._numbers = Numbers()
         self._owners: dict[bytes, Claim] = {}
         self._entries: dict[bytes, int] = {}
+        self._lent = False
         self._differences: dict[bytes, int] = {}
         self._rivals: dict[bytes, list[str]] = {}
         self._sorted = SortedKeys()
@@ -78,11 +79,11 @@ class IdentityTable:
         come, gone = come + named, gone + unnamed
         self._node_ports.update(objects.services)
         fresh: dict[bytes, Claim | None] = {}
-        for address in touched:
-            old, new = self._owners.get(address), self._ledger.owner(address, local)
+        for address, new, rivals in self._ledger.look(touched, local):
+            old = self._owners.get(address)
             fresh[address] = new
             self._rivals.pop(address, None)
-            if rivals := self._ledger.rivals(address):
+            if rivals:
                 self._rivals[address] = rivals
             if new and new.key:
                 come.append(new.key)
@@ -106,12 +107,15 @@ class IdentityTable:
             if index == before:
                 continue
             changed[address] = index
+            if before:
+                self._history.add(address, before, now)
+        if changed and self._lent:
+            self._entries, self._lent = dict(self._entries), False
+        for address, index in changed.items():
             if index:
                 self._entries[address] = index
             else:
                 del self._entries[address]
-            if before:
-                self._history.add(address, before, now)
         self._differences.update(changed)
         self._sorted.change(changed)
         self._history.forget(now)
@@ -136,9 +140,10 @@ class IdentityTable:
         detail = f"claimed more than once: {unpack(address)} by {', '.join(names[:3])}{more}"
         return PartStatus("identity", State.DEGRADED, printable(detail, 300))
 
-    def entries(self) -> dict[bytes, int]:
-        """Endpoint index by address (16 bytes), for the kernel's map."""
-        return dict(self._entries)
+    def entries(self) -> Mapping[bytes, int]:
+        """Endpoint index by address (16 bytes); the same mapping until something in it changes."""
+        self._lent = True
+        return self._entries
 
     def take_differences(self) -> dict[bytes, int]:
         """What changed in `entries` since the last call: endpoint index by address, 0 for gone."""

@@ -10,8 +10,11 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Labels = dict[str, str]
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of all partial API structs: camel case names, unknown fields are ignored."""
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Base of all partial API structs: camel case names, unknown fields are ignored.
+
+    None can be part of a cycle, so the garbage collector need not know of them.
+    """
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -195,9 +198,11 @@ class Service(Object, frozen=True, kw_only=True):
 
 
 class Conditions(Struct, frozen=True, kw_only=True):
-    """endpoints[].conditions; an unset `ready` means ready."""
+    """endpoints[].conditions; what is not set counts as below (discovery/v1)."""
 
     ready: bool = True
+    serving: bool = True
+    terminating: bool = False
 
 
 class TargetRef(Struct, frozen=True, kw_only=True):

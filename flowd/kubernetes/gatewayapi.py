@@ -94,17 +94,18 @@ class AllowedListeners(Struct, frozen=True, kw_only=True):
     namespaces: ListenerNamespaces = ListenerNamespaces()
 
 
+class GatewayAddress(Struct, frozen=True, kw_only=True):
+    """addresses[] of spec and status: an IPAddress, a Hostname, or a type of an implementation."""
+
+    type: str = "IPAddress"
+    value: Annotated[str, msgspec.Meta(max_length=253)] = ""
+
+
 class GatewaySpec(Struct, frozen=True, kw_only=True):
     gateway_class_name: str = ""
     listeners: tuple[Listener, ...] = ()
     allowed_listeners: AllowedListeners = AllowedListeners()
-
-
-class GatewayAddress(Struct, frozen=True, kw_only=True):
-    """status.addresses[]: an IPAddress, a Hostname, or a type of an implementation."""
-
-    type: str = "IPAddress"
-    value: Annotated[str, msgspec.Meta(max_length=253)] = ""
+    addresses: tuple[GatewayAddress, ...] = ()
 
 
 class GatewayStatus(Struct, frozen=True, kw_only=True):

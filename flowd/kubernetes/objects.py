@@ -1,5 +1,6 @@
 """All objects of one moment."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -8,8 +9,11 @@ from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes import ingress as ing
 
 T = TypeVar("T", bound=core.Object)
-ByName: TypeAlias = dict[tuple[str, str], T]
-"""Objects by (namespace, name); the namespace is "" for those of the whole cluster."""
+Key: TypeAlias = tuple[str, str]
+"""Namespace and name."""
+
+ByName: TypeAlias = dict[Key, T]
+"""Objects by namespace and name; the namespace is "" for those of the whole cluster."""
 
 
 @dataclass(slots=True)
@@ -20,47 +24,31 @@ class Objects:
         repeated: objects of files that took the place of one of the same name.
     """
 
-    namespaces: ByName[core.Namespace] = field(
-        default_factory=dict[tuple[str, str], core.Namespace]
-    )
-    nodes: ByName[core.Node] = field(default_factory=dict[tuple[str, str], core.Node])
-    pods: ByName[core.Pod] = field(default_factory=dict[tuple[str, str], core.Pod])
-    services: ByName[core.Service] = field(default_factory=dict[tuple[str, str], core.Service])
-    slices: ByName[core.EndpointSlice] = field(
-        default_factory=dict[tuple[str, str], core.EndpointSlice]
-    )
-    replica_sets: ByName[core.ReplicaSet] = field(
-        default_factory=dict[tuple[str, str], core.ReplicaSet]
-    )
-    jobs: ByName[core.Job] = field(default_factory=dict[tuple[str, str], core.Job])
-    cidr_groups: ByName[core.CIDRGroup] = field(
-        default_factory=dict[tuple[str, str], core.CIDRGroup]
-    )
-    gateway_classes: ByName[gw.GatewayClass] = field(
-        default_factory=dict[tuple[str, str], gw.GatewayClass]
-    )
-    gateways: ByName[gw.Gateway] = field(default_factory=dict[tuple[str, str], gw.Gateway])
-    http_routes: ByName[gw.HTTPRoute] = field(default_factory=dict[tuple[str, str], gw.HTTPRoute])
-    grpc_routes: ByName[gw.GRPCRoute] = field(default_factory=dict[tuple[str, str], gw.GRPCRoute])
-    tls_routes: ByName[gw.TLSRoute] = field(default_factory=dict[tuple[str, str], gw.TLSRoute])
-    tcp_routes: ByName[gw.TCPRoute] = field(default_factory=dict[tuple[str, str], gw.TCPRoute])
-    udp_routes: ByName[gw.UDPRoute] = field(default_factory=dict[tuple[str, str], gw.UDPRoute])
+    namespaces: ByName[core.Namespace] = field(default_factory=dict[Key, core.Namespace])
+    nodes: ByName[core.Node] = field(default_factory=dict[Key, core.Node])
+    pods: ByName[core.Pod] = field(default_factory=dict[Key, core.Pod])
+    services: ByName[core.Service] = field(default_factory=dict[Key, core.Service])
+    slices: ByName[core.EndpointSlice] = field(default_factory=dict[Key, core.EndpointSlice])
+    replica_sets: ByName[core.ReplicaSet] = field(default_factory=dict[Key, core.ReplicaSet])
+    jobs: ByName[core.Job] = field(default_factory=dict[Key, core.Job])
+    cidr_groups: ByName[core.CIDRGroup] = field(default_factory=dict[Key, core.CIDRGroup])
+    gateway_classes: ByName[gw.GatewayClass] = field(default_factory=dict[Key, gw.GatewayClass])
+    gateways: ByName[gw.Gateway] = field(default_factory=dict[Key, gw.Gateway])
+    http_routes: ByName[gw.HTTPRoute] = field(default_factory=dict[Key, gw.HTTPRoute])
+    grpc_routes: ByName[gw.GRPCRoute] = field(default_factory=dict[Key, gw.GRPCRoute])
+    tls_routes: ByName[gw.TLSRoute] = field(default_factory=dict[Key, gw.TLSRoute])
+    tcp_routes: ByName[gw.TCPRoute] = field(default_factory=dict[Key, gw.TCPRoute])
+    udp_routes: ByName[gw.UDPRoute] = field(default_factory=dict[Key, gw.UDPRoute])
     reference_grants: ByName[gw.ReferenceGrant] = field(
-        default_factory=dict[tuple[str, str], gw.ReferenceGrant]
+        default_factory=dict[Key, gw.ReferenceGrant]
     )
-    listener_sets: ByName[gw.ListenerSet] = field(
-        default_factory=dict[tuple[str, str], gw.ListenerSet]
-    )
-    x_listener_sets: ByName[gw.XListenerSet] = field(
-        default_factory=dict[tuple[str, str], gw.XListenerSet]
-    )
+    listener_sets: ByName[gw.ListenerSet] = field(default_factory=dict[Key, gw.ListenerSet])
+    x_listener_sets: ByName[gw.XListenerSet] = field(default_factory=dict[Key, gw.XListenerSet])
     backend_tls_policies: ByName[gw.BackendTLSPolicy] = field(
-        default_factory=dict[tuple[str, str], gw.BackendTLSPolicy]
+        default_factory=dict[Key, gw.BackendTLSPolicy]
     )
-    ingresses: ByName[ing.Ingress] = field(default_factory=dict[tuple[str, str], ing.Ingress])
-    ingress_classes: ByName[ing.IngressClass] = field(
-        default_factory=dict[tuple[str, str], ing.IngressClass]
-    )
+    ingresses: ByName[ing.Ingress] = field(default_factory=dict[Key, ing.Ingress])
+    ingress_classes: ByName[ing.IngressClass] = field(default_factory=dict[Key, ing.IngressClass])
 
     repeated: int = 0
 
@@ -76,6 +64,24 @@ class Objects:
 
     def __len__(self) -> int:
         return sum(len(getattr(self, kind.attribute)) for kind in KINDS.values())
+
+
+def differences(
+    before: ByName[T], after: ByName[T]
+) -> Iterator[tuple[Key, tuple[T | None, T | None]]]:
+    """What came, went or is another object than before, each as it was and as it is."""
+    if before is after:
+        return
+    fresh = 0
+    for key, item in after.items():
+        old = before.get(key)
+        if old is not item:
+            fresh += old is None
+            yield key, (old, item)
+    if len(before) + fresh > len(after):
+        for key, old in before.items():
+            if key not in after:
+                yield key, (old, None)
 
 
 @dataclass(frozen=True, slots=True)

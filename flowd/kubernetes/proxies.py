@@ -15,6 +15,21 @@ class _Naming(NamedTuple):
     condition: tuple[str, str] | None = None
 
 
+class Group(NamedTuple):
+    """Gateways that share their proxies: all of a GatewayClass, or of one of a controller's.
+
+    Attributes:
+        by: `class` or `controller`.
+        name: of the GatewayClass, or of the controller as GatewayClasses name it.
+    """
+
+    by: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"GatewayClass/{self.name}" if self.by == "class" else self.name
+
+
 class _Shared(NamedTuple):
     """Proxies that serve every Gateway of a controller, by the labels of their Pods."""
 
@@ -23,6 +38,8 @@ class _Shared(NamedTuple):
     namespace: str = ""
 
 
+_MERGED = "gateway.envoyproxy.io/owning-gatewayclass"
+"""Set by Envoy Gateway where an EnvoyProxy says `mergeGateways`."""
 _NAMINGS = (
     _Naming(  # Envoy Gateway, whose proxies may be in another namespace than the Gateway
         "gateway.envoyproxy.io/owning-gateway-name",
@@ -65,26 +82,55 @@ def gateway_of(item: Object) -> str:
     return f"{own}/{name}" if name not in ("", service) else ""
 
 
-def controller_of_proxy(pod: Pod) -> str:
-    """The controller all of whose Gateways a Pod serves, as a GatewayClass names it, or "".
+def group_of(item: Object) -> Group | None:
+    """The Gateways that all share a proxy, by the labels of its Pod, Service or EndpointSlice.
 
-    Cilium's Envoy on each node, and Contour's proxies where no provisioner made them.
+    Envoy Gateway's with `mergeGateways`, Cilium's Envoy on each node, and Contour's proxies where
+    no provisioner made them.
     """
-    labels = pod.metadata.labels.items()
-    for shared in _SHARED:
-        if shared.namespace in ("", pod.metadata.namespace) and shared.labels.items() <= labels:
-            return shared.controller
-    return ""
+    labels = item.metadata.labels
+    if merged := labels.get(_MERGED):
+        return Group("class", merged)
+    if isinstance(item, Pod):
+        for shared in _SHARED:
+            here = shared.namespace in ("", item.metadata.namespace)
+            if here and shared.labels.items() <= labels.items():
+                return Group("controller", shared.controller)
+    return None
 
 
-def only_gateways(objects: Objects) -> Mapping[str, str]:
-    """`namespace/name` of the Gateway of each controller that has exactly one."""
-    found: dict[str, list[str]] = {}
-    for (namespace, name), gateway in objects.gateways.items():
-        held = objects.gateway_classes.get(("", gateway.spec.gateway_class_name))
-        if held:
-            found.setdefault(held.spec.controller_name, []).append(f"{namespace}/{name}")
-    return {controller: names[0] for controller, names in found.items() if len(names) == 1}
+def proxy_name(item: Object) -> str:
+    """Whose data plane an object is: `namespace/name` of a Gateway, else the group, or ""."""
+    return gateway_of(item) or str(group_of(item) or "")
+
+
+def groups(objects: Objects) -> Mapping[Group, tuple[str, ...]]:
+    """`namespace/name` of the Gateways of each class and of each controller, in order."""
+    found: dict[Group, list[str]] = {}
+    for (namespace, name), gateway in sorted(objects.gateways.items()):
+        class_name = gateway.spec.gateway_class_name
+        found.setdefault(Group("class", class_name), []).append(f"{namespace}/{name}")
+        if held := objects.gateway_classes.get(("", class_name)):
+            group = Group("controller", held.spec.controller_name)
+            found.setdefault(group, []).append(f"{namespace}/{name}")
+    return {group: tuple(names) for group, names in found.items()}
+
+
+def linked_services(objects: Objects) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Gateways (`namespace/name`) by the Service that they say is their data plane.
+
+    Istio's manual deployment: a Hostname in `spec.addresses` that is the name of a Service, in the
+    Gateway's namespace where it has no dot, and that several Gateways may give.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for (namespace, name), gateway in sorted(objects.gateways.items()):
+        for address in gateway.spec.addresses:
+            parts = address.value.split(".")
+            if address.type != "Hostname" or (len(parts) > 1 and parts[2:3] != ["svc"]):
+                continue
+            where = parts[1] if len(parts) > 1 else namespace
+            found.setdefault((where, parts[0]), []).append(f"{namespace}/{name}")
+    return {service: tuple(dict.fromkeys(names)) for service, names in found.items()}
 
 
 def _service(item: Object) -> str:

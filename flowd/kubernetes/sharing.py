@@ -1,4 +1,4 @@
-"""Parts of objects that are equal kept once: the Pods of a workload differ in little."""
+"""Parts of objects that are equal kept once: Pods of a workload, or routes of a Gateway, differ in little."""
 
 from collections.abc import Hashable
 from sys import intern
@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from flowd.kubernetes.core import EndpointSlice, Labels, Object, Pod
+from flowd.kubernetes.gatewayapi import GRPCRoute, HTTPRoute
 
 H = TypeVar("H", bound=Hashable)
 MAX_SHARED = 1 << 16
@@ -40,6 +41,12 @@ class Sharing:
             _set(item, "ports", self._one(item.ports))
             for endpoint in item.endpoints:
                 _set(endpoint, "node_name", intern(endpoint.node_name))
+        elif isinstance(item, (HTTPRoute, GRPCRoute)):
+            _set(item.spec, "parent_refs", self._one(item.spec.parent_refs))
+            _set(item.spec, "hostnames", self._one(item.spec.hostnames))
+            for rule in item.spec.rules:
+                _set(rule, "backend_refs", self._one(rule.backend_refs))
+                _set(rule, "filters", self._one(rule.filters))
 
     def _one(self, value: H) -> H:
         return cast("H", self._known.setdefault(value, value))

@@ -20,6 +20,7 @@ class Store:
         self.changed = asyncio.Event()
         self._live: dict[str, dict[Key, Object]] = {kind.attribute: {} for kind in KINDS.values()}
         self._dirty: set[str] = set()
+        self._lent: set[str] = set()
         self._under = Objects()
         self._last = Objects()
 
@@ -33,14 +34,14 @@ class Store:
     def put(self, item: Object) -> None:
         """Keep an object in the place of an earlier one of its name."""
         kind = KINDS_BY_TYPE[type(item)]
-        objects = self._live[kind.attribute]
-        if objects.get(item.key) != item:
-            objects[item.key] = item
+        if self._live[kind.attribute].get(item.key) != item:
+            self._own(kind)[item.key] = item
             self._touch(kind)
 
     def delete(self, kind: Kind, key: Key) -> None:
         """Forget an object, if it is known."""
-        if self._live[kind.attribute].pop(key, None) is not None:
+        if key in self._live[kind.attribute]:
+            del self._own(kind)[key]
             self._touch(kind)
 
     def replace(self, kind: Kind, objects: dict[Key, Object]) -> None:
@@ -48,6 +49,7 @@ class Store:
         if self._live[kind.attribute] != objects:
             self._touch(kind)
         self._live[kind.attribute] = objects
+        self._lent.discard(kind.attribute)
 
     def snapshot(self, under: Objects) -> Objects:
         """Everything at this moment, laid over `under`: of two with one name the live one wins.
@@ -59,12 +61,26 @@ class Store:
             name = kind.attribute
             below = getattr(under, name)
             same = name not in self._dirty and below is getattr(self._under, name)
-            value = getattr(self._last, name) if same else {**below, **self._live[name]}
+            if same:
+                value = getattr(self._last, name)
+            elif below:
+                value = {**below, **self._live[name]}
+            else:
+                value = self._live[name]
+                self._lent.add(name)
             setattr(fresh, name, value)
         self._dirty.clear()
         self.changed.clear()
         self._under, self._last = under, fresh
         return fresh
+
+    def _own(self, kind: Kind) -> dict[Key, Object]:
+        """The objects of a kind to be changed: another mapping than any snapshot has."""
+        name = kind.attribute
+        if name in self._lent:
+            self._live[name] = dict(self._live[name])
+            self._lent.discard(name)
+        return self._live[name]
 
     def _touch(self, kind: Kind) -> None:
         self._dirty.add(kind.attribute)

@@ -43,7 +43,8 @@ class Endpoint:
         workload, workload_kind: the owning controller, `Deployment` and the like.
         service_namespace, service: a Service that selects the pod, or the Service itself.
         node: name of the node it runs on.
-        gateway: `namespace/name` of the Gateway whose data plane the pod is.
+        gateway: `namespace/name` of the Gateway whose data plane the pod is; where several share
+            it, `GatewayClass/name` or the name of their controller.
         address: textual IP address.
     """
 

@@ -12,7 +12,8 @@ class RouteRef:
         kind, namespace, name: the route object; kind is "" when no route took the request.
         rule, match: index in the route's rules and in the rule's matches; -1 when not known.
         rule_name: the rule's own `name`, or "".
-        reason: why there is no route (`route_not_found`, `filter_chain_not_found`), or "".
+        reason: why there is no route (`route_not_found`, `filter_chain_not_found`), or of a route
+            whose Gateway stays open, which ones share the proxy; else "".
     """
 
     gateway_namespace: str = ""

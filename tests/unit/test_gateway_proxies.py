@@ -6,7 +6,7 @@ from flowd.gateway.table import RouteTable
 from flowd.kubernetes import core
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import controller_of_proxy, gateway_of, only_gateways
+from flowd.kubernetes.proxies import gateway_of, group_of, proxy_name
 from flowd.model.address import pack
 
 CONTOUR = {
@@ -56,7 +56,8 @@ def test_a_proxy_is_known_by_its_labels(labels: dict[str, str]) -> None:
 @pytest.mark.parametrize("labels", OTHERS.values(), ids=OTHERS)
 def test_others_are_no_proxies(labels: dict[str, str]) -> None:
     pod = core.Pod(metadata=meta("cilium-gateway-edge", labels))
-    assert gateway_of(pod) == controller_of_proxy(pod) == ""
+    assert group_of(pod) is None
+    assert proxy_name(pod) == ""
 
 
 def test_ciliums_service_and_its_slices_are_known_by_their_name() -> None:
@@ -103,10 +104,10 @@ def test_a_proxy_of_all_gateways_is_that_of_the_only_one(
     objects.add(gw.Gateway(metadata=meta("edge", {}), spec=edge))
     objects.add(gw.Gateway(metadata=meta("other", {}), spec=gw.GatewaySpec()))
     table = RouteTable.build(objects)
-    assert table.gateway_at(pack("192.0.2.1")) == "infra/edge"
-    assert table.gateway_at(pack("192.0.2.2")) == ""
+    assert table.gateways_at(pack("192.0.2.1")) == ("infra/edge",)
+    assert table.gateways_at(pack("192.0.2.2")) == ()
     more = Objects(pods=objects.pods, gateway_classes=objects.gateway_classes)
     more.gateways = {**objects.gateways}
     more.add(gw.Gateway(metadata=meta("second", {}), spec=edge))
-    assert only_gateways(more) == {}
-    assert RouteTable.build(more, before=table).gateway_at(pack("192.0.2.1")) == ""
+    both = RouteTable.build(more, before=table).gateways_at(pack("192.0.2.1"))
+    assert both == ("infra/edge", "infra/second")

@@ -69,8 +69,9 @@ class AgentEvents:
         """Note what differs from the previous call; the mappings must not change after it."""
         before = self._next
         old = self._addresses
-        gone = {address: old[address] for address in old.keys() - addresses.keys()}
-        moved = [item for item in addresses.items() if old.get(item[0]) != item[1]]
+        same = addresses is old
+        gone = {} if same else {at: old[at] for at in old.keys() - addresses.keys()}
+        moved = [] if same else [item for item in addresses.items() if old.get(item[0]) != item[1]]
         indices = {old[address] for address, _ in moved if address in old}
         self._pods({*gone.values(), *indices}, {index for _, index in moved})
         for address, was in gone.items():
