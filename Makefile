@@ -28,8 +28,8 @@ lint: setup-test ## Style (ruff), types (pyright strict), import contracts, fres
 test-second-kernel: setup-test ## Run tests/kernel on a stock Debian 6.1 kernel, emulated (ARGS: for pytest)
 	@$(RUN)/python tools/second_kernel.py $(ARGS)
 
-test-switches: setup-test ## Compile and load the kernel programs with every combination of switches
-	@$(RUN)/python -m tests.kernel.combinations
+test-switches: setup-test ## Compile and load the kernel programs with every combination of switches (ARGS=--second-kernel: on 6.1)
+	@$(RUN)/python $(if $(findstring --second-kernel,$(ARGS)),tools/second_kernel.py --run,-m) tests.kernel.every_combination
 
 accuracy: setup-test ## Compare with the kernel's own counters and write docs/accuracy.md (ARGS=--second-kernel: on 6.1, emulated)
 	@$(RUN)/python tools/accuracy.py $(ARGS)

@@ -2,23 +2,30 @@
 
 The guest's root is this machine's, read-only over 9p, with a RAM disk laid over it, so that the
 programs, the virtual environment and the tests are the very same; only the kernel is another: no
-tcx, so clsact; no lockdown; VLAN, Geneve, IPIP, wireguard and SCTP as modules. Emulated, not
-virtualised: it runs anywhere, some twenty times slower.
+tcx, so clsact; no lockdown; VLAN, Geneve, IPIP, wireguard, SCTP and IPVS as modules. Emulated, not
+virtualised: it runs anywhere, some twenty times slower, so what LLVM does is done on this side.
 
     python tools/second_kernel.py [pytest arguments]
+    python tools/second_kernel.py --run tests.kernel.every_combination   # another module
 """
 
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.kernel.elsewhere.compiler import Server
+
 HERE = ROOT / ".tools" / "second-kernel"
+OBJECTS = ROOT / ".tools" / "objects"  # compiled programs, by their source
 PACKAGES = (
     *("qemu-system-x86", "busybox-static", "cpio", "kmod"),
     *("ipvsadm", "wireguard-tools"),  # for the tests in it
@@ -28,7 +35,10 @@ MARK = "flowd-second-kernel-exit="
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_rng")
 MEMORY_MB = 4096
 # On a busy host the emulated timer is late, and the kernel would give up without no_timer_check
-OPTIONS = "mitigations=off nokaslr tsc=reliable no_timer_check"
+OPTIONS = (
+    "mitigations=off nokaslr tsc=reliable no_timer_check"
+    " init_on_alloc=0 apparmor=0 audit=0 rcupdate.rcu_expedited=1"  # quicker
+)
 
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -51,6 +61,8 @@ mkdir -p /new/dev/pts /new/dev/shm
 mount -t devpts pts /new/dev/pts
 mount -t tmpfs shm /new/dev/shm
 mount -t tmpfs run /new/run
+mkdir /new/run/objects
+mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000 objects /new/run/objects
 mount -t cgroup2 cgroup /new/sys/fs/cgroup
 mount -t bpf bpf /new/sys/fs/bpf
 mount -t tracefs tracefs /new/sys/kernel/tracing
@@ -62,9 +74,9 @@ exec switch_root /new /bin/bash /tmp/run.sh </dev/null
 
 RUN = """#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-export FLOWD_TEST_PATIENCE=10
+export FLOWD_TEST_PATIENCE=10 FLOWD_TEST_OBJECTS=/run/objects
 cd {root}
-modprobe tun
+for module in tun sctp ip_vs ip_vs_rr nf_conntrack; do modprobe $module; done
 {command}
 status=$?; echo; echo "{mark}$status"
 busybox poweroff -f
@@ -164,12 +176,16 @@ def boot(release: str, archive: Path, hear: Callable[[str], None] = show) -> int
         *("-append", f"console=ttyS0 quiet panic=-1 {OPTIONS}"),
         *("-virtfs", share.format("/", "host", "host")),
         *("-virtfs", share.format(HERE / "lib" / "modules", "modules", "modules")),
+        *("-virtfs", f"local,path={OBJECTS},mount_tag=objects,security_model=none,id=objects"),
         *("-device", "virtio-rng-pci"),
     ]
     status = 1
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
-    ) as machine:
+    with (
+        Server(OBJECTS),
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+        ) as machine,
+    ):
         assert machine.stdout is not None
         try:
             for line in machine.stdout:
@@ -182,14 +198,23 @@ def boot(release: str, archive: Path, hear: Callable[[str], None] = show) -> int
     return status
 
 
+def _end(_number: int, _frame: object) -> None:
+    """The emulated machine ends with this process."""
+    sys.exit(1)
+
+
 def main() -> int:
-    """Exit status of pytest in the guest."""
+    """Exit status of the command in the guest."""
     if os.geteuid():
         raise SystemExit("needs root: the guest reads this machine's files")
+    signal.signal(signal.SIGTERM, _end)
     arguments = sys.argv[1:] or ["tests/kernel"]
     release = prepare()
-    quoted = shlex.join(arguments)
-    command = f".venv/bin/pytest -p no:cacheprovider -o timeout=1800 {quoted}"
+    if arguments[0] == "--run":
+        command = shlex.join([".venv/bin/python", "-m", *arguments[1:]])
+    else:
+        pytest = (".venv/bin/pytest", "-p", "no:cacheprovider", "-o", "timeout=1800")
+        command = shlex.join([*pytest, *arguments])
     say(f"booting {release}, emulated")
     return boot(release, initramfs(release, command))
 

@@ -23,6 +23,9 @@
 #define PASS (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
 #define PULL 512  /* bytes made linear for headers that are not */
 
+/* include/linux/skbuff.h: each packet of the list is a segment, and must stay one (SCTP) */
+#define GSO_BY_FRAGS 0xffff
+
 static __always_inline bool finished(u64 marks)
 {
 	u8 a = marks >> MARK_SEEN(0), b = marks >> MARK_SEEN(1);
@@ -194,7 +197,7 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 #pragma clang loop unroll(disable)
 	for (u32 attempt = 0; attempt < 2; attempt++) {
 		parsed = read_packet(skb, l2, attempt, p);
-		if (parsed != CUT_SHORT || attempt)
+		if (parsed != CUT_SHORT || attempt || skb->gso_size == GSO_BY_FRAGS)
 			break;
 		if (bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
 			break;

@@ -266,14 +266,20 @@ static __always_inline enum parsed read_transport(struct __sk_buff *skb, struct 
 			p->src_port = p->dst_port = icmp->id;
 	} else if (protocol == SCTP) {
 		struct sctp *sctp = next;
+		u8 chunk = 0;
 
-		if ((void *)&sctp->chunk + 1 > end)
+		if ((void *)&sctp->chunk > end)
 			return CUT_SHORT;
 		p->src_port = sctp->src;
 		p->dst_port = sctp->dst;
-		p->flags = flags_of(sctp->chunk);
-		p->headers += 12;
-		p->reversed = sctp->chunk == CHUNK_INIT_ACK;
+		p->headers += SCTP_COMMON;
+		/* With GSO the chunks are in packets of their own behind it, which must not be pulled */
+		if ((void *)&sctp->chunk + 1 <= end)
+			chunk = sctp->chunk;
+		else if (bpf_skb_load_bytes(skb, p->headers, &chunk, sizeof(chunk)))
+			return CUT_SHORT;
+		p->flags = flags_of(chunk);
+		p->reversed = chunk == CHUNK_INIT_ACK;
 	} else if (protocol == IPV4_INSIDE || protocol == IPV6_INSIDE) {
 		p->inside = TUNNEL_IP;
 	}

@@ -15,6 +15,7 @@
 
 #define ETHERNET 14
 #define TAG 4 /* bytes of a VLAN tag */
+#define SCTP_COMMON 12
 
 enum ether_type {
 	TYPE_IPV4 = 0x0800,

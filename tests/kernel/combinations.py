@@ -1,12 +1,7 @@
-"""Every combination of what the programs are compiled with, and a small set that covers pairs.
-
-python -m tests.kernel.combinations        # compile and load the full product
-"""
+"""Every combination of what the programs are compiled with, and a small set that covers pairs."""
 
 import itertools
 import os
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -81,17 +76,3 @@ def _parts(number: int) -> tuple[Any, Any]:
         drops = None
     sockets = socket_unit(RING_BYTES, loader.ticks_per_second()) if number % 4 == 2 else None
     return drops, sockets
-
-
-def main() -> int:
-    """Load the full product, and tell how many were refused."""
-    began, every = time.monotonic(), product()
-    found = refused(every)
-    for line in found:
-        print(line)
-    print(f"{len(every)} combinations, {len(found)} refused, {time.monotonic() - began:.0f} s")
-    return bool(found)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,7 @@ import pytest
 from flowd.capture.preflight import unsupported_reason
 from flowd_bpf import loader
 from tests.kernel.compiled import Compiled
+from tests.kernel.elsewhere import stand_in
 from tests.kernel.net import Cluster
 from tests.kernel.programs import RING, Programs
 
@@ -25,9 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def patient() -> Iterator[None]:
-    """On an emulated or a busy machine LLVM takes its time, and that is no failure."""
+    """On a busy machine LLVM takes its time, and an emulated one leaves it to another."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "SECONDS", 600.0)
+        if bcc := stand_in():
+            patch.setattr(loader, "find_bcc", lambda: bcc)
         yield
 
 

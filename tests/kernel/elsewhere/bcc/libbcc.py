@@ -1,0 +1,1 @@
+"""Makes this folder a BCC package to flowd_bpf.bcc."""
