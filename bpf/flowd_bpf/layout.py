@@ -174,7 +174,8 @@ class Counter(IntEnum):
     CREATED = 11
     ENDED = 12
     TUNNEL_UNNAMED = 13
-    DNS_RING_FULL = 14
+    MERGED = 14
+    DNS_RING_FULL = 15
 
 
 class TunnelKind(IntEnum):

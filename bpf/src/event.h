@@ -43,7 +43,7 @@ struct connection_key {
 	union address addr[2];
 	__u16 port[2]; /* network byte order */
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 pad[3]; /* not zero for one that is over and whose place another one has taken */
 };
 
 enum tunnel_kind {
@@ -82,6 +82,7 @@ struct side {
 #define MARK_REPORTED(side) (16 + 8 * (side))
 #define MARK_ANNOUNCED (1ULL << 32) /* a record with REASON_NEW is out */
 #define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out */
+#define MARK_ASIDE (1ULL << 34)	    /* being moved, or moved, under another key */
 
 struct connection {
 	struct side side[2];
