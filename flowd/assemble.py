@@ -230,6 +230,7 @@ class Assembly:
             self.losses,
             interfaces=self.settings.interface,
             connections=self.settings.max_connections,
+            detail_records=self.settings.detail_records,
             drops=self.settings.drops,
             tunnel_ports=self.settings.tunnel_port,
             sockets=self.settings.sockets,

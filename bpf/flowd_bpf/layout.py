@@ -44,9 +44,12 @@ CONNECTION = np.dtype(
         ("family", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("pad", "u1", (7,)),
+        ("taken", "u1"),
+        ("pad", "u1", (6,)),
     ]
 )
+
+TAKEN = np.dtype([("key", KEY), ("value", CONNECTION)])
 
 EVENT = np.dtype(
     [
@@ -155,6 +158,16 @@ SOCKET_EVENT = np.dtype(
 
 MARK_ANNOUNCED = 1 << 32
 MARK_ENDED = 1 << 33
+
+
+TAKE_MOST = 16
+
+
+class TakeHow(IntEnum):
+    """When an entry is taken out: if no packet came since it was found, or in any case."""
+
+    SILENT = 1
+    ANYHOW = 2
 
 
 class Counter(IntEnum):

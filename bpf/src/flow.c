@@ -19,6 +19,7 @@
 #include "fragment.h"
 #include "maps.h"
 #include "parse.h"
+#include "take.h"
 #include "tunnel.h"
 
 #define PASS (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
@@ -158,7 +159,7 @@ static __always_inline bool set_aside(struct connection *c, struct packet *p,
 {
 	bool moved;
 
-	if (__sync_fetch_and_or(&c->marks, MARK_ASIDE) & (MARK_ASIDE | MARK_ENDED))
+	if (__sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
 		return false;
 	p->key.pad[0] = 1;
 	p->key.pad[1] = c->conn_id;
@@ -168,7 +169,7 @@ static __always_inline bool set_aside(struct connection *c, struct packet *p,
 	if (moved) {
 		flowd_conns.delete(&p->key);
 	} else {
-		__sync_fetch_and_and(&c->marks, ~MARK_ASIDE);
+		__sync_fetch_and_and(&c->marks, ~MARK_ENDED);
 		counters->count[COUNT_MERGED]++;
 	}
 	return moved;

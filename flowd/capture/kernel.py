@@ -77,7 +77,7 @@ class KernelCapture:
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
         active_seconds: between records of a connection that has packets.
-        detail_records: a second, of TCP flags that are new to a connection, and of sockets that are
+        detail_records: a second at most, of TCP flags that are new to a connection, and of sockets that are
             established; what is above it is told by the next record.
         attach: tcx where the kernel has it, or the one asked for.
         head: run before other tcx programs.
@@ -116,7 +116,7 @@ class KernelCapture:
         self._directory = directory
         self._losses = losses
         self._globs = tuple(interfaces)
-        details = max(1, detail_records // (os.cpu_count() or 1))
+        details = -(-detail_records // (os.cpu_count() or 1))
         self._settings = {
             "DETAIL_RECORDS": details,
             "MAX_CONNECTIONS": connections,
@@ -171,7 +171,7 @@ class KernelCapture:
             self._endpoints.start(maps)
             self._table = ConnectionTable(
                 maps["flowd_conns"],
-                programs["flowd_clock"],
+                programs,
                 loader.ticks_per_second(),
                 self._settings["MAX_CONNECTIONS"],
                 self._limits,
