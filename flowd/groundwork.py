@@ -56,6 +56,7 @@ def lay(settings: Settings) -> Groundwork:
         losses,
         interfaces=settings.interface,
         connections=settings.max_connections,
+        detail_records=settings.detail_records,
         drops=settings.drops,
         tunnel_ports=settings.tunnel_port,
         sockets=settings.sockets,

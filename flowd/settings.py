@@ -47,6 +47,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_connections: Annotated[
         int, Meta(ge=1024, le=4194304, description="Connections tracked at a time in the kernel.")
     ] = 131072
+    detail_records: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Records a second between the first and the last of connections, of TCP flags"
+            " that are new to one, and as many of sockets that are established; above it the next"
+            " record of each tells them too.",
+        ),
+    ] = 2000
     tunnel_port: Annotated[
         tuple[str, ...],
         Meta(

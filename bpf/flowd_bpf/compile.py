@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = {
-    "flow.c": ("flowd_in", "flowd_out", "flowd_in_raw", "flowd_out_raw", "flowd_clock"),
+    "flow.c": (
+        *("flowd_in", "flowd_out", "flowd_in_raw", "flowd_out_raw"),
+        *("flowd_clock", "flowd_take"),
+    ),
     "drops.c": ("flowd_drop",),
     "sockets.c": (
         "flowd_connect4",

@@ -44,9 +44,12 @@ CONNECTION = np.dtype(
         ("family", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("pad", "u1", (7,)),
+        ("taken", "u1"),
+        ("pad", "u1", (6,)),
     ]
 )
+
+TAKEN = np.dtype([("key", KEY), ("value", CONNECTION)])
 
 EVENT = np.dtype(
     [
@@ -157,6 +160,16 @@ MARK_ANNOUNCED = 1 << 32
 MARK_ENDED = 1 << 33
 
 
+TAKE_MOST = 16
+
+
+class TakeHow(IntEnum):
+    """When an entry is taken out: if no packet came since it was found, or in any case."""
+
+    SILENT = 1
+    ANYHOW = 2
+
+
 class Counter(IntEnum):
     """Indexes into struct counters."""
 
@@ -174,7 +187,8 @@ class Counter(IntEnum):
     CREATED = 11
     ENDED = 12
     TUNNEL_UNNAMED = 13
-    DNS_RING_FULL = 14
+    MERGED = 14
+    DNS_RING_FULL = 15
 
 
 class TunnelKind(IntEnum):

@@ -49,7 +49,6 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "bpf_map_create": (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p),
     "bpf_map_lookup_elem": (c_int, c_void_p, c_void_p),
     "bpf_map_update_elem": (c_int, c_void_p, c_void_p, ctypes.c_uint64),
-    "bpf_map_lookup_and_delete_elem": (c_int, c_void_p, c_void_p),
     "bpf_map_lookup_batch": _BATCH,
     "bpf_map_lookup_and_delete_batch": _BATCH,
     "bpf_map_update_batch": _CHANGE,
@@ -153,6 +152,19 @@ def run_program(
     if status < 0:
         raise kernel_error("cannot run a program", -status)
     return options.retval, options.duration
+
+
+def run_in_place(program: int, address: int, size: int) -> None:
+    """Run a program on the packet at an address, and put there what it made of it.
+
+    Raises:
+        BpfError: the kernel refused it.
+    """
+    options = _TestRunOptions(size=ctypes.sizeof(_TestRunOptions), data_in=address, repeat=1)
+    options.data_out, options.data_size_in, options.data_size_out = address, size, size
+    status = library().bpf_prog_test_run_opts(program, byref(options))
+    if status < 0:
+        raise kernel_error("cannot run a program", -status)
 
 
 def verified_instructions(program: int) -> int:

@@ -2,7 +2,7 @@
 
 import ctypes
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,39 +66,22 @@ class HashMap:
                 return
             previous = token
 
-    def take(self, keys: Rows) -> tuple[Rows, Rows]:
-        """Look up and delete chosen keys, each in one step: the keys still there, and their values.
-
-        Raises:
-            BpfError: the kernel refused it (before 5.14 a hash map cannot do it).
-        """
-        call = self._lib.bpf_map_lookup_and_delete_elem
-        return self._each(call, keys, "cannot take an entry out of a map")
-
     def get(self, keys: Rows) -> tuple[Rows, Rows]:
         """Look up chosen keys: those that are there, and their values.
 
         Raises:
             BpfError: the kernel refused it.
         """
-        return self._each(self._lib.bpf_map_lookup_elem, keys, "cannot read a map")
-
-    def _each(self, call: Callable[..., int], keys: Rows, failure: str) -> tuple[Rows, Rows]:
         keys = np.ascontiguousarray(keys)
         values: Rows = np.empty(len(keys), self._values.dtype)
         there = np.ones(len(keys), bool)
         for row in range(len(keys)):
-            status = -call(self._fd, _at(keys, row), _at(values, row))
+            status = -self._lib.bpf_map_lookup_elem(self._fd, _at(keys, row), _at(values, row))
             if status == errno.ENOENT:
                 there[row] = False
             elif status:
-                raise kernel_error(failure, status)
+                raise kernel_error("cannot read a map", status)
         return keys[there], values[there]
-
-    def restore(self, key: Rows, value: Rows) -> bool:
-        """Put one entry (arrays of shape (1,)) back, unless its key has one by now."""
-        status = self._lib.bpf_map_update_elem(self._fd, _at(key), _at(value), libbpf.BPF_NOEXIST)
-        return status == 0
 
     def update(self, keys: Rows, values: Rows) -> int:
         """Set entries; returns how many were set before the map was full.

@@ -7,6 +7,7 @@ from flowd_bpf.errors import BpfError
 from flowd_bpf.loader import SocketUnit
 
 RING_BYTES = 2 << 20
+DETAIL_RECORDS = 1000
 CGROUP_SOCK, SOCK_OPS, CGROUP_SOCK_ADDR = 9, 13, 18  # enum bpf_prog_type
 
 ATTACHED = {
@@ -25,15 +26,23 @@ TRACEPOINTS = {
 }
 
 
-def socket_unit(ring_bytes: int, active_ticks: int) -> SocketUnit:
+def socket_unit(
+    ring_bytes: int, active_ticks: int, detail_records: int = DETAIL_RECORDS
+) -> SocketUnit:
     """What the loader needs; without the kernel's types (BTF) it has no tracepoints.
 
     Args:
         ring_bytes: size of the ring, a power of two.
         active_ticks: jiffies between records of a socket that is in use.
+        detail_records: records a second and CPU of sockets that are established.
     """
     programs = {name: (kind, attach, 0) for name, (kind, attach) in ATTACHED.items()}
-    defines = {"SOCKET_RING_BYTES": ring_bytes, "ACTIVE_TICKS": active_ticks, "OFF_SOCK_SK_ERR": 0}
+    defines = {
+        "SOCKET_RING_BYTES": ring_bytes,
+        "ACTIVE_TICKS": active_ticks,
+        "DETAIL_RECORDS": detail_records,
+        "OFF_SOCK_SK_ERR": 0,
+    }
     try:
         with KernelTypes() as types:
             defines["OFF_SOCK_SK_ERR"] = types.offset("sock", "sk_err")

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd_bpf import libbpf
-from flowd_bpf.layout import CONNECTION, KEY
+from flowd_bpf.layout import CONNECTION, KEY, TakeHow
 from flowd_bpf.maps import HashMap
+from flowd_bpf.taking import Taker
 
 Rows = NDArray[Any]
 
@@ -56,14 +57,17 @@ class ConnectionTable:
 
     Args:
         fd: the map flowd_conns.
-        clock: the program flowd_clock.
+        programs: of them flowd_clock and flowd_take.
         ticks: jiffies a second.
         size: the map's max_entries.
     """
 
-    def __init__(self, fd: int, clock: int, ticks: int, size: int, limits: Limits) -> None:
+    def __init__(
+        self, fd: int, programs: Mapping[str, int], ticks: int, size: int, limits: Limits
+    ) -> None:
         self._map = HashMap(fd, KEY, CONNECTION)
-        self._clock = clock
+        self._clock = programs["flowd_clock"]
+        self._taker = Taker(programs["flowd_take"])
         self._ticks = ticks
         self._crowded = size * 3 // 4
         self._closed = int(limits.closed * ticks)
@@ -82,30 +86,30 @@ class ConnectionTable:
         """Take out what is over, in batches of (KEY, CONNECTION) rows; `live` entries are known.
 
         An entry leaves the kernel in one step with its last numbers. One that came alive between
-        being found and being taken is put back.
+        being found and being taken stays.
 
         Raises:
             BpfError: the kernel refused it.
         """
         now = self.jiffies()
         divisor = self._pressure if live > self._crowded else 1.0
-        return self.take_out(lambda keys, values: self._over(keys, values, now, divisor))
+        return self._take(
+            lambda keys, values: self._over(keys, values, now, divisor), TakeHow.SILENT
+        )
 
     def take_out(self, chosen: Choice) -> Iterator[tuple[Rows, Rows]]:
-        """Take out what is chosen, in the same way; `chosen` is asked twice of each entry.
+        """Take out what is chosen in the same way, whether or not packets still come.
 
         Raises:
             BpfError: the kernel refused it.
         """
+        return self._take(chosen, TakeHow.ANYHOW)
+
+    def _take(self, chosen: Choice, how: TakeHow) -> Iterator[tuple[Rows, Rows]]:
         for keys, values in self._map.scan():
             over = chosen(keys, values)
-            if not over.any():
-                continue
-            keys, values = self._map.take(keys[over])
-            over = chosen(keys, values)
-            for row in np.flatnonzero(~over):
-                over[row] = not self._map.restore(keys[row : row + 1], values[row : row + 1])
-            yield keys[over], values[over]
+            if over.any():
+                yield self._taker.take(keys[over], values[over], how)
 
     def drain(self) -> Iterator[tuple[Rows, Rows]]:
         """Take out everything, in batches that are views until the next one.

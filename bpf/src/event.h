@@ -43,7 +43,7 @@ struct connection_key {
 	union address addr[2];
 	__u16 port[2]; /* network byte order */
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 pad[3]; /* not zero for one that is over and whose place another one has taken */
 };
 
 enum tunnel_kind {
@@ -81,7 +81,7 @@ struct side {
 #define MARK_SEEN(side) (8 * (side))
 #define MARK_REPORTED(side) (16 + 8 * (side))
 #define MARK_ANNOUNCED (1ULL << 32) /* a record with REASON_NEW is out */
-#define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out */
+#define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out, or will be */
 
 struct connection {
 	struct side side[2];
@@ -97,7 +97,21 @@ struct connection {
 	__u8 family;
 	__u8 icmp_type; /* of the first packet */
 	__u8 icmp_code;
-	__u8 pad[7];
+	__u8 taken; /* only in struct taken: take_how, and then whether it was */
+	__u8 pad[6];
+};
+
+enum take_how {
+	TAKE_SILENT = 1, /* if no packet came since */
+	TAKE_ANYHOW = 2,
+};
+
+#define TAKE_MOST 16 /* a run: they and the kernel's own fit into a page */
+
+/* An entry as it was found, and then as it was when it was taken out. */
+struct taken {
+	struct connection_key key;
+	struct connection value;
 };
 
 /* A record. Index 0 is initiator to responder, and `src` the initiator. */
@@ -135,6 +149,7 @@ _Static_assert(sizeof(struct prefix) == 20, "prefix");
 _Static_assert(sizeof(struct tunnel) == 40, "tunnel");
 _Static_assert(sizeof(struct side) == 48, "side");
 _Static_assert(sizeof(struct connection) == 152, "connection");
+_Static_assert(sizeof(struct taken) == 192, "taken");
 _Static_assert(sizeof(struct flow_event) == 152, "flow_event");
 _Static_assert(__builtin_offsetof(struct connection, marks) == 112, "connection.marks");
 _Static_assert(__builtin_offsetof(struct flow_event, src_addr) == 88, "flow_event.src_addr");

@@ -10,6 +10,7 @@
  */
 #include <uapi/linux/bpf.h>
 
+#include "budget.h"
 #include "config.h"
 #include "counters.h"
 #include "dns.h"
@@ -18,6 +19,7 @@
 #include "fragment.h"
 #include "maps.h"
 #include "parse.h"
+#include "take.h"
 #include "tunnel.h"
 
 #define PASS (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
@@ -151,6 +153,31 @@ static __always_inline struct connection *create(struct packet *p, u32 now,
 	return flowd_conns.lookup(&p->key);
 }
 
+/*
+ * Make room for a new connection with the ports of one that is over, for whose END the ring has no
+ * space: under a key of its own the old one waits until user space takes it.
+ */
+static __always_inline bool set_aside(struct connection *c, struct packet *p,
+				      struct counters *counters)
+{
+	bool moved;
+
+	if (__sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
+		return false;
+	p->key.pad[0] = 1;
+	p->key.pad[1] = c->conn_id;
+	p->key.pad[2] = c->conn_id >> 8;
+	moved = !flowd_conns.insert(&p->key, c);
+	p->key.pad[0] = p->key.pad[1] = p->key.pad[2] = 0;
+	if (moved) {
+		flowd_conns.delete(&p->key);
+	} else {
+		__sync_fetch_and_and(&c->marks, ~MARK_ENDED);
+		counters->count[COUNT_MERGED]++;
+	}
+	return moved;
+}
+
 /* Whether this interface and hook count the side's packets: the first that saw one, while it does. */
 static __always_inline bool owns(struct side *side, u64 here, u32 now)
 {
@@ -212,10 +239,11 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 		follow_fragment(p, now, counters);
 	c = flowd_conns.lookup(&p->key);
 	if (c && (p->flags & (SYN | ACK)) == SYN && finished(c->marks)) {
-		/* Without space for the END the old entry lives on, and nothing is lost. */
 		if (report(c, p, REASON_END, MARK_ENDED, now, counters)) {
 			flowd_conns.delete(&p->key);
 			counters->count[COUNT_ENDED]++;
+			c = NULL;
+		} else if (set_aside(c, p, counters)) {
 			c = NULL;
 		}
 	}
@@ -253,8 +281,10 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 	if (!(marks & MARK_ANNOUNCED)) {
 		wanted |= MARK_ANNOUNCED;
 		reason = REASON_NEW;
-	} else if (!reason && now - c->reported >= ACTIVE_TICKS) {
-		reason = REASON_ACTIVE;
+	} else if (now - c->reported >= ACTIVE_TICKS) {
+		reason = reason ?: REASON_ACTIVE;
+	} else if (reason && !affordable(now)) {
+		reason = 0;
 	}
 	if (reason)
 		report(c, p, reason, wanted, now, counters);

@@ -15,6 +15,12 @@ enum socket_reason {
 	SOCKET_RESET_RECEIVED = 7,
 };
 
+/* What a record tells beside its reason, in the upper half of the same byte. */
+enum socket_also {
+	ALSO_ESTABLISHED = 0x10,
+	ALSO_RESET_RECEIVED = 0x20,
+};
+
 enum socket_role {
 	ROLE_CONNECTED = 1,
 	ROLE_ACCEPTED = 2,
@@ -39,8 +45,8 @@ struct socket_event {
 	__u16 remote_port;
 	__u8 family; /* 4 or 6 */
 	__u8 role;
-	__u8 reason;
-	__u8 error; /* errno */
+	__u8 reason; /* socket_reason | socket_also */
+	__u8 error;  /* errno */
 };
 
 enum socket_counter {

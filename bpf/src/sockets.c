@@ -12,6 +12,7 @@
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
 
+#include "budget.h"
 #include "socket.h"
 
 #ifndef SOCKET_RING_BYTES
@@ -20,6 +21,10 @@
 
 #ifndef ACTIVE_TICKS
 #define ACTIVE_TICKS (5 * TICKS) /* between records of a socket that is in use */
+#endif
+
+#ifndef UNTOLD_TICKS
+#define UNTOLD_TICKS (TICKS / 2) /* until a socket in use tells that it was established */
 #endif
 
 #ifndef RETRANSMIT_TICKS
@@ -66,6 +71,7 @@ struct socket {
 	u32 retransmitted;  /* jiffies of the last SOCKET_RETRANSMIT */
 	u8 connecting;	    /* a SYN is out, or was before it was established */
 	u8 established;	    /* and stays so after the end */
+	u8 untold;	    /* that it is, for the next record */
 	u8 closed;
 	u8 fin_acked;	    /* our FIN is in the kernel's count of bytes acknowledged */
 	u8 fin_received;    /* the peer's FIN is in the kernel's count of bytes received */
@@ -185,7 +191,8 @@ static __always_inline void begin(struct bpf_sock_ops *ctx, struct socket *s, u8
 	s->last.srtt_us = s->last.min_rtt_us = s->last.retransmits = 0;
 	s->received_half = 0;
 	s->base = s->retransmits = s->reported = s->retransmitted = 0;
-	s->connecting = s->established = s->closed = s->fin_acked = s->fin_received = 0;
+	s->connecting = s->established = s->untold = s->closed = 0;
+	s->fin_acked = s->fin_received = 0;
 	s->half_closed = s->reset_sent = s->reset_received = 0;
 	if (ctx->family == INET6) {
 		local[0] = ctx->local_ip6[0];
@@ -238,12 +245,18 @@ static __always_inline void retransmits(struct bpf_sock_ops *ctx, struct socket 
 
 static __always_inline void established(struct bpf_sock_ops *ctx, struct socket *s)
 {
+	u32 now = bpf_jiffies64();
+
 	retransmits(ctx, s);
 	s->base = s->retransmits;
 	s->established = 1;
-	s->reported = bpf_jiffies64();
+	s->reported = now;
 	if (s->last.role == ROLE_CONNECTED && s->began_ns)
 		s->last.connect_ns = bpf_ktime_get_ns() - s->began_ns;
+	if (!affordable(now)) {
+		s->untold = 1;
+		return;
+	}
 	measure(ctx, s);
 	emit(s, SOCKET_ESTABLISHED, 0, 0);
 }
@@ -251,6 +264,7 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct socket 
 static __always_inline void state(struct bpf_sock_ops *ctx, struct socket *s, u32 old, u32 now)
 {
 	u32 zero = 0, *told;
+	u8 also = 0;
 	bool quiet;
 
 	if (now == CLOSE_WAIT || now == CLOSING) {
@@ -281,7 +295,11 @@ static __always_inline void state(struct bpf_sock_ops *ctx, struct socket *s, u3
 		s->fin_received = 1;
 	measure(ctx, s);
 	retransmits(ctx, s);
-	emit(s, SOCKET_CLOSED, s->last.retransmits, 0);
+	if (s->untold)
+		also |= ALSO_ESTABLISHED;
+	if (s->reset_received)
+		also |= ALSO_RESET_RECEIVED;
+	emit(s, SOCKET_CLOSED | also, s->last.retransmits, 0);
 }
 
 int flowd_sock_ops(struct bpf_sock_ops *ctx)
@@ -307,12 +325,14 @@ int flowd_sock_ops(struct bpf_sock_ops *ctx)
 	switch (op) {
 	case BPF_SOCK_OPS_RTT_CB:
 		now = bpf_jiffies64();
-		if (now - s->reported < ACTIVE_TICKS || !s->established)
+		if (!s->established ||
+		    now - s->reported < (s->untold ? UNTOLD_TICKS : ACTIVE_TICKS))
 			break;
 		s->reported = now;
 		measure(ctx, s);
 		retransmits(ctx, s);
-		emit(s, SOCKET_UPDATE, s->last.retransmits, 0);
+		emit(s, s->untold ? SOCKET_ESTABLISHED : SOCKET_UPDATE, s->last.retransmits, 0);
+		s->untold = 0;
 		break;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		begin(ctx, s, ROLE_CONNECTED);
@@ -386,6 +406,7 @@ int flowd_reset_in(u64 *arguments)
 	if (!s || !s->established || s->reset_received)
 		return 0;
 	s->reset_received = 1;
-	emit(s, SOCKET_RESET_RECEIVED, s->last.retransmits, 0);
+	if (s->closed) /* else the record of its end tells it, which comes at once */
+		emit(s, SOCKET_RESET_RECEIVED, s->last.retransmits, 0);
 	return 0;
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flowd.model.enums import SocketReason, SocketRole
+from flowd.model.enums import SocketAlso, SocketReason, SocketRole
 from flowd.model.socket import SocketBatch
 from flowd_exporters import metrics
 from flowd_exporters.histogram import Histogram, NewSeries
@@ -41,8 +41,9 @@ class Sockets:
 
     def observe(self, batch: SocketBatch) -> None:
         """Count reports."""
-        reason = batch["reason"]
-        rows = batch[(reason == SocketReason.ESTABLISHED) & (batch["connect_ns"] > 0)]
+        reason, also = batch["reason"], batch["also"]
+        opened = (reason == SocketReason.ESTABLISHED) | (also & SocketAlso.ESTABLISHED != 0)
+        rows = batch[opened & (batch["connect_ns"] > 0)]
         if len(rows):
             self.connect.add(self._group(rows), self._labels, rows["connect_ns"])
         used = (reason == SocketReason.UPDATE) | (reason == SocketReason.CLOSED)
@@ -60,6 +61,10 @@ class Sockets:
             groups = self._group(rows, "error")
             self.failures.add(self.failures.rows(groups, self._failure), sizes(groups))
         rows = batch[np.isin(reason, list(RESETS))]
+        received = batch[also & SocketAlso.RESET_RECEIVED != 0]
+        if len(received):
+            received["reason"] = SocketReason.RESET_RECEIVED
+            rows = np.concatenate([rows, received])
         if len(rows):
             groups = self._group(rows, "reason")
             self.resets.add(self.resets.rows(groups, self._reset), sizes(groups))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,6 +53,7 @@ DNS_ROWS = 65536
 _LOST = {
     "ring_full": Counter.RING_FULL,
     "map_full": Counter.MAP_FULL,
+    "connections_merged": Counter.MERGED,
     "malformed": Counter.MALFORMED,
     "fragment_unknown": Counter.FRAGMENT_UNKNOWN,
     "tunnel_unnamed": Counter.TUNNEL_UNNAMED,
@@ -65,7 +67,8 @@ class KernelCapture:
     Args:
         directory: its `interfaces` are kept current, and its `tunnels` grow.
         losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
-            wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
+            wait for the next one), `map_full` and `malformed` (packets), `connections_merged`
+            (counted with one that had the same ports, neither ring nor map having space), `endpoints_full`
             (addresses and networks without a place in the kernel's maps), `fragment_unknown`
             (later fragments that came before their first, and so count without ports),
             `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map), `dns_ring_full`
@@ -74,6 +77,8 @@ class KernelCapture:
         connections, endpoints: entries of the kernel maps.
         ring_bytes: size of the ring, a power of two.
         active_seconds: between records of a connection that has packets.
+        detail_records: a second at most, of TCP flags that are new to a connection, and of sockets that are
+            established; what is above it is told by the next record.
         attach: tcx where the kernel has it, or the one asked for.
         head: run before other tcx programs.
         limits: when a connection is over.
@@ -97,6 +102,7 @@ class KernelCapture:
         endpoints: int = 65536,
         ring_bytes: int = 4 << 20,
         active_seconds: float = 5.0,
+        detail_records: int = 2000,
         attach: AttachMode = "auto",
         head: bool = True,
         limits: Limits | None = None,
@@ -110,7 +116,9 @@ class KernelCapture:
         self._directory = directory
         self._losses = losses
         self._globs = tuple(interfaces)
+        details = -(-detail_records // (os.cpu_count() or 1))
         self._settings = {
+            "DETAIL_RECORDS": details,
             "MAX_CONNECTIONS": connections,
             "MAX_ENDPOINTS": endpoints,
             "RING_BYTES": ring_bytes,
@@ -126,7 +134,11 @@ class KernelCapture:
         self._messages: Queue[DnsBatch] = Queue("dns", DNS_ROWS, losses)
         self._dropped: Queue[DropBatch] = Queue("drops", DROP_ROWS, losses)
         self._sockets = KernelSockets(
-            directory, losses, wanted=sockets, active_seconds=active_seconds
+            directory,
+            losses,
+            wanted=sockets,
+            active_seconds=active_seconds,
+            detail_records=details,
         )
         self._reported: Queue[SocketBatch] = Queue("sockets", SOCKET_ROWS, losses)
         # Attaching takes its time, and pyroute2 waits for its own loop.
@@ -167,7 +179,7 @@ class KernelCapture:
             self._endpoints.start(maps)
             self._table = ConnectionTable(
                 maps["flowd_conns"],
-                programs["flowd_clock"],
+                programs,
                 loader.ticks_per_second(),
                 self._settings["MAX_CONNECTIONS"],
                 self._limits,

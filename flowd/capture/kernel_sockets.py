@@ -18,12 +18,12 @@ from flowd_bpf.errors import BpfError
 from flowd_bpf.layout import SOCKET_EVENT, SocketCounter
 from flowd_bpf.maps import HashMap, PerCpuCounters
 from flowd_bpf.ring import Ring
-from flowd_bpf.socktypes import ATTACHED, RING_BYTES, TRACEPOINTS, socket_unit
+from flowd_bpf.socktypes import ATTACHED, DETAIL_RECORDS, RING_BYTES, TRACEPOINTS, socket_unit
 
 _SAME = (
     *("cookie", "cgroup", "bytes_acked", "bytes_received", "connect_ns", "local_addr"),
     *("remote_addr", "srtt_us", "min_rtt_us", "retransmits", "pid", "local_port"),
-    *("remote_port", "family", "role", "reason", "error"),
+    *("remote_port", "family", "role", "error"),
 )
 _WITHOUT = {
     "flowd_sock_state": "why a connect failed",
@@ -42,6 +42,8 @@ class KernelSockets:
         wanted: False leaves everything out.
         ring_bytes: size of the ring, a power of two.
         active_seconds: between records of a socket that is in use.
+        detail_records: a second and CPU, of sockets that are established; those above it tell that
+            with their next report.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class KernelSockets:
         wanted: bool,
         ring_bytes: int = RING_BYTES,
         active_seconds: float = 5.0,
+        detail_records: int = DETAIL_RECORDS,
     ) -> None:
         self._directory = directory
         self._losses = losses
         self._wanted = wanted
         self._ring_bytes = ring_bytes
         self._active = active_seconds
+        self._details = detail_records
         self._state = State.OFF
         self._why = "not started" if wanted else "switched off by the setting `sockets`"
         self._stack = ExitStack()
@@ -73,7 +77,7 @@ class KernelSockets:
         if not self._wanted:
             return None
         ticks = max(1, round(self._active * loader.ticks_per_second()))
-        return socket_unit(self._ring_bytes, ticks)
+        return socket_unit(self._ring_bytes, ticks, self._details)
 
     def start(self, loaded: loader.Loaded) -> None:
         """Attach what was loaded; a refusal is in `status`."""
@@ -153,6 +157,8 @@ class KernelSockets:
         rows["time_ns"] = events["time_ns"] + np.uint64(epoch)
         for column in _SAME:
             rows[column] = events[column]
+        rows["reason"] = events["reason"] & 15
+        rows["also"] = events["reason"] >> 4
         rows["process"] = self._processes.indexes(events)
         if not self._processes.pids:
             rows["pid"] = 0

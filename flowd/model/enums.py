@@ -1,6 +1,6 @@
 """Small integers that travel in columns. Values shared with Hubble keep Hubble's numbers."""
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 
 class Protocol(IntEnum):
@@ -110,6 +110,13 @@ class SocketReason(IntEnum):
     RETRANSMIT = 5  # `retransmits` segments since the previous report of this reason
     RESET_SENT = 6
     RESET_RECEIVED = 7
+
+
+class SocketAlso(IntFlag):
+    """What else a report on a socket tells, beside its reason."""
+
+    ESTABLISHED = 1  # since the previous report
+    RESET_RECEIVED = 2
 
 
 class ShareSide(IntEnum):

@@ -31,6 +31,7 @@ SOCKET = np.dtype(
         ("family", "u1"),  # 4 or 6
         ("role", "u1"),  # SocketRole
         ("reason", "u1"),  # SocketReason
+        ("also", "u1"),  # SocketAlso
         ("error", "u1"),  # errno of a failed connect: 111 refused, 110 timed out; 0 for none
     ],
     align=True,

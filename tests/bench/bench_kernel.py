@@ -108,8 +108,8 @@ def entries() -> list[tuple[str, str]]:
     loaded = loader.load()
     fd = loaded.maps["flowd_conns"]
     every = HashMap(fd, KEY, CONNECTION)
-    clock, ticks = loaded.programs["flowd_clock"], loader.ticks_per_second()
-    table = ConnectionTable(fd, clock, ticks, 131072, Limits())
+    ticks = loader.ticks_per_second()
+    table = ConnectionTable(fd, loaded.programs, ticks, 131072, Limits())
     keys, values = np.zeros(ENTRIES, KEY), np.zeros(ENTRIES, CONNECTION)
     keys["protocol"] = 17
     keys["addr"][:, 1, 12:] = np.arange(ENTRIES, dtype=">u4").view("u1").reshape(-1, 4)

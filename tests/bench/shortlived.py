@@ -1,17 +1,20 @@
 """Short TCP connections as fast as this machine makes them, in processes of their own."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 
 from tests.kernel.net import Pod, inside
 
 PORTS = range(8000, 8008)
 SIZE = 100
+AT_ONCE = 32  # connections of a client, so that it and the server seldom wait for each other
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: the port is free again at once
 
 
@@ -39,33 +42,46 @@ def wide(pod: Pod) -> None:
         file.write("1024 65535")
 
 
-def answer(address: str, port: int) -> None:
-    """Read a request and answer it, connection after connection."""
+def answer(address: str, port: int, ready: int) -> None:
+    """Read a request and answer it, connection after connection; tells `ready` once it listens."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(4096)
+        os.write(ready, b".")
         said = bytes(SIZE)
+        answered: deque[socket.socket] = deque()
         while True:
             peer, _ = listener.accept()
-            with peer, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
                 if peer.recv(SIZE):
                     peer.sendall(said)
-                    peer.recv(1)
+            answered.append(peer)
+            if len(answered) > 2 * AT_ONCE:  # its client has reset it by now
+                answered.popleft().close()
 
 
 def connect(address: str, port: int, seconds: float, limit: int = 0) -> int:
     """Connections with a request and an answer each, closed by a reset: how many there were."""
     made, until, said = 0, time.monotonic() + seconds, bytes(SIZE)
     while time.monotonic() < until and (not limit or made < limit):
-        with socket.socket() as peer:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            peer.connect((address, port))
+        wanted = min(AT_ONCE, limit - made) if limit else AT_ONCE
+        peers = [_connected(address, port) for _ in range(wanted)]
+        for peer in peers:
             peer.sendall(said)
-            while peer.recv(SIZE) == b"":
-                break
-            made += 1
+        for peer in peers:
+            peer.recv(SIZE)
+        for peer in peers:
+            peer.close()
+        made += wanted
     return made
+
+
+def _connected(address: str, port: int) -> socket.socket:
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    peer.connect((address, port))
+    return peer
 
 
 def burst(clients: list[Pod], server: Pod, seconds: float, limit: int = 0) -> tuple[int, float]:
@@ -75,23 +91,29 @@ def burst(clients: list[Pod], server: Pod, seconds: float, limit: int = 0) -> tu
         limit: connections of each client at most; 0 is as many as time allows.
     """
     with contextlib.ExitStack() as stack:
-        for port, _ in zip(PORTS, clients, strict=False):
-            stack.enter_context(forked(server, lambda port=port: answer(server.address, port)))
-        time.sleep(0.5)  # until they listen
+        (readied, ready), (going, go) = os.pipe(), os.pipe()
+        for fd in (readied, ready, going, go):
+            stack.callback(os.close, fd)
         pipes: list[int] = []
-        began = time.monotonic()
         for port, client in zip(PORTS, clients, strict=False):
             reading, writing = os.pipe()
+            stack.callback(os.close, reading)
 
             def work(port: int = port, writing: int = writing) -> None:
+                os.write(ready, b".")
+                os.read(going, 1)
                 made = connect(server.address, port, seconds, limit)
                 os.write(writing, made.to_bytes(8, "little"))
 
+            listen = functools.partial(answer, server.address, port, ready)
+            stack.enter_context(forked(server, listen))
             stack.enter_context(forked(client, work))
             os.close(writing)
             pipes.append(reading)
+        for _ in range(2 * len(pipes)):
+            os.read(readied, 1)
+        began = time.monotonic()
+        os.write(go, bytes(len(pipes)))
         made = sum(int.from_bytes(os.read(reading, 8), "little") for reading in pipes)
         took = time.monotonic() - began
-        for reading in pipes:
-            os.close(reading)
     return made, took

@@ -6,11 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowd.model.enums import SocketReason
+from flowd.model.enums import SocketAlso, SocketReason
 from flowd.model.socket import SocketBatch, empty_sockets
 from tests.kernel.recorder import Recorder, eventually
 
 SO_COOKIE = 57
+_ALSO = {
+    SocketReason.ESTABLISHED: SocketAlso.ESTABLISHED,
+    SocketReason.RESET_RECEIVED: SocketAlso.RESET_RECEIVED,
+}
 
 
 def cookie(one: socket.socket) -> int:
@@ -31,7 +35,10 @@ class Reported:
         rows = self._rows
         if number:
             rows = rows[rows["cookie"] == number]
-        return rows[np.isin(rows["reason"], reasons)] if reasons else rows
+        if not reasons:
+            return rows
+        also = [one for reason, one in _ALSO.items() if reason in reasons]
+        return rows[np.isin(rows["reason"], reasons) | (rows["also"] & sum(also) != 0)]
 
     async def until(
         self, number: int, *reasons: SocketReason, met: Callable[[SocketBatch], bool] | None = None

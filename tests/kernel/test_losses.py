@@ -70,9 +70,7 @@ def test_two_cpus_on_one_connection_count_exactly() -> None:
         for thread in threads:
             thread.join()
         records.append(ring.read())
-        table = ConnectionTable(
-            loaded.maps["flowd_conns"], loaded.programs["flowd_clock"], 250, 8, Limits()
-        )
+        table = ConnectionTable(loaded.maps["flowd_conns"], loaded.programs, 250, 8, Limits())
         left = [values.copy() for _, values in table.drain()]
         events = np.concatenate(records)
         counts = counters.read()

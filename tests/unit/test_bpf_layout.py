@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flowd.capture.kernel_tunnels import UNNAMED, port_settings
-from flowd.model.enums import Hook, Initiator, Reason, SocketReason, SocketRole
+from flowd.model.enums import Hook, Initiator, Reason, SocketAlso, SocketReason, SocketRole
 from flowd.settings import Settings
 from flowd_bpf import layout, loader
 
@@ -19,6 +19,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "connection_key": layout.KEY,
     "side": layout.SIDE,
     "connection": layout.CONNECTION,
+    "taken": layout.TAKEN,
     "flow_event": layout.EVENT,
     "tunnel": layout.TUNNEL,
     "drop_key": layout.DROP_KEY,
@@ -131,6 +132,19 @@ def test_counters() -> None:
     text = (loader.folder("src") / "counters.h").read_text()
     names = re.findall(r"^\tCOUNT_(\w+),", text, re.MULTILINE)
     assert names == [counter.name for counter in layout.Counter]
+
+
+def test_what_a_socket_record_tells_beside_its_reason() -> None:
+    text = (loader.folder("src") / "socket.h").read_text()
+    found = dict(re.findall(r"^\tALSO_(\w+) = 0x(\d)0,", text, re.MULTILINE))
+    assert found == {also.name: str(also.value) for also in SocketAlso}
+
+
+def test_ways_of_taking() -> None:
+    text = (loader.folder("src") / "event.h").read_text()
+    found = dict(re.findall(r"^\tTAKE_(\w+) = (\d),", text, re.MULTILINE))
+    assert found == {how.name: str(how.value) for how in layout.TakeHow}
+    assert f"#define TAKE_MOST {layout.TAKE_MOST} " in text
 
 
 def test_marks() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from flowd.model.batch import FlowBatch
 from flowd.model.connection import empty_connections
-from flowd.model.enums import SocketReason, SocketRole
+from flowd.model.enums import SocketAlso, SocketReason, SocketRole
 from flowd.model.flow import empty_flows
 from flowd.model.losses import Losses
 from flowd.model.request import empty_requests
@@ -52,6 +52,16 @@ def test_time_to_connect_is_of_the_end_that_connects() -> None:
     assert scrape.value(f"{name}_count") == 2
     assert scrape.value(f"{name}_sum") == pytest.approx(0.0032)
     assert scrape.value(f"{name}_bucket", le="0.00025") == 1
+
+
+def test_short_connection_of_one_report() -> None:
+    rows = reports(SocketReason.CLOSED, SocketReason.CLOSED)
+    rows["also"] = [SocketAlso.ESTABLISHED | SocketAlso.RESET_RECEIVED, SocketAlso.ESTABLISHED]
+    rows["connect_ns"], rows["srtt_us"] = [200_000, 0], 100
+    scrape = Scrape(rows)
+    assert scrape.value("flowd_tcp_connect_duration_seconds_count") == 1
+    assert scrape.value("flowd_tcp_rtt_seconds_count") == 2
+    assert scrape.value("flowd_tcp_resets_total", direction="received") == 1
 
 
 def test_round_trips_of_both_ends_have_the_same_labels() -> None:

@@ -1,0 +1,119 @@
+"""Many connections at once: fewer records each, none missing, none told twice."""
+
+import asyncio
+
+import numpy as np
+
+from flowd.model.enums import Protocol, Reason, SocketAlso, SocketReason
+from flowd_bpf import libbpf, loader
+from flowd_bpf.layout import EVENT, Counter, TakeHow
+from flowd_bpf.maps import HashMap, PerCpuCounters
+from flowd_bpf.ring import Ring
+from flowd_bpf.table import CONNECTION, KEY
+from flowd_bpf.taking import Taker
+from tests.kernel import traffic
+from tests.kernel.net import Cluster
+from tests.kernel.packets import tcp
+from tests.kernel.programs import RING, Programs
+from tests.kernel.recorder import consistent, ended, recording
+from tests.kernel.socket_recorder import Reported, cookie
+from tests.kernel.test_sockets import connected
+
+SYN_RST = 0x06  # begins a connection, and says that the one before is over
+LIVES = 2000
+
+
+async def test_without_details_a_connection_has_two_records(cluster: Cluster) -> None:
+    client, server = cluster.pods
+    async with recording(detail_records=0, sockets=True) as recorder:
+        reported = Reported(recorder)
+        before = client.counts()
+        await asyncio.to_thread(traffic.tcp, client, server, 20, 3000)
+        await recorder.until(ended(20))
+        counted = client.counts() - before
+        sockets = reported.rows()
+    rows = recorder.rows(protocol=Protocol.TCP)
+    consistent(rows)
+    assert len(rows) == 40
+    assert set(rows["reason"]) == {Reason.NEW, Reason.END}
+    last = rows[rows["reason"] == Reason.END]
+    assert (last["flags_fwd"] == 0x1B).all()  # FIN, SYN, PSH, ACK
+    assert int(rows["bytes_fwd"].sum()) == counted.rx_bytes
+    assert int(rows["packets_rev"].sum()) == counted.tx_packets
+    sockets = sockets[
+        (sockets["local_port"] == traffic.PORT) | (sockets["remote_port"] == traffic.PORT)
+    ]
+    assert len(sockets) == 40
+    assert (sockets["reason"] == SocketReason.CLOSED).all()
+    assert (sockets["also"] == SocketAlso.ESTABLISHED).all()
+    assert np.count_nonzero(sockets["connect_ns"]) == 20
+
+
+async def test_socket_in_use_tells_late_that_it_is_established(cluster: Cluster) -> None:
+    client, server = cluster.pods
+    async with recording(detail_records=0, sockets=True) as recorder:
+        reported = Reported(recorder)
+        with connected(client, server) as (peer, accepted):
+            number = cookie(peer)
+            async with asyncio.timeout(30):
+                while not len(reported.rows(number, SocketReason.ESTABLISHED)):
+                    peer.sendall(bytes(100))
+                    await asyncio.to_thread(traffic.receive, accepted, 100)
+                    await asyncio.sleep(0.02)
+        (ended_,) = await reported.until(number, SocketReason.CLOSED)
+    assert ended_["also"] == 0
+    (row,) = reported.rows(number, SocketReason.ESTABLISHED)
+    assert row["connect_ns"] > 0
+
+
+def test_ports_used_again_while_the_ring_is_full(programs: Programs, loaded: loader.Loaded) -> None:
+    """Every life is there once: in the ring, or in the table under a key of its own."""
+    libbpf.run_program(loaded.programs["flowd_in"], tcp(SYN_RST), LIVES)
+    keys, values = programs.entries()
+    ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
+    try:
+        events = ring.read()
+    finally:
+        ring.close()
+    over = events[events["reason"] == Reason.END]
+    assert 0 < len(over) < LIVES
+    assert len(over) + len(keys) == LIVES == programs.count(Counter.CREATED)
+    assert len(np.unique(np.concatenate([over["conn_id"], values["conn_id"]]))) == LIVES
+    assert programs.count(Counter.MERGED) == 0
+    packets = values["side"]["packets"].sum() + values["side"]["total_packets"].sum()
+    assert packets + over["total_packets"].sum() == LIVES
+    taken, _ = Taker(loaded.programs["flowd_take"]).take(keys, values, TakeHow.SILENT)
+    assert len(taken) == len(keys)
+    assert len(programs.entries()[0]) == 0
+
+
+def test_neither_ring_nor_table_has_space() -> None:
+    loaded = loader.load({"MAX_CONNECTIONS": 4, "RING_BYTES": 4096})
+    try:
+        counters = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter))
+        libbpf.run_program(loaded.programs["flowd_in"], tcp(SYN_RST), LIVES)
+        counts = counters.read()
+        table = HashMap(loaded.maps["flowd_conns"], KEY, CONNECTION)
+        entries = sum(len(keys) for keys, _ in table.scan())
+    finally:
+        loaded.close()
+    assert counts[Counter.COUNTED] == LIVES
+    assert counts[Counter.CREATED] + counts[Counter.MERGED] == LIVES
+    assert counts[Counter.MERGED] > 0
+    assert counts[Counter.CREATED] - counts[Counter.ENDED] == entries
+
+
+def test_what_changed_since_it_was_found_stays(programs: Programs, loaded: loader.Loaded) -> None:
+    taker = Taker(loaded.programs["flowd_take"])
+    programs.run(tcp(SYN_RST))
+    keys, values = programs.entries()
+    alive = values.copy()
+    alive["side"]["seen"][:, 0] -= 1
+    alive["side"]["seen"][:, 1] -= 1
+    assert len(taker.take(keys, alive, TakeHow.SILENT)[0]) == 0
+    other = values.copy()
+    other["conn_id"] += 1
+    assert len(taker.take(keys, other, TakeHow.ANYHOW)[0]) == 0
+    gone, last = taker.take(keys, alive, TakeHow.ANYHOW)
+    assert (len(gone), int(last["conn_id"][0])) == (1, int(values["conn_id"][0]))
+    assert len(taker.take(keys, values, TakeHow.ANYHOW)[0]) == 0
