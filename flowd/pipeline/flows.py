@@ -26,6 +26,7 @@ from flowd.model.enums import (
 )
 from flowd.model.flow import FLOW, FlowRows, empty_flows
 from flowd.model.request import RequestBatch
+from flowd.model.rows import arranged
 from flowd.pipeline.identify import Addresses, Names, is_outside
 from flowd.pipeline.moreflows import Translations, dns_flows
 
@@ -104,17 +105,23 @@ class FlowBuilder:
         if not is_http.all():
             requests, owners = requests[is_http], None if owners is None else owners[is_http]
         parts = [self._connections(connections)] if len(connections) else []
-        parts.append(self._requests(requests, owners))
+        if len(requests):
+            parts.append(self._requests(requests, owners))
         if drops is not None and len(drops):
             parts.append(_drops(drops, dropped))
         if dns is not None and len(dns):
             parts.append(dns_flows(dns))
         if self._translations and connections["nat"].any():
             parts.append(self._translations.flows(connections))
-        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        rows["time_ns"] = np.minimum(rows["time_ns"], np.uint64(now_ns))
+        if not any(map(len, parts)):
+            return empty_flows()
+        for part in parts:
+            part["time_ns"] = np.minimum(part["time_ns"], np.uint64(now_ns))
         if len(parts) > 1:
-            rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+            times = np.concatenate([part["time_ns"] for part in parts])
+            rows = arranged(parts, np.argsort(times, kind="stable"))
+        else:
+            rows = parts[0]
         identities = self._addresses.identity_of
         rows["src_identity"] = identities[rows["src_endpoint"]]
         rows["dst_identity"] = identities[rows["dst_endpoint"]]
@@ -137,8 +144,6 @@ class FlowBuilder:
         rows[f"{side}_identity"][known] = self._addresses.identity_of[found[found != 0]]
 
     def _numbered(self, rows: FlowRows) -> FlowRows:
-        if not len(rows):
-            return rows
         position = np.arange(len(rows))
         time_ns = rows["time_ns"].astype(np.int64) - position
         time_ns[0] = max(int(time_ns[0]), self._time_ns + 1)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.enums import Protocol, SocketReason
+from flowd.model.rows import chosen, joined
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.conntable import KEEP_NS, ConnectionTable, Pairs, pair_hash, sockets
 from flowd.pipeline.sortedindex import U64, Slots
@@ -48,15 +49,15 @@ class SocketMeeting:
         if len(self._held):
             woken = np.isin(self._hashes, fresh)
             if woken.any():
-                rows = np.concatenate([self._held[woken], rows])
+                rows = joined([chosen(self._held, woken), rows])
             self._keep(~woken & (self._until > now_ns))
         if not len(rows):
             return
-        rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+        rows = chosen(rows, np.argsort(rows["time_ns"], kind="stable"))
         near, far = _ends(rows)
         unmet = ~self._note(rows, near, far)
         if unmet.any():
-            self._hold(rows[unmet], pair_hash(near[unmet], far[unmet]), now_ns)
+            self._hold(chosen(rows, unmet), pair_hash(near[unmet], far[unmet]), now_ns)
 
     def _note(self, rows: SocketBatch, near: U64, far: U64) -> NDArray[np.bool_]:
         """Write the rows to the table; tells which met a connection."""
@@ -72,16 +73,16 @@ class SocketMeeting:
                 known = self._table.measured[slots]
                 cookies = np.where(forward, known["src_cookie"], known["dst_cookie"])
                 own = np.where(cookies == rows["cookie"][late], slots, -1)
-                met[late] |= self._write(rows[late], near[late], own)
+                met[late] |= self._write(chosen(rows, late), near[late], own)
         return met
 
     def _write(self, rows: SocketBatch, near: U64, slots: Slots) -> NDArray[np.bool_]:
         there = slots >= 0
-        rows, slots = rows[there], slots[there]
+        rows, slots = chosen(rows, there), slots[there]
         forward = self._table.forward(slots, near[there])
         measured = self._table.measured
         for side, mask in (("src", forward), ("dst", ~forward)):
-            at, part = slots[mask], rows[mask]
+            at, part = slots[mask], chosen(rows, mask)
             for name in _LAST:
                 known = part[name] != 0
                 measured[f"{side}_{name}"][at[known]] = part[name][known]
@@ -94,7 +95,7 @@ class SocketMeeting:
         return there
 
     def _hold(self, rows: SocketBatch, hashes: U64, now_ns: int) -> None:
-        self._held = np.concatenate([self._held, rows])
+        self._held = joined([self._held, rows])
         self._hashes = np.concatenate([self._hashes, hashes])
         until = np.full(len(rows), now_ns + self._hold_ns)
         self._until = np.concatenate([self._until, until])
@@ -103,7 +104,7 @@ class SocketMeeting:
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         if not keep.all():
-            self._held, self._hashes = self._held[keep], self._hashes[keep]
+            self._held, self._hashes = chosen(self._held, keep), self._hashes[keep]
             self._until = self._until[keep]
 
 
