@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 FLOW = np.dtype(
     [
-        ("seq", "u8"),  # position in this agent's history, from 1, without gaps
-        ("time_ns", "u8"),  # Unix time, unique on this node
         ("conn_id", "u8"),
-        ("latency_ns", "u8"),  # RESPONSE rows
-        ("bytes", "u8"),  # both directions since the previous row of the connection
-        ("packets", "u8"),
         ("total_bytes_fwd", "u8"),  # initiator to responder, since the connection began
         ("total_bytes_rev", "u8"),
         ("total_packets_fwd", "u8"),
         ("total_packets_rev", "u8"),
+        ("seq", "u8"),  # position in this agent's history, from 1, without gaps
+        ("time_ns", "u8"),  # Unix time, unique on this node
+        ("latency_ns", "u8"),  # RESPONSE rows
+        ("bytes", "u8"),  # both directions since the previous row of the connection
+        ("packets", "u8"),
         ("envoy_flags", "u8"),  # RESPONSE_FLAGS bit set
         ("src_addr", "u1", (16,)),
         ("dst_addr", "u1", (16,)),
