@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.address import MAPPED
-from flowd.model.connection import ConnectionBatch
+from flowd.model.connection import SHARED_BYTES, SIDE_BYTES, ConnectionBatch
 from flowd.model.dns import DnsBatch
 from flowd.model.drop import DropBatch
 from flowd.model.enums import (
@@ -26,23 +26,19 @@ from flowd.model.enums import (
 )
 from flowd.model.flow import FLOW, FlowRows, empty_flows
 from flowd.model.request import RequestBatch
-from flowd.model.rows import arranged
+from flowd.model.rows import arranged, plain_bytes
 from flowd.pipeline.identify import Addresses, Names, is_outside
 from flowd.pipeline.moreflows import Translations, dns_flows
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAPPED = np.frombuffer(MAPPED, np.uint8)
 _NONE = np.array(None)
-_SAME = [
-    *("time_ns", "conn_id", "total_bytes_fwd", "total_bytes_rev", "total_packets_fwd"),
-    *("total_packets_rev", "route", "ifindex", "direction", "family", "protocol", "flags"),
-    *("icmp_type", "icmp_code", "reason", "nat", "tunnel", "connect_us"),
-]
-"""Columns that a flow takes from its connection record as they are."""
+_SAME_BYTES = SHARED_BYTES + 2 * SIDE_BYTES
+"""What a flow takes from its connection record as it is, unless that is of a reply."""
 _TURNED = [
     *("addr", "endpoint", "port", "srtt_us", "retransmits", "pid", "process", "cookie"),
 ]
-"""Columns of either end, which change places in replies."""
+"""Columns of either end, which change places in responses."""
 OWNER = ("pid", "process", "cookie")
 OWNERS = np.dtype(
     [(name, FLOW[name]) for name in (f"{side}_{one}" for side in ("src", "dst") for one in OWNER)]
@@ -156,14 +152,13 @@ class FlowBuilder:
     def _connections(self, records: ConnectionBatch) -> FlowRows:
         """One TRACE row a record; `src` is the sender of the packet that caused it."""
         rows = empty_flows(len(records))
-        for name in _SAME:
-            rows[name] = records[name]
+        first = records.dtype.names[0] if records.dtype.names else ""
+        plain_bytes(rows, first, _SAME_BYTES)[:] = plain_bytes(records, first, _SAME_BYTES)
         reply = records["is_reply"] != 0
-        for name in _TURNED:
-            _turn(rows, records, name, reply)
-        if records["nat"].any():
-            for name in ("addr", "port"):
-                _turn(rows, records, name, reply, "nat_")
+        turned = np.flatnonzero(reply)
+        for here, there in (("src_addr", "dst_addr"), ("dst_addr", "src_addr")):
+            swapped = plain_bytes(records, there, SIDE_BYTES)[turned]
+            plain_bytes(rows, here, SIDE_BYTES)[turned] = swapped
         guessed = records["initiator"] == Initiator.FIRST_PACKET
         unsure = guessed & (records["protocol"] == Protocol.TCP)
         rows["is_reply"] = np.where(unsure, -1, reply)
@@ -227,16 +222,6 @@ class FlowBuilder:
         _fill_text(asked, http)
         asked["headers"] = [fields or None for fields in http["headers"].tolist()]
         return _answered(asked, http)
-
-
-def _turn(
-    rows: FlowRows, records: ConnectionBatch, name: str, reply: NDArray[np.bool_], kind: str = ""
-) -> None:
-    """Both ends' values of a column, changed round where the packet was a reply."""
-    src, dst = records[f"{kind}src_{name}"], records[f"{kind}dst_{name}"]
-    swapped = reply[:, None] if name == "addr" else reply
-    rows[f"{kind}src_{name}"] = np.where(swapped, dst, src)
-    rows[f"{kind}dst_{name}"] = np.where(swapped, src, dst)
 
 
 def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:

@@ -71,11 +71,16 @@ def resolve_missing(
     endpoints: NDArray[np.uint32], addresses: NDArray[np.uint8], table: Addresses
 ) -> NDArray[np.uint32]:
     """The endpoint indices with each 0 looked up by its address; an all-zero address stays 0."""
-    missing = (endpoints == 0) & addresses.any(axis=1)
-    if not missing.any():
+    missing = np.flatnonzero(endpoints == 0)
+    if not len(missing):
         return endpoints
+    wanted = addresses[missing]
+    halves = wanted.view(np.uint64)
+    told = (halves[:, 0] | halves[:, 1]) != 0
+    if not told.all():
+        missing, wanted = missing[told], wanted[told]
     filled = endpoints.copy()
-    filled[missing] = table.resolve(addresses[missing])
+    filled[missing] = table.resolve(wanted)
     return filled
 
 
