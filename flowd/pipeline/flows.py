@@ -152,8 +152,7 @@ class FlowBuilder:
     def _connections(self, records: ConnectionBatch) -> FlowRows:
         """One TRACE row a record; `src` is the sender of the packet that caused it."""
         rows = empty_flows(len(records))
-        first = records.dtype.names[0] if records.dtype.names else ""
-        plain_bytes(rows, first, _SAME_BYTES)[:] = plain_bytes(records, first, _SAME_BYTES)
+        plain_bytes(rows, "conn_id", _SAME_BYTES)[:] = plain_bytes(records, "conn_id", _SAME_BYTES)
         reply = records["is_reply"] != 0
         turned = np.flatnonzero(reply)
         for here, there in (("src_addr", "dst_addr"), ("dst_addr", "src_addr")):

@@ -47,13 +47,15 @@ class SocketMeeting:
             fresh: pair hashes of the connections that are new since the previous step.
         """
         if len(self._held):
-            woken = np.isin(self._hashes, fresh)
+            woken = np.isin(self._hashes, fresh) if len(fresh) else np.zeros(len(self._held), bool)
             if woken.any():
                 rows = joined([chosen(self._held, woken), rows])
             self._keep(~woken & (self._until > now_ns))
         if not len(rows):
             return
-        rows = chosen(rows, np.argsort(rows["time_ns"], kind="stable"))
+        times = rows["time_ns"]
+        if (times[1:] < times[:-1]).any():
+            rows = chosen(rows, np.argsort(times, kind="stable"))
         near, far = _ends(rows)
         unmet = ~self._note(rows, near, far)
         if unmet.any():
@@ -78,18 +80,21 @@ class SocketMeeting:
 
     def _write(self, rows: SocketBatch, near: U64, slots: Slots) -> NDArray[np.bool_]:
         there = slots >= 0
-        rows, slots = chosen(rows, there), slots[there]
-        forward = self._table.forward(slots, near[there])
+        if not there.all():
+            rows, slots, near = chosen(rows, there), slots[there], near[there]
+        if not len(rows):
+            return there
+        forward = self._table.forward(slots, near)
         measured = self._table.measured
+        values = {name: rows[name] for name in _LAST}
+        totals = np.where(rows["reason"] == SocketReason.RETRANSMIT, 0, rows["retransmits"])
         for side, mask in (("src", forward), ("dst", ~forward)):
-            at, part = slots[mask], chosen(rows, mask)
-            for name in _LAST:
-                known = part[name] != 0
-                measured[f"{side}_{name}"][at[known]] = part[name][known]
-            so_far = part["reason"] != SocketReason.RETRANSMIT
-            totals = part["retransmits"][so_far]
-            np.maximum.at(measured[f"{side}_retransmits"], at[so_far], totals)
-        made = rows["connect_ns"] != 0
+            for name, column in values.items():
+                known = np.flatnonzero(mask & (column != 0))
+                measured[f"{side}_{name}"][slots[known]] = column[known]
+            known = np.flatnonzero(mask & (totals != 0))
+            np.maximum.at(measured[f"{side}_retransmits"], slots[known], totals[known])
+        made = np.flatnonzero(rows["connect_ns"])
         took = np.clip(rows["connect_ns"][made] // 1000, 1, _MOST_US)
         measured["connect_us"][slots[made]] = took
         return there
