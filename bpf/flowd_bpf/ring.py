@@ -26,7 +26,10 @@ class Ring:
     def __init__(self, fd: int, size: int, record: "np.dtype[np.void]") -> None:
         self.fd = fd
         self._mask = size - 1
-        self._slot = np.dtype([("header", "u4"), ("page", "u4"), ("record", record)])
+        self._record = record
+        # Rows of a structured dtype would be copied column by column
+        whole = np.dtype(f"V{record.itemsize}")
+        self._slot = np.dtype([("header", "u4"), ("page", "u4"), ("record", whole)])
         page = mmap.PAGESIZE
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._data = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
@@ -50,7 +53,7 @@ class Ring:
         kept = header & DISCARD == 0
         records = slots["record"].copy() if kept.all() else slots["record"][kept]
         self._read[0] = read + len(slots) * self._slot.itemsize
-        return records
+        return records.view(self._record)
 
     def close(self) -> None:
         """Unmap the ring."""

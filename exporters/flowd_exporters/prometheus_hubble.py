@@ -46,6 +46,10 @@ LOST_SOURCES = {
 """Hubble's name of the buffer that stands at the same point of its data flow."""
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
+_FLAGS = {"FIN": (_FIN, _FIN), "SYN": (_SYN | _ACK, _SYN), "RST": (_RST, _RST)}
+_FLAGS["SYN-ACK"] = (_SYN | _ACK, _SYN | _ACK)
+_NAMED = np.stack([np.arange(256) & mask == value for mask, value in _FLAGS.values()], axis=1)
+_NAMED = _NAMED.astype(np.int64)
 
 
 class HubbleNames:
@@ -68,9 +72,9 @@ class HubbleNames:
         self.flows.add(self.flows.rows(groups, _flow_labels), sizes(groups))
         self._count_flags(rows)
         answered = rows["l7_type"] == L7Type.RESPONSE
-        responses = rows[answered & (rows["l7_protocol"] != L7Protocol.DNS)]
-        if len(responses):
-            self._count_http(responses)
+        answered &= rows["l7_protocol"] != L7Protocol.DNS
+        if answered.any():
+            self._count_http(rows[answered])
 
     def _count_flags(self, rows: FlowRows) -> None:
         seen = (
@@ -80,15 +84,12 @@ class HubbleNames:
         )
         for number, family in FAMILIES.items():
             flags = rows["flags"][seen & (rows["family"] == number)]
-            syn = flags & (_SYN | _ACK)
-            for name, count in (
-                ("FIN", np.count_nonzero(flags & _FIN)),
-                ("SYN", np.count_nonzero(syn == _SYN)),
-                ("SYN-ACK", np.count_nonzero(syn == _SYN | _ACK)),
-                ("RST", np.count_nonzero(flags & _RST)),
-            ):
+            if not len(flags):
+                continue
+            counts = np.bincount(flags, minlength=256) @ _NAMED
+            for name, count in zip(_FLAGS, counts.tolist(), strict=True):
                 if count:
-                    self.flags[name, family] += int(count)
+                    self.flags[name, family] += count
 
     def _count_http(self, rows: FlowRows) -> None:
         method = (method_codes(rows["method"]), len(METHODS))

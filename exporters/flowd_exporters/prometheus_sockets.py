@@ -3,6 +3,7 @@
 import numpy as np
 
 from flowd.model.enums import SocketAlso, SocketReason, SocketRole
+from flowd.model.rows import chosen
 from flowd.model.socket import SocketBatch
 from flowd_exporters import metrics
 from flowd_exporters.histogram import Histogram, NewSeries
@@ -18,6 +19,7 @@ FAILURES = {
     113: "unreachable",  # EHOSTUNREACH
 }
 RESETS = {SocketReason.RESET_SENT: "sent", SocketReason.RESET_RECEIVED: "received"}
+_IS_RESET = np.isin(np.arange(256), list(RESETS))
 
 
 class Sockets:
@@ -43,25 +45,25 @@ class Sockets:
         """Count reports."""
         reason, also = batch["reason"], batch["also"]
         opened = (reason == SocketReason.ESTABLISHED) | (also & SocketAlso.ESTABLISHED != 0)
-        rows = batch[opened & (batch["connect_ns"] > 0)]
+        rows = chosen(batch, opened & (batch["connect_ns"] > 0))
         if len(rows):
             self.connect.add(self._group(rows), self._labels, rows["connect_ns"])
         used = (reason == SocketReason.UPDATE) | (reason == SocketReason.CLOSED)
-        rows = batch[used & (batch["srtt_us"] > 0)]
+        rows = chosen(batch, used & (batch["srtt_us"] > 0))
         if len(rows):
             nanoseconds = rows["srtt_us"].astype(np.uint64) * np.uint64(1000)
             self.rtt.add(self._group(rows), self._labels, nanoseconds)
-        rows = batch[reason == SocketReason.RETRANSMIT]
+        rows = chosen(batch, reason == SocketReason.RETRANSMIT)
         if len(rows):
             groups = self._group(rows)
             segments = totals(groups, rows["retransmits"].astype(np.uint64))
             self.retransmits.add(self.retransmits.rows(groups, self._labels), segments)
-        rows = batch[reason == SocketReason.FAILED]
+        rows = chosen(batch, reason == SocketReason.FAILED)
         if len(rows):
             groups = self._group(rows, "error")
             self.failures.add(self.failures.rows(groups, self._failure), sizes(groups))
-        rows = batch[np.isin(reason, list(RESETS))]
-        received = batch[also & SocketAlso.RESET_RECEIVED != 0]
+        rows = chosen(batch, _IS_RESET[reason])
+        received = chosen(batch, also & SocketAlso.RESET_RECEIVED != 0)
         if len(received):
             received["reason"] = SocketReason.RESET_RECEIVED
             rows = np.concatenate([rows, received])

@@ -11,6 +11,11 @@ from flowd_exporters.labels import DIRECTIONS, FAMILIES, NATS, PROTOCOLS, Direct
 from flowd_exporters.metrics import CONNECTIONS
 from flowd_exporters.series import Labels, group, totals
 
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(
+    np.int64
+)
+"""By value of the flags, which of them are set."""
+
 
 class Traffic:
     """Connections, bytes and packets share their label sets and so their rows.
@@ -54,8 +59,10 @@ class Traffic:
         tcp = batch["protocol"] == Protocol.TCP
         for number, family in FAMILIES.items():
             flags = batch["flags"][tcp & (batch["family"] == number)]
-            bits = np.unpackbits(flags.reshape(-1, 1), axis=1, bitorder="little")
-            for name, count in zip(TCP_FLAGS, bits.sum(axis=0).tolist(), strict=True):
+            if not len(flags):
+                continue
+            counts = np.bincount(flags, minlength=256) @ _BITS
+            for name, count in zip(TCP_FLAGS, counts.tolist(), strict=True):
                 if count:
                     self.flags[name, family] += count
 

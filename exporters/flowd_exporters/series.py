@@ -17,6 +17,7 @@ Columns = Sequence[tuple[NDArray[np.generic], int]]
 IDLE_SECONDS = 3600.0
 SWEEP_SECONDS = 60.0
 _OTHER_ROW = 0
+_MANY = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,11 @@ def group(columns: Columns) -> Groups:
     for column, bound in columns:
         code *= bound
         code += column.astype(np.int64)
-    distinct, inverse = np.unique(code, return_inverse=True)
+    if len(code) < _MANY:
+        distinct, inverse = np.unique(code, return_inverse=True)
+    else:  # few keys are sooner found than all rows sorted
+        distinct = np.unique(code)
+        inverse = np.searchsorted(distinct, code)
     keys = np.empty((len(distinct), len(columns)), np.int64)
     for place in range(len(columns) - 1, -1, -1):
         distinct, keys[:, place] = np.divmod(distinct, columns[place][1])

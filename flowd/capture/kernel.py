@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from flowd.capture.kernel_dns import KernelDns
@@ -27,6 +26,7 @@ from flowd.model.directory import Directory
 from flowd.model.dns import DnsBatch, empty_dns
 from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.losses import Losses, Place
+from flowd.model.rows import joined
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.model.status import PartStatus, State
 from flowd.queue import Queue
@@ -268,15 +268,15 @@ class KernelCapture:
 
     def take_drops(self) -> DropBatch:
         """Drops since the last call, read out of the kernel once a second."""
-        return np.concatenate([empty_drops(), *self._dropped.take()])
+        return joined([empty_drops(), *self._dropped.take()])
 
     def take_dns(self) -> DnsBatch:
         """DNS messages since the last call, and queries that nobody answered."""
-        return np.concatenate([empty_dns(), *self._messages.take()])
+        return joined([empty_dns(), *self._messages.take()])
 
     def take_sockets(self) -> SocketBatch:
         """Reports on TCP sockets since the last call, read out of the kernel as connections are."""
-        return np.concatenate([empty_sockets(), *self._reported.take()])
+        return joined([empty_sockets(), *self._reported.take()])
 
     def _capture_status(self) -> PartStatus:
         if self._attacher is None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Reason
+from flowd.model.rows import chosen, joined
 from flowd_bpf.layout import MARK_ANNOUNCED
 from flowd_bpf.table import closed, flags_seen
 
@@ -95,10 +96,10 @@ def from_entries(
     over = closed(values) | ended
     announced = (values["marks"] & np.uint64(MARK_ANNOUNCED)) != 0
     left = (rows["packets_fwd"] != 0) | (rows["packets_rev"] != 0)
-    late = rows[~announced]
+    late = chosen(rows, ~announced)
     late["reason"] = Reason.NEW
     late["is_reply"] = sent["packets"][~announced] == 0
     for column in ("bytes_fwd", "bytes_rev", "packets_fwd", "packets_rev"):
         rows[column][~announced] = 0
     rows["reason"] = np.where(over, int(Reason.END), int(Reason.ACTIVE))
-    return np.concatenate([late, rows[over | (announced & left)]])
+    return joined([late, chosen(rows, over | (announced & left))])

@@ -79,17 +79,18 @@ class Processes:
 
     def indexes(self, records: NDArray[Any]) -> NDArray[np.uint32]:
         """Index of the owner of each record, shape (n,); 0 is not known."""
-        owners = np.empty(
-            len(records), np.dtype([("cgroup", "u8"), ("pid", "u4"), ("command", "V16")])
-        )
-        for column in ("cgroup", "pid"):
-            owners[column] = records[column]
-        owners["command"] = np.ascontiguousarray(records["command"]).view("V16").reshape(-1)
-        packed = owners.view(f"V{owners.dtype.itemsize}")
-        _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+        owners = np.empty((len(records), 4), np.uint64)
+        owners[:, 0], owners[:, 1] = records["pid"], records["cgroup"]
+        owners[:, 2:] = np.ascontiguousarray(records["command"]).view(np.uint64)
+        # A pid is that of one process, but for one that ended and another that has it now
+        _, first, inverse = np.unique(owners[:, 0], return_index=True, return_inverse=True)
+        if (owners != owners[first][inverse]).any():
+            _, first, inverse = np.unique(owners, axis=0, return_index=True, return_inverse=True)
         found = [
-            self.index(int(owner["pid"]), int(owner["cgroup"]), owner["command"].tobytes())
-            for owner in owners[first]
+            self.index(pid, cgroup, command.tobytes())
+            for (pid, cgroup), command in zip(
+                owners[first, :2].tolist(), owners[first, 2:], strict=True
+            )
         ]
         return np.array(found, "u4")[inverse.reshape(-1)]
 

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from flowd.model.address import MAPPED, pack
 
 LOOPBACK6 = pack("::1")
+_MAPPED = np.frombuffer(MAPPED[8:], np.uint32)[0]
+_ONE = np.frombuffer(LOOPBACK6[12:], np.uint32)[0]
 
 
 def host_addresses(proc: Path = Path("/proc")) -> set[bytes]:
@@ -31,9 +33,10 @@ def host_addresses(proc: Path = Path("/proc")) -> set[bytes]:
 
 def is_loopback(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which of the addresses (N, 16) are in 127.0.0.0/8 or ::1; shape (N,)."""
-    mapped = (addresses[:, :12] == np.frombuffer(MAPPED, np.uint8)).all(axis=1)
-    six = (addresses == np.frombuffer(LOOPBACK6, np.uint8)).all(axis=1)
-    return (mapped & (addresses[:, 12] == 127)) | six
+    words = np.ascontiguousarray(addresses).view(np.uint32)
+    front = (words[:, 0] | words[:, 1]) == 0
+    mapped = (words[:, 2] == _MAPPED) & (addresses[:, 12] == 127)
+    return front & (mapped | ((words[:, 2] == 0) & (words[:, 3] == _ONE)))
 
 
 def _lines(path: Path) -> list[str]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.model.connection import CONNECTION, ConnectionBatch
+from flowd.model.connection import CONNECTION, SOCKET_BYTES, SOCKET_SIDE, ConnectionBatch
 from flowd.model.enums import TCP_FLAGS, Nat, Reason, ShareSide
+from flowd.model.rows import chosen, plain_bytes, write
 from flowd.pipeline.routesets import RouteSets
 from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
 
@@ -39,11 +40,21 @@ _ROW = np.dtype(
     align=True,
 )
 
-SOCKET_COLUMNS = ("srtt_us", "min_rtt_us", "retransmits", "pid", "process", "cookie")
-MEASURES = tuple(f"{side}_{name}" for side in ("src", "dst") for name in SOCKET_COLUMNS)
-"""Columns of CONNECTION that are of the socket at one end."""
-
-_MEASURED = np.dtype([(name, CONNECTION[name]) for name in ("connect_us", *MEASURES)], align=True)
+_SIDES = [f"{side}_{name}" for side in ("src", "dst") for name, _ in SOCKET_SIDE]
+_MEASURED = np.dtype(
+    [
+        (name, CONNECTION[name])
+        for name in (*_SIDES, "src_min_rtt_us", "dst_min_rtt_us", "connect_us")
+    ],
+    align=True,
+)
+_MEASURED_BYTES = (
+    ("src_cookie", SOCKET_BYTES),
+    ("dst_cookie", SOCKET_BYTES),
+    ("src_min_rtt_us", 8),
+    ("connect_us", 4),
+)
+"""Stretches of columns that lie together here as they do in CONNECTION."""
 
 
 def sockets(
@@ -61,8 +72,18 @@ def pair_hash(near: U64, far: U64) -> U64:
     return _mix(near) + _mix(far)
 
 
+def same_sockets(these: U64, those: U64) -> NDArray[np.bool_]:
+    """Which of N sockets, shape (N, 3) each, are the same."""
+    same = these[:, 0] == those[:, 0]
+    same &= these[:, 1] == those[:, 1]
+    same &= these[:, 2] == those[:, 2]
+    return same
+
+
 def _mix(words: U64) -> U64:
-    value = (words * _FACTORS).sum(axis=1, dtype=np.uint64)
+    value = words[:, 0] * _FACTORS[0]
+    value += words[:, 1] * _FACTORS[1]
+    value += words[:, 2] * _FACTORS[2]
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
@@ -141,8 +162,12 @@ class ConnectionTable:
 
     def update(self, batch: ConnectionBatch) -> U64:
         """Take records in; returns the pair hashes of connections that are new, shape (K,)."""
-        fresh = self._add(batch)
-        slots = self._by_id.last(batch["conn_id"])
+        ids = np.ascontiguousarray(batch["conn_id"])
+        slots = self._by_id.last(ids)
+        new = np.flatnonzero(slots < 0)
+        fresh: U64 = np.zeros(0, np.uint64)
+        if len(new):
+            slots[new], fresh = self._add(batch, new, ids[new])
         if batch["nat"].any():
             fresh = np.concatenate([fresh, self._add_translations(batch, slots)])
         rows = self._rows
@@ -188,10 +213,18 @@ class ConnectionTable:
 
     def forward(self, slots: Slots, near: U64) -> NDArray[np.bool_]:
         """Whether `near`, shape (N, 3), is at the source's end of each connection."""
-        same = (self._rows["src"][slots] == near).all(axis=1)
+        same = same_sockets(self._rows["src"][slots], near)
         if len(self._by_nat):
             same |= self._rows["nat_src"][slots] == _mix(near)
         return same
+
+    def fill_measures(self, records: ConnectionBatch, slots: Slots) -> None:
+        """Write what the sockets of each record's connection reported; slot -1 is passed over."""
+        there = np.flatnonzero(slots >= 0)
+        at = there if len(there) < len(slots) else slice(None)
+        for column, length in _MEASURED_BYTES:
+            known = plain_bytes(self.measured, column, length)[slots[at]]
+            plain_bytes(records, column, length)[at] = known
 
     def slots(self, conn_ids: U64) -> Slots:
         """Where each connection is, good until the table changes; -1 where it is not."""
@@ -229,7 +262,7 @@ class ConnectionTable:
         rows = self._rows[: self._used]
         old = rows["ended"] & (rows["last_ns"] + self._keep_ns < now_ns)
         if old.any():
-            ours = rows[old & rows["talked"]]
+            ours = chosen(rows, old & rows["talked"])
             ours = ours[np.isin(_mix(ours["dst"]), self._listeners)]
             told = int(np.count_nonzero(ours["logged"]))
             self.logged, self.unlogged = self.logged + told, self.unlogged + len(ours) - told
@@ -240,16 +273,19 @@ class ConnectionTable:
 
     def _ends(self, slots: Slots, near: U64) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """Endpoints at the near and the far end; 0 for slot -1."""
-        there, rows = slots >= 0, self._rows[slots]
+        there, rows = slots >= 0, self._rows
         forward = self.forward(slots, near)
-        src, dst = rows["src_endpoint"] * there, rows["dst_endpoint"] * there
+        src, dst = (rows[f"{side}_endpoint"][slots] * there for side in ("src", "dst"))
         return np.where(forward, src, dst), np.where(forward, dst, src)
 
-    def _add(self, batch: ConnectionBatch) -> U64:
-        new = np.flatnonzero(self._by_id.last(batch["conn_id"]) < 0)
-        _, first = np.unique(batch["conn_id"][new], return_index=True)
-        source = batch[new[np.sort(first)]]
+    def _add(self, batch: ConnectionBatch, new: Slots, ids: U64) -> tuple[Slots, U64]:
+        """Make slots for records `new`, whose ids these are: slots of them, hashes of the slots."""
+        _, first, back = np.unique(ids, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        source = chosen(batch, new[first[order]])
         slots = np.arange(self._used, self._used + len(source))
+        by_id = np.empty_like(slots)
+        by_id[order] = slots
         self._used += len(source)
         if self._used > len(self._rows):
             size = max(self._used, 2 * len(self._rows))
@@ -261,20 +297,20 @@ class ConnectionTable:
         rows["last_ns"] = rows["first_ns"]
         rows["src"] = sockets(source["src_addr"], source["src_port"], source["protocol"])
         rows["dst"] = sockets(source["dst_addr"], source["dst_port"], source["protocol"])
-        self._rows[slots] = rows
+        write(self._rows[slots[0] : self._used], rows)
         hashes = pair_hash(rows["src"], rows["dst"])
         self._by_id.insert(rows["conn_id"], slots)
         again = len(np.unique(hashes)) < len(hashes) or (self._by_pair.last(hashes) >= 0).any()
         self._by_pair.insert(hashes, slots)
         if again:
             self._by_pair.order_by(self._rows["first_ns"])
-        return hashes
+        return by_id[back], hashes
 
     def _add_translations(self, batch: ConnectionBatch, slots: Slots) -> U64:
         """Index connections whose translation is told for the first time; their hashes beyond."""
         told = np.flatnonzero((batch["nat"] != 0) & (self._rows["nat_src"][slots] == 0))
         new, first = np.unique(slots[told], return_index=True)
-        source = batch[told[first]]
+        source = chosen(batch, told[first])
         if not len(new):
             return np.zeros(0, np.uint64)
         ends = [
@@ -300,14 +336,16 @@ class ConnectionTable:
         place = self._last_begun(index, low, high, pairs.end_ns + slack_ns)
         begun = place >= low
         slots = np.where(begun, index.slots[place] if len(index) else -1, -1)
-        rows = self._rows[slots]
-        alive = ~rows["ended"] | (rows["last_ns"] + slack_ns >= pairs.start_ns)
+        rows = self._rows
+        alive = ~rows["ended"][slots] | (rows["last_ns"][slots] + slack_ns >= pairs.start_ns)
         if index is self._by_nat:
-            same = rows["nat_src"] == _mix(pairs.near)
-            same |= rows["nat_src"] == _mix(pairs.far)
+            beyond = rows["nat_src"][slots]
+            same = beyond == _mix(pairs.near)
+            same |= beyond == _mix(pairs.far)
         else:
-            same = ((rows["src"] == pairs.near) & (rows["dst"] == pairs.far)).all(axis=1)
-            same |= ((rows["src"] == pairs.far) & (rows["dst"] == pairs.near)).all(axis=1)
+            src, dst = rows["src"][slots], rows["dst"][slots]
+            same = same_sockets(src, pairs.near) & same_sockets(dst, pairs.far)
+            same |= same_sockets(src, pairs.far) & same_sockets(dst, pairs.near)
         return np.where(begun & alive & same, slots, -1)
 
     def _last_begun(
@@ -335,9 +373,9 @@ class ConnectionTable:
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         moved = np.where(keep, np.cumsum(keep) - 1, -1)
         used, left = self._used, int(np.count_nonzero(keep))
-        self._rows[:left] = self._rows[:used][keep]
-        self.measured[:left] = self.measured[:used][keep]
-        self.measured[left:used] = np.zeros(1, _MEASURED)
+        for rows in (self._rows, self.measured):
+            write(rows[:left], chosen(rows[:used], keep))
+        write(self.measured[left:used], np.zeros(used - left, _MEASURED))
         self._used = left
         for index in (self._by_pair, self._by_nat, self._by_id):
             index.remap(moved)
@@ -346,5 +384,5 @@ class ConnectionTable:
 
 def _grown(rows: NDArray[np.void], size: int) -> NDArray[np.void]:
     grown = np.zeros(size, rows.dtype)
-    grown[: len(rows)] = rows
+    write(grown[: len(rows)], rows)
     return grown

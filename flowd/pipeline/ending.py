@@ -1,13 +1,13 @@
 """End records that wait for the access log: it tells of a request up to a second after it."""
 
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.model.connection import ConnectionBatch
 from flowd.model.enums import Reason
+from flowd.model.rows import chosen, joined
 
 HOLD_NS = 1_400_000_000
 HOLD_ROWS = 65_536
@@ -43,18 +43,12 @@ class Ending:
         held = gateways[records["src_endpoint"]] | gateways[records["dst_endpoint"]]
         held &= records["reason"] == Reason.END
         if held.any():
-            self._held.append((now_ns + self.hold_ns, records[held]))
+            self._held.append((now_ns + self.hold_ns, chosen(records, held)))
             self._waiting += int(np.count_nonzero(held))
-            records = records[~held]
+            records = chosen(records, ~held)
         due: list[ConnectionBatch] = []
         while self._held and (self._held[0][0] <= now_ns or self._waiting > self._rows):
             due.append(self._held.popleft()[1])
             self._waiting -= len(due[-1])
-        return _joined([*due, records])
+        return joined([*due, records])
 
-
-def _joined(parts: Sequence[ConnectionBatch]) -> ConnectionBatch:
-    full = [part for part in parts if len(part)]
-    if len(full) == 1:
-        return full[0]
-    return np.concatenate([empty_connections(), *full])

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.address import MAPPED
-from flowd.model.connection import ConnectionBatch
+from flowd.model.connection import SHARED_BYTES, SIDE_BYTES, ConnectionBatch
 from flowd.model.dns import DnsBatch
 from flowd.model.drop import DropBatch
 from flowd.model.enums import (
@@ -26,22 +26,19 @@ from flowd.model.enums import (
 )
 from flowd.model.flow import FLOW, FlowRows, empty_flows
 from flowd.model.request import RequestBatch
+from flowd.model.rows import arranged, plain_bytes
 from flowd.pipeline.identify import Addresses, Names, is_outside
 from flowd.pipeline.moreflows import Translations, dns_flows
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAPPED = np.frombuffer(MAPPED, np.uint8)
 _NONE = np.array(None)
-_SAME = [
-    *("time_ns", "conn_id", "total_bytes_fwd", "total_bytes_rev", "total_packets_fwd"),
-    *("total_packets_rev", "route", "ifindex", "direction", "family", "protocol", "flags"),
-    *("icmp_type", "icmp_code", "reason", "nat", "tunnel", "connect_us"),
-]
-"""Columns that a flow takes from its connection record as they are."""
+_SAME_BYTES = SHARED_BYTES + 2 * SIDE_BYTES
+"""What a flow takes from its connection record as it is, unless that is of a reply."""
 _TURNED = [
     *("addr", "endpoint", "port", "srtt_us", "retransmits", "pid", "process", "cookie"),
 ]
-"""Columns of either end, which change places in replies."""
+"""Columns of either end, which change places in responses."""
 OWNER = ("pid", "process", "cookie")
 OWNERS = np.dtype(
     [(name, FLOW[name]) for name in (f"{side}_{one}" for side in ("src", "dst") for one in OWNER)]
@@ -104,17 +101,23 @@ class FlowBuilder:
         if not is_http.all():
             requests, owners = requests[is_http], None if owners is None else owners[is_http]
         parts = [self._connections(connections)] if len(connections) else []
-        parts.append(self._requests(requests, owners))
+        if len(requests):
+            parts.append(self._requests(requests, owners))
         if drops is not None and len(drops):
             parts.append(_drops(drops, dropped))
         if dns is not None and len(dns):
             parts.append(dns_flows(dns))
         if self._translations and connections["nat"].any():
             parts.append(self._translations.flows(connections))
-        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        rows["time_ns"] = np.minimum(rows["time_ns"], np.uint64(now_ns))
+        if not any(map(len, parts)):
+            return empty_flows()
+        for part in parts:
+            part["time_ns"] = np.minimum(part["time_ns"], np.uint64(now_ns))
         if len(parts) > 1:
-            rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+            times = np.concatenate([part["time_ns"] for part in parts])
+            rows = arranged(parts, np.argsort(times, kind="stable"))
+        else:
+            rows = parts[0]
         identities = self._addresses.identity_of
         rows["src_identity"] = identities[rows["src_endpoint"]]
         rows["dst_identity"] = identities[rows["dst_endpoint"]]
@@ -137,8 +140,6 @@ class FlowBuilder:
         rows[f"{side}_identity"][known] = self._addresses.identity_of[found[found != 0]]
 
     def _numbered(self, rows: FlowRows) -> FlowRows:
-        if not len(rows):
-            return rows
         position = np.arange(len(rows))
         time_ns = rows["time_ns"].astype(np.int64) - position
         time_ns[0] = max(int(time_ns[0]), self._time_ns + 1)
@@ -151,14 +152,12 @@ class FlowBuilder:
     def _connections(self, records: ConnectionBatch) -> FlowRows:
         """One TRACE row a record; `src` is the sender of the packet that caused it."""
         rows = empty_flows(len(records))
-        for name in _SAME:
-            rows[name] = records[name]
+        plain_bytes(rows, "conn_id", _SAME_BYTES)[:] = plain_bytes(records, "conn_id", _SAME_BYTES)
         reply = records["is_reply"] != 0
-        for name in _TURNED:
-            _turn(rows, records, name, reply)
-        if records["nat"].any():
-            for name in ("addr", "port"):
-                _turn(rows, records, name, reply, "nat_")
+        turned = np.flatnonzero(reply)
+        for here, there in (("src_addr", "dst_addr"), ("dst_addr", "src_addr")):
+            swapped = plain_bytes(records, there, SIDE_BYTES)[turned]
+            plain_bytes(rows, here, SIDE_BYTES)[turned] = swapped
         guessed = records["initiator"] == Initiator.FIRST_PACKET
         unsure = guessed & (records["protocol"] == Protocol.TCP)
         rows["is_reply"] = np.where(unsure, -1, reply)
@@ -222,16 +221,6 @@ class FlowBuilder:
         _fill_text(asked, http)
         asked["headers"] = [fields or None for fields in http["headers"].tolist()]
         return _answered(asked, http)
-
-
-def _turn(
-    rows: FlowRows, records: ConnectionBatch, name: str, reply: NDArray[np.bool_], kind: str = ""
-) -> None:
-    """Both ends' values of a column, changed round where the packet was a reply."""
-    src, dst = records[f"{kind}src_{name}"], records[f"{kind}dst_{name}"]
-    swapped = reply[:, None] if name == "addr" else reply
-    rows[f"{kind}src_{name}"] = np.where(swapped, dst, src)
-    rows[f"{kind}dst_{name}"] = np.where(swapped, src, dst)
 
 
 def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:

@@ -11,6 +11,7 @@ from flowd.model.dns import DnsBatch
 from flowd.model.drop import DropBatch
 from flowd.model.endpoint import ReservedIdentity
 from flowd.model.enums import Direction, DnsKind, Hook
+from flowd.model.rows import chosen, copied
 from flowd.model.socket import SocketBatch
 
 _OUTSIDE = (
@@ -70,17 +71,22 @@ def resolve_missing(
     endpoints: NDArray[np.uint32], addresses: NDArray[np.uint8], table: Addresses
 ) -> NDArray[np.uint32]:
     """The endpoint indices with each 0 looked up by its address; an all-zero address stays 0."""
-    missing = (endpoints == 0) & addresses.any(axis=1)
-    if not missing.any():
+    missing = np.flatnonzero(endpoints == 0)
+    if not len(missing):
         return endpoints
+    wanted = addresses[missing]
+    halves = wanted.view(np.uint64)
+    told = (halves[:, 0] | halves[:, 1]) != 0
+    if not told.all():
+        missing, wanted = missing[told], wanted[told]
     filled = endpoints.copy()
-    filled[missing] = table.resolve(addresses[missing])
+    filled[missing] = table.resolve(wanted)
     return filled
 
 
 def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
     """A copy of the rows with endpoints resolved and `direction` set: out of a local sender first."""
-    rows = batch.copy()
+    rows = copied(batch)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
@@ -94,7 +100,7 @@ def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
 
 def identify_sockets(batch: SocketBatch, table: Addresses) -> SocketBatch:
     """A copy of the rows with endpoints resolved."""
-    rows = batch.copy()
+    rows = copied(batch)
     for side in ("local", "remote"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
@@ -104,7 +110,7 @@ def identify_sockets(batch: SocketBatch, table: Addresses) -> SocketBatch:
 
 def identify_dns(batch: DnsBatch, table: Addresses) -> DnsBatch:
     """A copy of the rows with endpoints resolved and `direction` set, as `identify` does."""
-    rows = batch[np.arange(len(batch))]
+    rows = chosen(batch, np.arange(len(batch)))
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
@@ -147,7 +153,7 @@ def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:
     both ends on this node that endpoint is the sender for a packet at tc ingress (it leaves the
     pod's interface) and the receiver at tc egress; with neither the direction is UNKNOWN.
     """
-    rows = batch.copy()
+    rows = copied(batch)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table

@@ -18,6 +18,7 @@ from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.enums import HttpVersion, Protocol, ShareSide
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
+from flowd.model.rows import copied, joined
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.conntable import ConnectionTable, Pairs, pair_hash, sockets
 from flowd.pipeline.dnsnames import DnsNames
@@ -161,7 +162,7 @@ class Join:
         if self._names is not None:
             self._names.learn(dns, now_ns)
         # By index, as .copy() of rows with objects takes eight times as long
-        records, entries = connections.copy(), requests[np.arange(len(requests))]
+        records, entries = copied(connections), requests[np.arange(len(requests))]
         fresh = self.table.update(records)
         self._meeting.step(reports, fresh, now_ns)
         ready = self._wake(fresh, now_ns)
@@ -172,16 +173,16 @@ class Join:
             ready.append(entries[complete])
             self._hold(entries[~complete], now_ns)
             ready += self._overflow()
-        joined = ready[0] if len(ready) == 1 else np.concatenate(ready)
-        self._fill_endpoints(joined)
-        owners = measure_requests(joined, self.table)
+        found = joined(ready)
+        self._fill_endpoints(found)
+        owners = measure_requests(found, self.table)
         records = self._ending.step(records, self._addresses.is_gateway, now_ns)
         shares = measure_connections(records, self.table)
         self.table.expire(now_ns)
         flows = self._flows.build(
-            records, joined, now_ns, drops, dns, owners, measure_drops(drops, self.table)
+            records, found, now_ns, drops, dns, owners, measure_drops(drops, self.table)
         )
-        return FlowBatch(records, joined, flows, drops, reports, dns, shares)
+        return FlowBatch(records, found, flows, drops, reports, dns, shares)
 
     def _ask(self) -> tuple[DropBatch, SocketBatch, DnsBatch]:
         """What others have for this turn, with endpoints."""
@@ -268,8 +269,8 @@ class Join:
         now_ns: int,
         out: Callable[[FlowBatch], None],
     ) -> None:
-        records = np.concatenate([empty_connections(), *connections])
-        entries = np.concatenate([empty_requests(), *requests])
+        records = joined([empty_connections(), *connections])
+        entries = joined([empty_requests(), *requests])
         try:
             batch = self.step(records, entries, now_ns)
         except Exception:

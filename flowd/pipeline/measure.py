@@ -11,7 +11,7 @@ from flowd.model.drop import DropBatch
 from flowd.model.enums import Protocol
 from flowd.model.request import RequestBatch
 from flowd.model.share import ShareBatch
-from flowd.pipeline.conntable import MEASURES, ConnectionTable, Pairs, sockets
+from flowd.pipeline.conntable import ConnectionTable, Pairs, sockets
 from flowd.pipeline.flows import OWNER, OWNERS, Owners
 from flowd.pipeline.latency import fill_split
 from flowd.pipeline.sortedindex import Slots
@@ -23,10 +23,7 @@ def measure_connections(records: ConnectionBatch, table: ConnectionTable) -> Sha
     """Fill in the last route and what the sockets reported; returns each route's share."""
     slots = table.slots(records["conn_id"])
     records["route"] = table.routes(slots)
-    there = np.flatnonzero(slots >= 0)
-    measured = table.measured[slots[there]]
-    for name in ("connect_us", *MEASURES):
-        records[name][there] = measured[name]
+    table.fill_measures(records, slots)
     again = records["src_retransmits"] + records["dst_retransmits"]
     return table.route_sets.share(records, slots, again)
 

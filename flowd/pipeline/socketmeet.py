@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.enums import Protocol, SocketReason
+from flowd.model.rows import chosen, joined
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.conntable import KEEP_NS, ConnectionTable, Pairs, pair_hash, sockets
 from flowd.pipeline.sortedindex import U64, Slots
@@ -46,17 +47,19 @@ class SocketMeeting:
             fresh: pair hashes of the connections that are new since the previous step.
         """
         if len(self._held):
-            woken = np.isin(self._hashes, fresh)
+            woken = np.isin(self._hashes, fresh) if len(fresh) else np.zeros(len(self._held), bool)
             if woken.any():
-                rows = np.concatenate([self._held[woken], rows])
+                rows = joined([chosen(self._held, woken), rows])
             self._keep(~woken & (self._until > now_ns))
         if not len(rows):
             return
-        rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+        times = rows["time_ns"]
+        if (times[1:] < times[:-1]).any():
+            rows = chosen(rows, np.argsort(times, kind="stable"))
         near, far = _ends(rows)
         unmet = ~self._note(rows, near, far)
         if unmet.any():
-            self._hold(rows[unmet], pair_hash(near[unmet], far[unmet]), now_ns)
+            self._hold(chosen(rows, unmet), pair_hash(near[unmet], far[unmet]), now_ns)
 
     def _note(self, rows: SocketBatch, near: U64, far: U64) -> NDArray[np.bool_]:
         """Write the rows to the table; tells which met a connection."""
@@ -72,29 +75,32 @@ class SocketMeeting:
                 known = self._table.measured[slots]
                 cookies = np.where(forward, known["src_cookie"], known["dst_cookie"])
                 own = np.where(cookies == rows["cookie"][late], slots, -1)
-                met[late] |= self._write(rows[late], near[late], own)
+                met[late] |= self._write(chosen(rows, late), near[late], own)
         return met
 
     def _write(self, rows: SocketBatch, near: U64, slots: Slots) -> NDArray[np.bool_]:
         there = slots >= 0
-        rows, slots = rows[there], slots[there]
-        forward = self._table.forward(slots, near[there])
+        if not there.all():
+            rows, slots, near = chosen(rows, there), slots[there], near[there]
+        if not len(rows):
+            return there
+        forward = self._table.forward(slots, near)
         measured = self._table.measured
+        values = {name: rows[name] for name in _LAST}
+        totals = np.where(rows["reason"] == SocketReason.RETRANSMIT, 0, rows["retransmits"])
         for side, mask in (("src", forward), ("dst", ~forward)):
-            at, part = slots[mask], rows[mask]
-            for name in _LAST:
-                known = part[name] != 0
-                measured[f"{side}_{name}"][at[known]] = part[name][known]
-            so_far = part["reason"] != SocketReason.RETRANSMIT
-            totals = part["retransmits"][so_far]
-            np.maximum.at(measured[f"{side}_retransmits"], at[so_far], totals)
-        made = rows["connect_ns"] != 0
+            for name, column in values.items():
+                known = np.flatnonzero(mask & (column != 0))
+                measured[f"{side}_{name}"][slots[known]] = column[known]
+            known = np.flatnonzero(mask & (totals != 0))
+            np.maximum.at(measured[f"{side}_retransmits"], slots[known], totals[known])
+        made = np.flatnonzero(rows["connect_ns"])
         took = np.clip(rows["connect_ns"][made] // 1000, 1, _MOST_US)
         measured["connect_us"][slots[made]] = took
         return there
 
     def _hold(self, rows: SocketBatch, hashes: U64, now_ns: int) -> None:
-        self._held = np.concatenate([self._held, rows])
+        self._held = joined([self._held, rows])
         self._hashes = np.concatenate([self._hashes, hashes])
         until = np.full(len(rows), now_ns + self._hold_ns)
         self._until = np.concatenate([self._until, until])
@@ -103,7 +109,7 @@ class SocketMeeting:
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         if not keep.all():
-            self._held, self._hashes = self._held[keep], self._hashes[keep]
+            self._held, self._hashes = chosen(self._held, keep), self._hashes[keep]
             self._until = self._until[keep]
 
 

@@ -11,6 +11,7 @@ from flowd.model.directory import Directory
 from flowd.model.endpoint import EndpointKind
 from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
+from flowd.model.rows import chosen, joined
 from flowd.model.translation import Translations
 from flowd.pipeline.conntable import sockets
 from flowd.pipeline.nattable import BEFORE, NatTable
@@ -67,15 +68,15 @@ class Translator:
         self._fill(batch)
         free |= (held["nat"] != Nat.NONE) | (now - self._since_ns >= HOLD_NS)
         wait = self._waits(batch)
-        self._held = np.concatenate([held[~free], batch[wait]])
+        self._held = joined([chosen(held, ~free), chosen(batch, wait)])
         self._since_ns = np.concatenate([self._since_ns[~free], np.full(int(wait.sum()), now)])
-        released = [held[free]]
+        released = [chosen(held, free)]
         if (surplus := len(self._held) - HOLD_ROWS) > 0:
             released.append(self._held[:surplus])
             self._held, self._since_ns = self._held[surplus:], self._since_ns[surplus:]
         if wait.any():
-            batch = batch[~wait]
-        return np.concatenate([*released, batch]) if any(map(len, released)) else batch
+            batch = chosen(batch, ~wait)
+        return joined([*released, batch])
 
     def _waits(self, batch: ConnectionBatch) -> NDArray[np.bool_]:
         """First records of untranslated connections to a Service, if no other record is here."""

@@ -4,7 +4,9 @@ from sys import intern
 
 import numpy as np
 
+from flowd.model.enums import FlowType
 from flowd.model.flow import FLOW, FlowRows
+from flowd.model.rows import plain_bytes
 
 _LEFT_OUT = frozenset(
     [
@@ -16,6 +18,9 @@ _COLUMNS = [name for name in FLOW.names or () if name not in _LEFT_OUT]
 
 HELD = np.dtype([(name, FLOW[name]) for name in _COLUMNS], align=True)
 """FLOW without the columns that no client is told of; `headers` are Headers."""
+
+_TEXT = [name for name in _COLUMNS if HELD[name].hasobject]
+_BYTES = HELD.itemsize - len(_TEXT) * np.dtype(object).itemsize
 
 _MOST_SHARED = 8192
 _LONGEST_SHARED = 256
@@ -38,6 +43,14 @@ class Headers(tuple[str, ...]):
         return list(zip(self[::2], self[1::2], strict=True))
 
 
+def hold(target: FlowRows, rows: FlowRows) -> None:
+    """Set rows of HELD to those of FLOW, in which the columns left out come before all others."""
+    first = _COLUMNS[0]
+    plain_bytes(target, first, _BYTES)[:] = plain_bytes(rows, first, _BYTES)
+    for name in _TEXT:
+        target[name] = rows[name]
+
+
 class Texts:
     """Keeps one object of texts that come again and again, such as paths and user agents."""
 
@@ -46,7 +59,9 @@ class Texts:
 
     def share(self, rows: FlowRows) -> None:
         """Put the known objects into rows of HELD, which no one else sees."""
-        places = np.flatnonzero(rows["headers"].astype(np.bool_) | rows["url"].astype(np.bool_))
+        places = np.flatnonzero(rows["type"] == FlowType.L7)
+        if not len(places):
+            return
         for name, share in (("url", self._text), ("headers", self._headers)):
             column = rows[name]
             for place, value in zip(places.tolist(), column[places].tolist(), strict=True):

@@ -42,19 +42,17 @@ class Namespaces:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._seen: dict[str, float] = {}
+        self._last = np.zeros(0)  # by endpoint index, when it was seen
 
     def add(self, rows: FlowRows, now: float) -> None:
         """Remember the namespaces of these flows as seen at a monotonic time."""
-        both = np.concatenate([rows["src_endpoint"], rows["dst_endpoint"]])
-        for index in np.unique(both).tolist():
-            namespace = pod_namespace(self._directory.endpoints[index])
-            if namespace:
-                self._seen[namespace] = now
+        if more := len(self._directory.endpoints) - len(self._last):
+            self._last = np.concatenate([self._last, np.full(more, -np.inf)])
+        for column in ("src_endpoint", "dst_endpoint"):
+            self._last[rows[column]] = now
 
     def recent(self, now: float) -> list[str]:
         """Names in order, without those that were not seen for an hour."""
-        self._seen = {
-            name: seen for name, seen in self._seen.items() if now - seen < NAMESPACE_SECONDS
-        }
-        return sorted(self._seen)
+        recent = np.flatnonzero(now - self._last < NAMESPACE_SECONDS)
+        names = {pod_namespace(self._directory.endpoints[index]) for index in recent.tolist()}
+        return sorted(names - {""})

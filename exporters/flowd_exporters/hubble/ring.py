@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowd.model.flow import FlowRows
-from flowd_exporters.hubble.held import HELD, Texts
+from flowd_exporters.hubble.held import HELD, Texts, hold
 
 if TYPE_CHECKING:
     from flowd.wire.flow.flow_pb2 import LostEventSource
@@ -80,11 +80,11 @@ class FlowRing:
         """Add rows of FLOW, overwriting the oldest."""
         skipped = max(0, len(rows) - self.capacity)
         self.written += skipped
-        rows = rows[skipped:][list(HELD.names or ())]
+        rows = rows[skipped:]
         done = 0
         while done < len(rows):
             free = self._piece(self.written + done, len(rows) - done)
-            free[:] = rows[done : done + len(free)]
+            hold(free, rows[done : done + len(free)])
             self._texts.share(free)
             done += len(free)
         self.written += len(rows)
@@ -117,7 +117,7 @@ class FlowRing:
         number, offset = divmod(start % self.capacity, _SEGMENT)
         while number >= len(self._segments):
             left = self.capacity - len(self._segments) * _SEGMENT
-            self._segments.append(np.empty(min(_SEGMENT, left), HELD))
+            self._segments.append(np.zeros(min(_SEGMENT, left), HELD))
         return self._segments[number][offset : offset + most]
 
     def read(self, cursor: int, mark: int, end: int, limit: int) -> Chunk:
