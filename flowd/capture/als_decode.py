@@ -1,6 +1,5 @@
 """From Envoy's StreamAccessLogsMessage to REQUEST rows, column by column."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -9,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from flowd.accesslog.addresses import Addresses
 from flowd.accesslog.forwarded import forwarded_address
-from flowd.capture.als_address import address, response_flags
-from flowd.capture.als_entry import Entries
+from flowd.capture.als_address import Peers, response_flags
+from flowd.capture.als_entry import Entries, Texts
 from flowd.capture.als_metadata import entry_metadata
 from flowd.capture.protoscan import I64
 from flowd.model.enums import EntryKind
@@ -32,6 +30,8 @@ _LATE_NS = 3600 * 10**9
 _LONGEST_NS = 366 * 24 * 3600 * 10**9
 _MAX_SECONDS = 1 << 32
 _BUFFER = 2048  # entries that are read together
+_OTHER = 15  # any number above those of AccessLogType
+_ENDS = np.array([kind in ends for ends in (HTTP_ENDS, TCP_ENDS) for kind in range(_OTHER + 1)])
 _METHODS: NDArray[np.object_] = np.array(METHODS, np.object_)
 _SIDES = ("client", "local", "up_local", "up_remote")
 _FIELDS = {"client": ("direct_remote", "remote")}
@@ -53,7 +53,7 @@ _NUMBERS = {
     "status": "status",
     "attempts": "attempts",
 }
-_FEW = frozenset(("scheme", "host", "user_agent", "sni", "cluster", "route_name", "details"))
+_FEW = frozenset(("scheme", "host", "user_agent", "sni", "cluster", "route_name"))
 """Texts that are the same in many entries."""
 
 
@@ -115,7 +115,7 @@ class EntryDecoder:
         self._limits = limits
         self._every = not ends_only
         self._hops = trusted_hops
-        self._known = Addresses(address, b"", b"\xff")
+        self._peers = Peers()
         self._entries: list[bytes] = []
         self._origins: list[tuple[Source, int, int, int]] = []  # source, received_ns, HTTP, TCP
 
@@ -151,26 +151,30 @@ class EntryDecoder:
         origin = np.repeat(np.arange(len(origins)), [http + tcp for *_, http, tcp in origins])
         pieces = -(-len(entries) // _BUFFER)
         marks = [len(entries) * piece // pieces for piece in range(pieces + 1)]
-        batches = [
-            self._read(Entries(entries[at:end], is_tcp[at:end]), origin[at:end], origins)
-            for at, end in pairwise(marks)
-        ]
-        batch = batches[0] if len(batches) == 1 else np.concatenate(batches)
-        self.seen += len(batch)
-        return batch
+        batch, filled = empty_requests(len(entries)), 0
+        for at, end in pairwise(marks):
+            piece = Entries(entries[at:end], is_tcp[at:end])
+            filled += self._read(piece, origin[at:end], origins, batch[filled:])
+        self.seen += filled
+        return batch[:filled]
 
     def _read(
-        self, entries: Entries, origin: I64, origins: Sequence[tuple[Source, int, int, int]]
-    ) -> RequestBatch:
+        self,
+        entries: Entries,
+        origin: I64,
+        origins: Sequence[tuple[Source, int, int, int]],
+        out: RequestBatch,
+    ) -> int:
+        """Fill the first rows of `out`, which are empty ones; returns how many."""
         kind = entries.number("type")
-        ends = np.where(entries.is_tcp, np.isin(kind, TCP_ENDS), np.isin(kind, HTTP_ENDS))
+        ends = _ENDS[kind.clip(0, _OTHER) + (_OTHER + 1) * entries.is_tcp]
         wanted = ends & (entries.number("intermediate") == 0) | self._every
         malformed = int(np.count_nonzero(entries.malformed))
         self.intermediate += int(np.count_nonzero(~wanted & ~entries.malformed))
         rows = np.flatnonzero(wanted & ~entries.malformed)
         entries.keep(rows)
         origin = origin[rows]
-        batch = empty_requests(len(rows))
+        batch = out[: len(rows)]
         for index, name in enumerate(Source._fields):
             batch[name] = _each([source[index] for source, *_ in origins], np.object_)[origin]
         self._texts(batch, entries)
@@ -181,7 +185,12 @@ class EntryDecoder:
         self._addresses(batch, entries)
         self._numbers(batch, entries)
         self._count("malformed", malformed + int(np.count_nonzero(entries.malformed)))
-        return batch[~entries.malformed] if entries.malformed.any() else batch
+        if not entries.malformed.any():
+            return len(batch)
+        sound = batch[~entries.malformed]
+        batch[:] = empty_requests(len(batch))
+        batch[: len(sound)] = sound
+        return len(sound)
 
     def _times(self, batch: RequestBatch, entries: Entries, received: I64) -> None:
         duration = entries.nanoseconds("duration", _MAX_SECONDS)
@@ -198,30 +207,20 @@ class EntryDecoder:
         batch["time_ns"] = np.where(off, np.maximum(received - duration, 0), start)
 
     def _addresses(self, batch: RequestBatch, entries: Entries) -> None:
-        known = self._known
-        known.make_room(5 * len(batch))
         for side in _SIDES:
-            rows, every = entries.octets(*_FIELDS.get(side, (side,)))
-            numbers = np.zeros(len(batch), np.int64)
-            numbers[rows] = known.numbers(every)
-            batch[f"{side}_addr"], batch[f"{side}_port"] = (
-                known.packed[numbers],
-                known.ports[numbers],
-            )
-            self._count("bad_address", int(np.count_nonzero(known.bad[numbers])))
+            spans = entries.spans(*_FIELDS.get(side, (side,)))
+            batch[f"{side}_addr"], batch[f"{side}_port"], bad = self._peers.read(entries, spans)
+            self._count("bad_address", int(np.count_nonzero(bad)))
         self._forwarded(batch, entries)
 
     def _forwarded(self, batch: RequestBatch, entries: Entries) -> None:
         """The remote address is another than the socket's where trusted hops forwarded it."""
-        known = self._known
-        rows, every = entries.octets("remote")
-        numbers = known.numbers(every)
-        packed, ports = known.packed[numbers], known.ports[numbers]
-        same = (packed == batch["client_addr"][rows]).all(axis=1) & (
-            ports == batch["client_port"][rows]
-        )
-        told = ~known.bad[numbers] & packed.any(axis=1) & (~same | (ports == 0))
-        batch["forwarded_addr"][rows[told]] = packed[told]
+        packed, ports, bad = self._peers.read(entries, entries.spans("remote"))
+        words, client = (each.view(np.uint64) for each in (packed, batch["client_addr"].copy()))
+        same = (words[:, 0] == client[:, 0]) & (words[:, 1] == client[:, 1])
+        same &= ports == batch["client_port"]
+        told = np.flatnonzero(~bad & (words[:, 1] | words[:, 0] != 0) & (~same | (ports == 0)))
+        batch["forwarded_addr"][told] = packed[told]
         if self._hops:
             rows, texts, _ = entries.texts("forwarded_for")
             for row, text in zip(rows.tolist(), texts, strict=True):
@@ -246,55 +245,59 @@ class EntryDecoder:
 
     def _texts(self, batch: RequestBatch, entries: Entries) -> None:
         for name, fields in _TEXTS.items():
-            self._text(batch, name, *entries.texts(*fields))
+            read = entries.few if name in _FEW else entries.texts
+            self._text(batch, name, *read(*fields))
         for field, of in (("details", ~entries.is_tcp), ("termination_details", entries.is_tcp)):
-            self._text(batch, "details", *entries.texts(field, of=of))
+            self._text(batch, "details", *entries.few(field, of=of))
         method = entries.number("method")
         known = (method >= 0) & (method < len(METHODS))
         batch["method"] = _METHODS[np.where(known, method, 0)]
 
     def _text(
-        self, batch: RequestBatch, name: str, rows: I64, texts: list[str], longest: int
+        self, batch: RequestBatch, name: str, rows: I64, texts: Texts | list[str], longest: int
     ) -> None:
         limit = self._limits.text
         if longest > limit and max(map(len, texts)) > limit:
             self._count("oversize_text", sum(len(text) > limit for text in texts))
             texts = [text[:limit] for text in texts]
-        if name in _FEW:
-            texts = list(map(sys.intern, texts))
         if len(rows) == len(batch):
             batch[name] = texts
-        elif texts:
+        elif len(rows):
             batch[name][rows] = texts
 
     def _headers(self, batch: RequestBatch, entries: Entries) -> None:
-        rows, names, values = entries.pairs("header")
+        rows, names, values, longest = entries.pairs("header")
         if not len(rows):
             return
         limit, most = self._limits.text, self._limits.headers
         headers: list[dict[str, str]] = batch["headers"].tolist()
-        for row, name, value in zip(rows.tolist(), names, values, strict=True):
-            headers[row][name.lower()] = value
-        if (
-            max(map(len, set(names))) > limit
-            or max(map(len, values)) > limit
-            or max(map(len, headers)) > most
-        ):
-            cut = [
-                {name[:limit]: text[:limit] for name, text in islice(fields.items(), most)}
-                for fields in headers
-            ]
-            changed = sum(old != new for old, new in zip(headers, cut, strict=True))
-            self._count("oversize_text", changed)
-            batch["headers"] = headers = cut
-        if any(name.lower() == "traceparent" for name in set(names)):
+        told: list[str] = names.tolist()
+        lower = {name: name.lower() for name in set(told)}
+        owners = map(headers.__getitem__, rows.tolist())
+        for held, name, value in zip(owners, map(lower.__getitem__, told), values, strict=True):
+            held[name] = value
+        if longest > limit or len(rows) > most:
+            self._cut(batch, headers)
+        if "traceparent" in lower.values():
             batch["traceparent"] = [fields.get("traceparent", "") for fields in headers]
+
+    def _cut(self, batch: RequestBatch, headers: list[dict[str, str]]) -> None:
+        """Hold headers to the limits, in their dicts."""
+        limit, most = self._limits.text, self._limits.headers
+        changed = 0
+        for fields in headers:
+            cut = {name[:limit]: text[:limit] for name, text in islice(fields.items(), most)}
+            if fields != cut:
+                changed += 1
+                fields.clear()
+                fields.update(cut)
+        self._count("oversize_text", changed)
 
     def _metadata(self, batch: RequestBatch, entries: Entries) -> None:
         tags: dict[int, list[tuple[str, str]]] = {}
         states: dict[int, list[bytes]] = {}
-        rows, names, values = entries.pairs("tag")
-        for row, name, value in zip(rows.tolist(), names, values, strict=True):
+        rows, names, values, _ = entries.pairs("tag")
+        for row, name, value in zip(rows.tolist(), names.tolist(), values, strict=True):
             tags.setdefault(row, []).append((name, value))
         rows, every = entries.every("filter_state")
         for row, raw in zip(rows.tolist(), every, strict=True):

@@ -5,6 +5,7 @@ Field meanings: Envoy's data/accesslog/v3/accesslog.proto.
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
@@ -13,8 +14,11 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from numpy.typing import NDArray
 
 from flowd.capture.protoscan import I64, Buffer, Scanner, Spans, lengths, starts
+from flowd.capture.spancache import SpanCache
 from flowd.wire.als.als_pb2 import Common, Http, Req, Resp, Tcp, Tls, Volume
 
+Texts: TypeAlias = NDArray[np.object_]
+"""An array of str."""
 _COMMON = (
     *("remote", "local", "direct_remote", "up_remote", "up_local", "tls", "start", "duration"),
     *("t_last_ds_tx", "t_first_us_tx", "t_first_us_rx", "cluster", "route_name", "stream_id"),
@@ -64,6 +68,10 @@ _DETAILS = Scanner(
 )
 
 
+_TEXTS = SpanCache(64, 12)
+_STRINGS: Texts = np.full(_TEXTS.size, "", np.object_)
+
+
 class Entries:
     """Entries by their columns.
 
@@ -72,26 +80,30 @@ class Entries:
         is_tcp: which of them are the latter, shape (entries,).
 
     Attributes:
+        buffer: the bytes of all.
         malformed: which are no messages, or hold text that is no UTF-8.
     """
 
     def __init__(self, entries: Sequence[bytes], is_tcp: NDArray[np.bool_]) -> None:
-        self._buffer = Buffer(entries)
-        self._text = self._buffer.data.decode("latin-1")
+        self.buffer = Buffer(entries)
+        self._text = self.buffer.data.decode("latin-1")
         self.is_tcp = is_tcp
         self.malformed = np.zeros(len(entries), np.bool_)
-        spans = self._buffer.spans
+        spans = self.buffer.spans
         kinds = np.flatnonzero(~is_tcp), np.flatnonzero(is_tcp)
-        found = _ENTRIES.scan(self._buffer, [spans[rows] for rows in kinds])
+        found = _ENTRIES.scan(self.buffer, [spans[rows] for rows in kinds])
         self.malformed[np.concatenate(kinds)] = found.malformed
         self._values: dict[str, I64] = {}
         for name, values in found.values.items():
-            column = np.zeros(len(entries), np.int64)
-            column[kinds[name in ("tcp_common", "volume")]] = values
+            rows = kinds[name in ("tcp_common", "volume")]
+            column = values
+            if len(rows) < len(entries):
+                column = np.zeros(len(entries), np.int64)
+                column[rows] = values
             self._values[name] = column
         common = np.where(is_tcp, self._values["tcp_common"], self._values["common"])
         parts = [common, *(self._values[name] for name in ("request", "response", "volume"))]
-        found = _PARTS.scan(self._buffer, parts)
+        found = _PARTS.scan(self.buffer, parts)
         self.malformed |= found.malformed.reshape(len(parts), -1).any(axis=0)
         self._values |= found.values
         self._every = found.every
@@ -102,22 +114,25 @@ class Entries:
 
     def keep(self, rows: I64) -> None:
         """Leave out all other entries; then `details` may be read."""
-        count = len(self.malformed)
-        self.is_tcp, self.malformed = self.is_tcp[rows], self.malformed[rows]
-        self._values = {name: values[rows] for name, values in self._values.items()}
-        moved = np.full(count, -1, np.int64)
-        moved[rows] = np.arange(len(rows))
-        for name, (owners, spans) in self._every.items():
-            owners = moved[owners]
-            self._every[name] = owners[owners >= 0], spans[owners >= 0]
+        if len(rows) < len(self.malformed):
+            self._leave_out(rows)
         taken = self._first("duration", "t_last_ds_tx")
         moments = [self._values["start"], taken, *(self._values[name] for name in _UPSTREAM)]
         headers, tags = self._every["headers"], self._every["custom_tags"]
         single = [*moments, self._values["code"], self._values["tls"]]
-        found = _DETAILS.scan(self._buffer, [*single, headers[1], tags[1]])
+        found = _DETAILS.scan(self.buffer, [*single, headers[1], tags[1]])
         owners = np.concatenate([*[np.arange(len(rows))] * len(single), headers[0], tags[0]])
         self.malformed[owners[found.malformed]] = True
         self._values |= found.values
+
+    def _leave_out(self, rows: I64) -> None:
+        moved = np.full(len(self.malformed), -1, np.int64)
+        moved[rows] = np.arange(len(rows))
+        self.is_tcp, self.malformed = self.is_tcp[rows], self.malformed[rows]
+        self._values = {name: values[rows] for name, values in self._values.items()}
+        for name, (owners, spans) in self._every.items():
+            owners = moved[owners]
+            self._every[name] = owners[owners >= 0], spans[owners >= 0]
 
     def nanoseconds(self, name: str, most: int) -> I64:
         """A moment or duration, its seconds cut to `most` in either direction."""
@@ -137,22 +152,42 @@ class Entries:
         found = spans[rows]
         return rows, self._slices(rows, found), int(lengths(found).max(initial=0))
 
+    def few(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, Texts, int]:
+        """The same for fields that are the same in many entries; texts of shape (rows,)."""
+        spans = self._first(*names)
+        if of is not None:
+            spans = np.where(of, spans, 0)
+        rows = np.flatnonzero(lengths(spans))
+        found = spans[rows]
+        return rows, self._known(rows, found), int(lengths(found).max(initial=0))
+
     def octets(self, *names: str) -> tuple[I64, list[bytes]]:
         """Entries that have the first of these fields, else the next, and its bytes."""
         spans = self._first(*names)
         rows = np.flatnonzero(lengths(spans))
-        return rows, self._bytes(spans[rows])
+        return rows, self.octets_of(spans[rows])
+
+    def octets_of(self, spans: Spans) -> list[bytes]:
+        """The bytes of spans."""
+        data, begin = self.buffer.data, starts(spans)
+        ends = begin + lengths(spans)
+        return [data[at:end] for at, end in zip(begin.tolist(), ends.tolist(), strict=True)]
+
+    def spans(self, *names: str) -> Spans:
+        """Where the first of these fields is in each entry, else the next; 0 where neither is."""
+        return self._first(*names)
 
     def every(self, name: str) -> tuple[I64, list[bytes]]:
         """Entries and bytes of a repeated field, those of an entry in order."""
         rows, spans = self._every[name]
-        return rows, self._bytes(spans)
+        return rows, self.octets_of(spans)
 
-    def pairs(self, name: str) -> tuple[I64, list[str], list[str]]:
-        """Entries, keys and values of the map `header` or `tag`."""
+    def pairs(self, name: str) -> tuple[I64, Texts, list[str], int]:
+        """Entries, keys and values of the map `header` or `tag`, most bytes of a key or value."""
         rows, _ = self._every["headers" if name == "header" else "custom_tags"]
         keys, values = (self._values[f"{name}_{part}"] for part in ("name", "value"))
-        return rows, list(map(sys.intern, self._slices(rows, keys))), self._slices(rows, values)
+        longest = int(np.maximum(lengths(keys), lengths(values)).max(initial=0))
+        return rows, self._known(rows, keys), self._slices(rows, values), longest
 
     def _first(self, *names: str) -> Spans:
         spans = self._values[names[0]]
@@ -160,10 +195,19 @@ class Entries:
             spans = np.where(lengths(spans), spans, self._values[name])
         return spans
 
-    def _bytes(self, spans: Spans) -> list[bytes]:
-        data, begin = self._buffer.data, starts(spans)
-        ends = begin + lengths(spans)
-        return [data[at:end] for at, end in zip(begin.tolist(), ends.tolist(), strict=True)]
+    def _known(self, rows: I64, spans: Spans) -> Texts:
+        """Texts, of those that were met before the very same string."""
+        if not len(rows):
+            return np.zeros(0, np.object_)
+        looked = _TEXTS.look(self.buffer, spans)
+        texts = _STRINGS[looked.slots]
+        if not looked.known.all():
+            missed = np.flatnonzero(~looked.known)
+            texts[missed] = list(map(sys.intern, self._slices(rows[missed], spans[missed])))
+            sound = missed[~self.malformed[rows[missed]]]
+            put, slots = _TEXTS.put(looked, sound)
+            _STRINGS[slots] = texts[put]
+        return texts
 
     def _slices(self, rows: I64, spans: Spans) -> list[str]:
         text, begin = self._text, starts(spans)
