@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from flowd.gateway.attach import Attached, attach_route, part_kinds, without_listener
+from flowd.gateway.attach import Attached, attach_route, part_kinds, share_hosts, without_listener
 from flowd.gateway.attachment import Parent
 from flowd.gateway.backend import ServicePoint, Services, serves
 from flowd.gateway.build import AnyRoute, Builder, route_objects
@@ -157,6 +157,8 @@ class RouteTable:
             for entry in gateway.listeners
         }
         for gateway in self.gateways.values():
+            if self.dialect.ports_share_hosts:
+                share_hosts(gateway.listeners, accepted)
             for listener in gateway.listeners:
                 listener.attach(accepted[listener.number], old.get(listener.number))
         self.header_names = frozenset(headers)
