@@ -183,10 +183,10 @@ def list_routes(manifests: tuple[str, ...], dialect: str, output: str, **params:
     if output == "json":
         click.echo(_json(known))
         return
-    tables = [gateway_rows(known), route_rows(known), rule_rows(known)]
-    wrong = problem_rows(known)
-    tables += [wrong] if len(wrong) > 1 else []
-    click.echo("\n".join(fitted(rows) for rows in tables), nl=False)
+    parts = (gateway_rows, route_rows, rule_rows, problem_rows)
+    tables = [rows for part in parts if len(rows := part(known)) > 1]
+    shown = "\n".join(fitted(rows) for rows in tables)
+    click.echo(shown or "no Gateway, route or Ingress\n", nl=False)
 
 
 @command.command("split", cls=GroupedCommand)

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from flowd.gateway.attachment import Condition, Parent, attach_parent
 from flowd.gateway.hostname import ANY, covers, matching
-from flowd.gateway.listener import HTTP_KINDS
+from flowd.gateway.listener import HTTP_KINDS, Listener
 from flowd.gateway.listeners import Offers
 from flowd.gateway.mesh import Mesh
 from flowd.gateway.rules import Route
 from flowd.kubernetes import gatewayapi as gw
 from flowd.kubernetes.objects import Objects
+
+Pair: TypeAlias = tuple[Route, str]
+"""A route, and a hostname to match it under."""
 
 _SET_KINDS = {"XListenerSet": "ListenerSet"}
 
@@ -91,6 +95,22 @@ def _overlaps(hostname: str, taken: set[str]) -> bool:
     if hostname == ANY or any(name in taken for name in matching(hostname)):
         return True
     return hostname.startswith("*") and any(covers(hostname, name) for name in taken)
+
+
+def share_hosts(listeners: Sequence[Listener], accepted: dict[int, list[Pair]]) -> None:
+    """Let listeners without TLS of one Gateway accept what any of them does, also for their ports.
+
+    As Cilium has it, whose listeners of that kind are one RouteConfiguration (`listener-insecure`).
+    Gateways with a single such listener are left alone.
+    """
+    plain = [entry for entry in listeners if entry.protocol == "HTTP" and not entry.problem]
+    if len(plain) < 2:
+        return
+    pairs = [pair for listener in plain for pair in accepted[listener.number]]
+    every = list({(id(route), hostname): (route, hostname) for route, hostname in pairs}.values())
+    for listener in plain:
+        listener.shares_hosts = True
+        accepted[listener.number] = every
 
 
 def without_listener(parent: Parent, namespace: str, gateway: str, listener: str) -> Parent:

@@ -23,6 +23,7 @@ class Condition:
 
 
 _ACCEPTED = Condition("Accepted", True, "Accepted")
+_REASONS = ("InvalidKind", "RefNotPermitted", "BackendNotFound")
 _RESOLVED = Condition("ResolvedRefs", True, "ResolvedRefs")
 
 
@@ -61,7 +62,8 @@ def attach_parent(
     """
     namespace = ref.namespace or route.namespace
     pairs, reason, message = _attach(route, ref, offers, objects, problem)
-    accepted = Condition("Accepted", bool(pairs), reason, message)
+    good = bool(pairs) and not message
+    accepted = _ACCEPTED if good else Condition("Accepted", bool(pairs), reason, message)
     names = tuple(dict.fromkeys(listener.full_name for listener, _ in pairs))
     conditions = (accepted, resolved_refs(route))
     owner = offers[0].listener if offers else None
@@ -82,8 +84,8 @@ def _attach(
     objects: Objects,
     problem: str,
 ) -> tuple[list[tuple[Listener, str]], str, str]:
-    gateway = f"{ref.namespace or route.namespace}/{ref.name}"
     if offers is None:
+        gateway = f"{ref.namespace or route.namespace}/{ref.name}"
         return [], "NoMatchingParent", problem or f"{ref.kind} {gateway} is not there"
     wanted = [
         offer
@@ -91,6 +93,7 @@ def _attach(
         if ref.section_name in ("", offer.spec.name) and ref.port in (None, offer.spec.port)
     ]
     if not wanted:
+        gateway = f"{ref.namespace or route.namespace}/{ref.name}"
         asked = f"listener {ref.section_name}" if ref.section_name else f"port {ref.port}"
         return [], "NoMatchingParent", f"{ref.kind} {gateway} has no {asked}"
     allowing = [offer for offer in wanted if _allows(offer, route, objects)]
@@ -139,8 +142,13 @@ def _allows(offer: Offer, route: Route, objects: Objects) -> bool:
 
 def resolved_refs(route: Route) -> Condition:
     """The ResolvedRefs condition: the worst of what is wrong with the route's backends."""
-    backends = [backend for rule in route.rules for backend in (*rule.backends, *rule.mirrors)]
-    for reason in ("InvalidKind", "RefNotPermitted", "BackendNotFound"):
+    backends = [
+        backend
+        for rule in route.rules
+        for backend in (*rule.backends, *rule.mirrors)
+        if backend.reason
+    ]
+    for reason in _REASONS if backends else ():
         wrong = [backend.ref.backend_id for backend in backends if backend.reason == reason]
         if wrong:
             return Condition("ResolvedRefs", False, reason, ", ".join(dict.fromkeys(wrong)))

@@ -45,9 +45,13 @@ class BackendTls:
                 if holder is not policy:
                     self._wrong(policy, f"Conflicted: {holder.metadata.name} has its target")
 
-    def of(self, ref: BackendRef) -> str:
-        """Server name and policy for a backend, or "" when none holds for it."""
-        if not self._policies or ref.kind != "Service":
+    def of(self, ref: BackendRef, kind: str) -> str:
+        """Server name and policy for a backend, or "" when none holds for it.
+
+        Args:
+            kind: of the route; those of an Ingress are no matter of the Gateway API's policies.
+        """
+        if not self._policies or ref.kind != "Service" or kind == "Ingress":
             return ""
         service = self._objects.services.get((ref.namespace, ref.name))
         ports = service.spec.ports if service else ()

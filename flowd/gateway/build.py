@@ -80,16 +80,17 @@ class Builder:
         self, kind: str, metadata: Meta, hostnames: Sequence[str], rules: Sequence[AnyRule]
     ) -> Route:
         built: list[Rule] = []
-        problem, reason = "", "UnsupportedValue"
+        left_out: list[tuple[int, str]] = []
+        reason = "UnsupportedValue"
         for index, rule in enumerate(rules):
             if not isinstance(rule, gw.L4Rule) and incompatible(rule.filters):
-                problem = f"rule {index}: RequestRedirect and URLRewrite exclude each other"
+                left_out.append((index, "RequestRedirect and URLRewrite exclude each other"))
                 reason = "IncompatibleFilters"
                 continue
             try:
                 built.append(self._rule(kind, metadata.namespace, index, rule))
             except BadPattern as error:
-                problem = f"rule {index}: {error}"
+                left_out.append((index, str(error)))
         names = tuple(name.lower() for name in hostnames if name) or (ANY,)
         return Route(
             kind,
@@ -98,7 +99,7 @@ class Builder:
             metadata.creation_timestamp,
             names,
             tuple(built),
-            problem,
+            tuple(left_out),
             reason,
         )
 

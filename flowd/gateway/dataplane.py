@@ -45,28 +45,31 @@ class DataPlane:
         known = Objects()
         if before and before._linked == self._linked:
             self._marks, known = before._marks, before._objects
-        changes = list(self._changes(known))
-        if before and not changes and known is before._objects:
+        changes = dict(self._changes(known, "services"))
+        if changes:
+            # Their slices are of the data plane for their sake
+            self._marks, known = {}, Objects()
+            changes = dict(self._changes(known, "services"))
+        changes |= {**dict(self._changes(known, "slices")), **dict(self._changes(known, "pods"))}
+        if before and not changes and self._marks is before._marks:
             self._owners, self._ports = before._owners, before._ports
             return
-        self._marks = {**self._marks}
-        for key, mark in changes:
-            self._marks.pop(key, None)
-            if mark:
-                self._marks[key] = mark
+        marks = {**self._marks, **changes}
+        self._marks = {key: mark for key, mark in marks.items() if mark}
         for mark in self._marks.values():
             self._read(mark, objects)
 
-    def _changes(self, before: Objects) -> Iterator[tuple[tuple[str, Key], _Mark | None]]:
+    def _changes(
+        self, before: Objects, kind: str
+    ) -> Iterator[tuple[tuple[str, Key], _Mark | None]]:
         """The objects of data planes that differ, each as it is to be marked now."""
-        for kind in ("services", "slices", "pods"):
-            pairs: Iterable[tuple[Key, tuple[_Part | None, _Part | None]]] = differences(
-                getattr(before, kind), getattr(self._objects, kind)
-            )
-            for key, (_, item) in pairs:
-                owners = self._whose(item) if item else ()
-                if owners or (kind, key) in self._marks:
-                    yield (kind, key), _Mark(item, owners) if item and owners else None
+        pairs: Iterable[tuple[Key, tuple[_Part | None, _Part | None]]] = differences(
+            getattr(before, kind), getattr(self._objects, kind)
+        )
+        for key, (_, item) in pairs:
+            owners = self._whose(item) if item else ()
+            if owners or (kind, key) in self._marks:
+                yield (kind, key), _Mark(item, owners) if item and owners else None
 
     def _whose(self, item: _Part) -> tuple[Owner, ...]:
         if isinstance(item, Pod) and item.finished:
@@ -75,10 +78,10 @@ class DataPlane:
             return (gateway,)
         if group := group_of(item):
             return (group,)
-        if self._linked and not isinstance(item, Pod):
-            name = item.metadata.name if isinstance(item, Service) else item.service
-            return self._linked.get((item.metadata.namespace, name), ())
-        return ()
+        if isinstance(item, EndpointSlice):
+            service = self._objects.services.get((item.metadata.namespace, item.service))
+            return self._whose(service) if service else ()
+        return self._linked.get(item.key, ()) if isinstance(item, Service) else ()
 
     def _read(self, mark: _Mark, objects: Objects) -> None:
         item, owners = mark

@@ -3,6 +3,7 @@
 The shapes are those of flowd.model.describe.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flowd.gateway.attachment import Condition
@@ -84,14 +85,24 @@ class RoutesInfo:
     problems: tuple[Problem, ...] = ()
 
 
+_LEFT_OUT = RuleInfo("", ("left out",), (), ())
+"""In the place of a rule that is left out, so that a rule's place is its index."""
+
+
 def describe(table: RouteTable) -> RoutesInfo:
     """Everything in a table, Gateways and routes in the order of kind, namespace and name."""
     tls = BackendTls(table.objects)
     return RoutesInfo(
         tuple(_gateway(gateway) for _, gateway in sorted(table.gateways.items())),
         tuple(_route(table, route, tls) for _, route in sorted(table.routes.items())),
-        tuple(tls.problems),
+        (*_left_out(table), *tls.problems),
     )
+
+
+def _left_out(table: RouteTable) -> Iterator[Problem]:
+    for (kind, namespace, name), route in sorted(table.routes.items()):
+        for index, why in route.left_out:
+            yield Problem(f"{kind}/{namespace}/{name}", f"rule {index} is left out: {why}")
 
 
 def _gateway(gateway: Gateway) -> GatewayInfo:
@@ -118,23 +129,23 @@ def _route(table: RouteTable, route: Route, tls: BackendTls) -> RouteInfo:
         for parent in table.parents[route.key]
         for listener in parent.listeners or (parent.section,)
     )
-    rules = (
-        RuleInfo(
+    indices = (*(rule.index for rule in route.rules), *(index for index, _ in route.left_out))
+    rules = [_LEFT_OUT] * (max(indices, default=-1) + 1)
+    for rule in route.rules:
+        rules[rule.index] = RuleInfo(
             rule.name,
             tuple(match.text for match in rule.matches if match.text),
             (
                 *(filter_text(entry) for entry in rule.filters),
                 *policy_texts(rule.timeouts, rule.retry),
             ),
-            tuple(_backend(backend, tls) for backend in rule.backends),
+            tuple(_backend(backend, tls, route.kind) for backend in rule.backends),
         )
-        for rule in route.rules
-    )
     hostnames = tuple(name for name in route.hostnames if name != ANY)
     return RouteInfo(*route.key, hostnames, tuple(parents), tuple(rules))
 
 
-def _backend(backend: Backend, tls: BackendTls) -> BackendInfo:
+def _backend(backend: Backend, tls: BackendTls, kind: str) -> BackendInfo:
     ref = backend.ref
     return BackendInfo(
         ref.kind,
@@ -146,5 +157,5 @@ def _backend(backend: Backend, tls: BackendTls) -> BackendInfo:
         max(backend.total, 0),
         backend.total >= 0,
         backend.reason,
-        tls.of(ref),
+        tls.of(ref, kind),
     )

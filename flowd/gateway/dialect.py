@@ -19,6 +19,8 @@ class Dialect:
         container_port_offset: added to a listener port below 1024 for the proxy's own port.
         merges_equal: equal matches of several routes become one, with the backends of all.
         one_kind_a_host: of an HTTPRoute and a GRPCRoute on one hostname only the older is accepted.
+        ports_share_hosts: a Gateway's listeners without TLS have their virtual hosts in common,
+            whatever their ports.
         extensions: API groups whose filters it knows; rules with others answer 500.
     """
 
@@ -32,6 +34,7 @@ class Dialect:
     container_port_offset: int = 0
     merges_equal: bool = False
     one_kind_a_host: bool = False
+    ports_share_hosts: bool = False
     extensions: tuple[str, ...] = ()
 
 
@@ -52,7 +55,7 @@ DIALECTS = {
             container_port_offset=10000,
             extensions=("gateway.envoyproxy.io",),
         ),
-        Dialect("cilium", _REGEX_FIRST, merges_equal=True),
+        Dialect("cilium", _REGEX_FIRST, merges_equal=True, ports_share_hosts=True),
         Dialect("istio", _REGEX_LAST),
         Dialect("contour", _REGEX_FIRST, merge_slashes=True),
         Dialect("kgateway", _REGEX_FIRST, extensions=("gateway.kgateway.dev",)),

@@ -259,7 +259,7 @@ class Evidence:
             found = listener.find(case.host, path, query, method, headers)
             if found and fits(case, found, only):
                 taken.append((listener, found))
-                if case.sides.placed:
+                if case.sides.placed and len(case.sides.among) < 2:
                     return taken
             first = first or ([(listener, found)] if found else [])
         if taken:

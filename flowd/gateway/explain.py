@@ -70,7 +70,8 @@ def explain(table: RouteTable, request: Request) -> Explanation:
     policies = BackendTls(table.objects)
     tls = {
         f"{entry.namespace}/{entry.name}:{entry.port}": policies.of(
-            BackendRef("Service", entry.namespace, entry.name, entry.port)
+            BackendRef("Service", entry.namespace, entry.name, entry.port),
+            outcome.route.kind if outcome.route else "",
         )
         for entry in outcome.backends
     }
@@ -129,6 +130,8 @@ def _judge(
             ):
                 verdict = f"its host is not {vhost.hostname}, which takes the request"
             yield Considered(*route.key, rule.index, match.index, match.text, verdict)
+    for index, reason in route.left_out:
+        yield Considered(*route.key, index, -1, "", f"left out: {reason}")
 
 
 def _host(listener: Listener, route: Route, host: str) -> str:

@@ -22,6 +22,7 @@ class Listener:
         set_id: `namespace/name` of the ListenerSet it is from, or "".
         problem: why it serves nothing, in the API's words (`HostnameConflict`), or "".
         one_label: `*` in a route's hostname stands for one label, as in an Ingress.
+        shares_hosts: its virtual hosts are those of other ports too, so that it takes any host.
         vhosts: by hostname, of HTTPRoutes, GRPCRoutes and Ingresses.
         streams: by SNI hostname, of TLSRoutes; TCPRoutes and UDPRoutes are under `*`.
         rewriters: matches of rules that change host or path before it is logged.
@@ -39,6 +40,7 @@ class Listener:
     set_id: str = ""
     problem: str = ""
     one_label: bool = False
+    shares_hosts: bool = False
     vhosts: dict[str, VirtualHost] = field(default_factory=dict[str, VirtualHost])
     streams: dict[str, Route] = field(default_factory=dict[str, Route])
     rewriters: list[Candidate] = field(default_factory=list[Candidate])
@@ -155,11 +157,14 @@ def choose(listeners: Iterable[Listener], sni: str, host: str) -> list[Listener]
         host: normal host of an HTTP request, "" for none.
     """
     covering: dict[str, list[Listener]] = {}
+    listeners = list(listeners)
     for listener in listeners:
         name = (sni or host) if listener.is_tls else host
         if listener.hostname in (matching(name) if name else (ANY,)):
             covering.setdefault(listener.hostname, []).append(listener)
-    return covering[max(covering, key=specificity)] if covering else []
+    if not covering:
+        return [listener for listener in listeners if listener.shares_hosts]
+    return covering[max(covering, key=specificity)]
 
 
 def supported_kinds(listener: gw.Listener) -> tuple[str, ...]:

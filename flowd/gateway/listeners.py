@@ -163,7 +163,7 @@ def conflicts(listeners: Sequence[HasPort]) -> dict[str, str]:
                 found[listener.name] = reason
                 if "/" not in listener.name:
                     found.setdefault(other.name, reason)
-    return found
+    return {entry.name: found[entry.name] for entry in listeners if entry.name in found}
 
 
 def _conflict(one: HasPort, other: HasPort) -> str:

@@ -126,7 +126,8 @@ def explanation_rows(found: Explanation) -> list[Rows]:
     head.append([outcome.action, status or "-", where or "-", outcome.reason or "-"])
     rows = [["ROUTE", "RULE", "MATCH", "VERDICT"]]
     for entry in found.considered:
-        place = f"{entry.rule}.{entry.match}" if entry.rule >= 0 else "-"
+        match = f".{entry.match}" if entry.match >= 0 else ""
+        place = f"{entry.rule}{match}" if entry.rule >= 0 else "-"
         name = f"{entry.kind}/{entry.namespace}/{entry.name}"
         rows.append([name, place, entry.text or "-", entry.verdict])
     backends = [["BACKEND", "WEIGHT", "TLS", "REASON"]]

@@ -127,8 +127,8 @@ class Route:
 
     Attributes:
         key: kind, namespace and name.
-        problem: why a rule of it was left out, or "".
-        reason: the same as a reason of the Accepted condition when no rule is left.
+        left_out: index of each rule that is not among `rules`, and why.
+        reason: of the Accepted condition when no rule is left.
     """
 
     kind: str
@@ -137,12 +137,17 @@ class Route:
     created: str
     hostnames: tuple[str, ...]
     rules: tuple[Rule, ...]
-    problem: str = ""
+    left_out: tuple[tuple[int, str], ...] = ()
     reason: str = "UnsupportedValue"
     key: RouteKey = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", (self.kind, self.namespace, self.name))
+
+    @property
+    def problem(self) -> str:
+        """Why rules of it were left out, or ""."""
+        return "; ".join(f"rule {index}: {why}" for index, why in self.left_out)
 
     @property
     def age(self) -> tuple[bool, str, str, str]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from flowd.gateway.attach import Attached, attach_route, part_kinds, without_listener
+from flowd.gateway.attach import Attached, attach_route, part_kinds, share_hosts, without_listener
 from flowd.gateway.attachment import Parent
 from flowd.gateway.backend import ServicePoint, Services, serves
 from flowd.gateway.build import AnyRoute, Builder, route_objects
@@ -17,12 +17,12 @@ from flowd.gateway.mesh import Mesh
 from flowd.gateway.rules import Route, RouteKey, Rule
 from flowd.gateway.targets import Targets
 from flowd.kubernetes import gatewayapi as gw
-from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.objects import Objects, differences
 from flowd.kubernetes.proxies import Group, groups
 from flowd.model.route import RouteRef
 
-_GATEWAY_KINDS = ("gateways", "listener_sets", "x_listener_sets", "namespaces")
-"""What attachment to a Gateway depends on, apart from the route."""
+_GATEWAY_KINDS = ("gateways", "listener_sets", "x_listener_sets")
+"""What attachment to a Gateway depends on, apart from the route and the labels of namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class RouteTable:
     _built: dict[RouteKey, _Built] = field(default_factory=dict[RouteKey, _Built])
     _attached: dict[RouteKey, Attached] = field(default_factory=dict[RouteKey, Attached])
     _offers: Offers = field(default_factory=Offers)
+    _relabelled: set[str] = field(default_factory=set[str])
     _groups: Mapping[Group, tuple[str, ...]] = field(default_factory=dict[Group, tuple[str, ...]])
 
     @classmethod
@@ -96,9 +97,14 @@ class RouteTable:
         return table
 
     def _add_gateways(self, objects: Objects, before: "RouteTable | None") -> None:
-        known = before._objects if before else None
-        if not before or any(
-            getattr(objects, name) is not getattr(known, name) for name in _GATEWAY_KINDS
+        known = before._objects if before else Objects()
+        moved = differences(known.namespaces, objects.namespaces)
+        self._relabelled = {name for (_, name), _ in moved}
+        sets = {namespace for namespace, _ in (*objects.listener_sets, *objects.x_listener_sets)}
+        if (
+            not before
+            or not self._relabelled.isdisjoint(sets)
+            or any(getattr(objects, name) is not getattr(known, name) for name in _GATEWAY_KINDS)
         ):
             self.gateways, self._offers = read_gateways(objects)
             return
@@ -130,7 +136,12 @@ class RouteTable:
             self.routes[key] = route
             headers.update(built.headers)
             found = attached.get(key)
-            if found is None or found.route is not route or found.uses_mesh:
+            if (
+                found is None
+                or found.route is not route
+                or found.uses_mesh
+                or route.namespace in self._relabelled
+            ):
                 found = attach_route(route, built.refs, self._offers, self.mesh, objects)
             self._attached[key] = found
             self.parents[key] = found.parents
@@ -146,6 +157,8 @@ class RouteTable:
             for entry in gateway.listeners
         }
         for gateway in self.gateways.values():
+            if self.dialect.ports_share_hosts:
+                share_hosts(gateway.listeners, accepted)
             for listener in gateway.listeners:
                 listener.attach(accepted[listener.number], old.get(listener.number))
         self.header_names = frozenset(headers)

@@ -81,7 +81,7 @@ def documents(text: bytes) -> Iterator[tuple[int, object]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        raise BadYaml(str(reason), mark.line + 1 if mark else line) from None
+        raise BadYaml(str(reason), mark.line + 1 if mark else max(line, 1)) from None
     except _Bound as bound:
         raise BadYaml(str(bound), line) from None
 

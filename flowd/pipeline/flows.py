@@ -123,7 +123,8 @@ class FlowBuilder:
         rows["dst_identity"] = identities[rows["dst_endpoint"]]
         if self._names:
             for side in ("src", "dst"):
-                outside = np.flatnonzero(is_outside(rows[f"{side}_identity"]))
+                told = np.isin(rows[f"{side}_endpoint"], list(self._addresses.hostnames.values()))
+                outside = np.flatnonzero(is_outside(rows[f"{side}_identity"]) | told)
                 if len(outside):
                     names = self._names.name_of(rows[f"{side}_addr"][outside])
                     rows[f"{side}_name"][outside] = names

@@ -12,6 +12,7 @@ from flowd.model.drop import DropBatch
 from flowd.model.endpoint import ReservedIdentity
 from flowd.model.enums import Direction, DnsKind, Hook
 from flowd.model.rows import chosen, copied
+from flowd.model.request import RequestBatch
 from flowd.model.socket import SocketBatch
 
 _OUTSIDE = (
@@ -128,6 +129,25 @@ def identify_dns(batch: DnsBatch, table: Addresses) -> DnsBatch:
 def is_outside(identities: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which numeric identities are of peers that no Kubernetes object tells of."""
     return np.isin(identities, _OUTSIDE)
+
+
+def tell_named(
+    rows: ConnectionBatch | RequestBatch | DropBatch | SocketBatch,
+    columns: Mapping[str, str],
+    table: Addresses,
+    names: Names,
+) -> None:
+    """Tell outside peers in place as the Gateway or Service whose status has their DNS name.
+
+    Args:
+        columns: of the endpoints, each with that of its address.
+    """
+    if not len(rows) or not (hostnames := table.hostnames):
+        return
+    for column, address in columns.items():
+        outside = np.flatnonzero(is_outside(table.identity_of[rows[column]]))
+        found = names.holders(rows[address][outside], hostnames)
+        rows[column][outside[found != 0]] = found[found != 0]
 
 
 def _direction(

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from flowd.pipeline.identify import (
     identify_drops,
     identify_sockets,
     resolve_missing,
+    tell_named,
 )
 from flowd.pipeline.measure import measure_connections, measure_drops, measure_requests
 from flowd.pipeline.socketmeet import SocketMeeting
@@ -79,6 +80,13 @@ UP = _Side(
     *("up_local", "up_remote", "up_conn", "gateway_endpoint", "backend_endpoint"),
     ShareSide.UPSTREAM,
 )
+
+
+_Rows: TypeAlias = ConnectionBatch | RequestBatch | DropBatch | SocketBatch
+_ENDS = {"src_endpoint": "src_addr", "dst_endpoint": "dst_addr"}
+_SOCKET_ENDS = {"local_endpoint": "local_addr", "remote_endpoint": "remote_addr"}
+_REQUEST_ENDS = {"client_endpoint": "client_addr", "backend_endpoint": "up_remote_addr"}
+"""Columns of endpoints, each with that of its address."""
 
 
 class Join:
@@ -163,6 +171,7 @@ class Join:
             self._names.learn(dns, now_ns)
         # By index, as .copy() of rows with objects takes eight times as long
         records, entries = copied(connections), requests[np.arange(len(requests))]
+        self._tell_named(records, _ENDS)
         fresh = self.table.update(records)
         self._meeting.step(reports, fresh, now_ns)
         ready = self._wake(fresh, now_ns)
@@ -175,6 +184,7 @@ class Join:
             ready += self._overflow()
         found = joined(ready)
         self._fill_endpoints(found)
+        self._tell_named(found, _REQUEST_ENDS)
         owners = measure_requests(found, self.table)
         records = self._ending.step(records, self._addresses.is_gateway, now_ns)
         shares = measure_connections(records, self.table)
@@ -190,11 +200,15 @@ class Join:
         reports = self._sockets() if self._sockets else empty_sockets()
         dns = self._dns() if self._dns else empty_dns()
         self._asked = len(drops) + len(reports) + len(dns)
-        return (
-            identify_drops(drops, self._addresses) if len(drops) else drops,
-            identify_sockets(reports, self._addresses) if len(reports) else reports,
-            identify_dns(dns, self._addresses) if len(dns) else dns,
-        )
+        drops = identify_drops(drops, self._addresses) if len(drops) else drops
+        reports = identify_sockets(reports, self._addresses) if len(reports) else reports
+        self._tell_named(drops, _ENDS)
+        self._tell_named(reports, _SOCKET_ENDS)
+        return drops, reports, identify_dns(dns, self._addresses) if len(dns) else dns
+
+    def _tell_named(self, rows: _Rows, columns: Mapping[str, str]) -> None:
+        if self._names is not None:
+            tell_named(rows, columns, self._addresses, self._names)
 
     def _wake(self, fresh: U64, now_ns: int) -> list[RequestBatch]:
         """Requests that wait no longer: their connection is new, or their time is over."""

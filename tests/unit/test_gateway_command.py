@@ -151,6 +151,48 @@ def test_list_shows_gateways_routes_and_rules(flowd: Flowd) -> None:
     assert ["HTTPRoute/stranger/intruder", told_wrong] in wrong
 
 
+def test_a_rule_that_is_left_out_keeps_its_place(flowd: Flowd, tmp_path: Path) -> None:
+    rules = [
+        {
+            "matches": [{"path": {"type": "RegularExpression", "value": pattern}}],
+            "backendRefs": [{"name": "back", "port": 80}],
+        }
+        for pattern in ("/a+", "(", "/b+", "(?=c)")
+    ]
+    item = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "odd", "namespace": "store"},
+        "spec": {"parentRefs": [{"name": "front", "namespace": "store"}], "rules": rules},
+    }
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(item))
+    given = ("--manifests", str(path), *MANIFESTS)
+    _, out, _ = flowd("list", *given)
+    _, _, rules_shown, wrong = (cells(part) for part in out.split("\n\n"))
+    at = next(at for at, row in enumerate(rules_shown) if row[0] == "HTTPRoute/store/odd")
+    assert [row[1:3] for row in rules_shown[at : at + 4]] == [
+        ["0", "RegularExpression /a+"],
+        ["1", "left out"],
+        ["2", "RegularExpression /b+"],
+        ["3", "left out"],
+    ]
+    told = {row[1].partition(":")[0] for row in wrong if row[0] == "HTTPRoute/store/odd"}
+    assert {"rule 1 is left out", "rule 3 is left out"} < told
+    _, out, _ = flowd("split", *given, "-o", "json")
+    assert {share["rule"] for share in json.loads(out) if share["route"] == "odd"} == {0, 2}
+    _, out, _ = flowd("explain", *given, "--path", "/bb", "-o", "json")
+    found = [entry for entry in json.loads(out)["considered"] if entry["name"] == "odd"]
+    places = {(entry["rule"], entry["verdict"].partition(":")[0]) for entry in found}
+    assert {(2, "taken"), (1, "left out"), (3, "left out")} < places
+
+
+def test_a_list_of_nothing_says_so(flowd: Flowd, tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")
+    assert flowd("list", "--manifests", str(path)) == (0, "no Gateway, route or Ingress\n", "")
+
+
 def test_list_as_json(flowd: Flowd) -> None:
     _, out, _ = flowd("list", *MANIFESTS, "-o", "json")
     known = json.loads(out)

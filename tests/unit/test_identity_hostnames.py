@@ -1,8 +1,11 @@
 """Load balancers that have a name: who is behind an address that DNS answers gave that name."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from flowd.identity.table import IdentityTable
 from flowd.kubernetes.manifests import load_manifests
@@ -17,7 +20,13 @@ from flowd.model.request import empty_requests
 from flowd.pipeline.dnsnames import DnsNames
 from flowd.pipeline.flows import FlowBuilder
 from flowd.pipeline.identify import identify
-from tests.unit.joinrows import T0, connection
+from flowd.pipeline.join import Join
+from flowd.queue import Queue
+from flowd_exporters.prometheus import PrometheusExporter
+from tests.unit.joinrows import SECOND, T0, connection, request
+
+if TYPE_CHECKING:
+    from flowd.model.batch import FlowBatch
 
 CLUSTER = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -88,6 +97,40 @@ def test_a_gateway_is_told_by_the_name_of_its_status(cluster: Cluster, side: str
     assert "k8s:io.kubernetes.pod.namespace=infra" in found.labels
     row = cluster.flow()
     assert row["dst_name"].tolist() == ["edge.lb.example"]
+
+
+async def test_metrics_and_requests_tell_it_too(cluster: Cluster) -> None:
+    cluster.load()
+    join = Join(cluster.table, Losses(), wait_ns=0, names=cluster.names)
+    exporter = PrometheusExporter(cluster.directory, Losses())
+    seen: list[list[str]] = []
+    for answers in ((), ("web.lb.example.",)):
+        for name in answers:
+            cluster.answer(name, BALANCER)
+        records = identify(connection(1, CLIENT, f"{BALANCER}:80"), cluster.table)
+        entry = request(CLIENT, "10.0.1.1:80", "10.0.1.1:5000", f"{BALANCER}:80")
+        batch = join.step(records, entry, T0)
+        late = join.step(records[:0], entry[:0], T0 + 10 * SECOND)
+        (index,) = late.requests["backend_endpoint"].tolist()
+        assert batch.connections["dst_endpoint"].tolist() == [index]
+        assert batch.flows["dst_name"].tolist()[0] == (answers[0][:-1] if answers else None)
+        queue: Queue[FlowBatch] = Queue("metrics", 100, Losses())
+        queue.put(batch)
+        queue.close()
+        await exporter.run(queue)
+        seen.append([cluster.directory.endpoints[index].kind, *destinations(exporter)])
+    assert seen == [["world", "/world"], ["service", "/world", "shop/web"]]
+
+
+def destinations(exporter: PrometheusExporter) -> list[str]:
+    """`namespace/workload` of every destination that connections were counted for."""
+    text = generate_latest(exporter.registry).decode()
+    return sorted(
+        f"{sample.labels['destination_namespace']}/{sample.labels['destination_workload']}"
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "flowd_connections_total"
+    )
 
 
 def test_an_alias_that_leads_to_the_name_counts(cluster: Cluster) -> None:
