@@ -13,6 +13,11 @@ from tests.kernel.net import Cluster
 from tests.kernel.programs import RING, Programs
 
 HERE = Path(__file__).parent
+LOADING = (
+    *("test_combinations.py", "test_lifecycle.py", "test_losses.py"),
+    *("test_nat.py", "test_nat_requests.py"),
+)
+"""Tests of loading, and those to which matters what a capture left in the maps."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +37,25 @@ def patient() -> Iterator[None]:
         if bcc := stand_in():
             patch.setattr(loader, "find_bcc", lambda: bcc)
         yield
+
+
+@pytest.fixture(scope="session")
+def compiled_elsewhere() -> Iterator[Compiled]:
+    """What captures were loaded with, where loading takes long."""
+    made = Compiled()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def sharing(
+    request: pytest.FixtureRequest,
+    compiled_elsewhere: Compiled,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On an emulated machine captures share their programs."""
+    if stand_in() and request.path.name not in LOADING:
+        monkeypatch.setattr(loader, "load", compiled_elsewhere.load)
 
 
 @pytest.fixture

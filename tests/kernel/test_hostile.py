@@ -71,7 +71,7 @@ def delivered(cluster: Cluster, sent: list[bytes]) -> list[bytes]:
 
 
 async def test_cut_frames_pass_a_bridge_as_without_programs(cluster: Cluster) -> None:
-    """The shortest too, which BPF_PROG_TEST_RUN does not take; the bridge drops some by itself.
+    """The shortest too, which BPF_PROG_TEST_RUN does not take; newer bridges drop some themselves.
 
     Tags are left out: the kernel drops one that is cut before any program sees it.
     """
@@ -89,7 +89,7 @@ async def test_cut_frames_pass_a_bridge_as_without_programs(cluster: Cluster) ->
     assert fates["counted"] + fates["malformed"] + fates["non_ip"] == whole
     assert fates["counted"] > 0
     assert fates["malformed"] > 0
-    assert 0 < len(without) < len(sent)
+    assert 0 < len(without) <= len(sent)
 
 
 def test_what_is_cut_within_its_headers_is_malformed(programs: Programs) -> None:
