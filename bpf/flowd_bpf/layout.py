@@ -19,10 +19,10 @@ CHOICE = np.dtype([("wanted", "u8"), ("unwanted", "u8")])
 
 SIDE = np.dtype(
     [
-        ("bytes", "u8"),
-        ("packets", "u8"),
         ("total_bytes", "u8"),
         ("total_packets", "u8"),
+        ("bytes", "u8"),
+        ("packets", "u8"),
         ("owner", "u8"),
         ("seen", "u4"),
         ("pad", "u4"),
@@ -31,13 +31,13 @@ SIDE = np.dtype(
 
 CONNECTION = np.dtype(
     [
-        ("side", SIDE, (2,)),
+        ("marks", "u8"),
         ("first_ns", "u8"),
         ("conn_id", "u8"),
-        ("marks", "u8"),
         ("endpoint", "u4", (2,)),
         ("reported", "u4"),
         ("refused", "u4"),
+        ("side", SIDE, (2,)),
         ("tunnel", "u4"),
         ("forward", "u1"),
         ("initiator", "u1"),
@@ -45,7 +45,7 @@ CONNECTION = np.dtype(
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
         ("taken", "u1"),
-        ("pad", "u1", (6,)),
+        ("pad", "u1", (22,)),
     ]
 )
 

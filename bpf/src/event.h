@@ -65,10 +65,10 @@ struct tunnel {
 
 /* What one side of a connection sent. */
 struct side {
-	__u64 bytes; /* not in any record yet */
-	__u64 packets;
 	__u64 total_bytes; /* in records */
 	__u64 total_packets;
+	__u64 bytes; /* not in any record yet */
+	__u64 packets;
 	__u64 owner; /* ifindex << 1 | hook that counts this direction; 0 for none */
 	__u32 seen;  /* jiffies of the last packet counted */
 	__u32 pad;
@@ -83,22 +83,26 @@ struct side {
 #define MARK_ANNOUNCED (1ULL << 32) /* a record with REASON_NEW is out */
 #define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out, or will be */
 
+/*
+ * In the kernel's table 88 bytes come before it, so that what a packet reads and what it writes for
+ * either side are in one cache line each: the two sides are often on two CPUs.
+ */
 struct connection {
-	struct side side[2];
+	__u64 marks;
 	__u64 first_ns; /* CLOCK_MONOTONIC */
 	__u64 conn_id;
-	__u64 marks;
 	__u32 endpoint[2];
 	__u32 reported; /* jiffies of the last record */
 	__u32 refused;	/* jiffies of the last time the ring was full */
-	__u32 tunnel;	/* key of flowd_tunnels */
-	__u8 forward;	/* side that began the connection */
+	struct side side[2];
+	__u32 tunnel; /* key of flowd_tunnels */
+	__u8 forward; /* side that began the connection */
 	__u8 initiator;
 	__u8 family;
 	__u8 icmp_type; /* of the first packet */
 	__u8 icmp_code;
 	__u8 taken; /* only in struct taken: take_how, and then whether it was */
-	__u8 pad[6];
+	__u8 pad[22];
 };
 
 enum take_how {
@@ -148,9 +152,9 @@ _Static_assert(sizeof(struct connection_key) == 40, "connection_key");
 _Static_assert(sizeof(struct prefix) == 20, "prefix");
 _Static_assert(sizeof(struct tunnel) == 40, "tunnel");
 _Static_assert(sizeof(struct side) == 48, "side");
-_Static_assert(sizeof(struct connection) == 152, "connection");
-_Static_assert(sizeof(struct taken) == 192, "taken");
+_Static_assert(sizeof(struct connection) == 168, "connection");
+_Static_assert(sizeof(struct taken) == 208, "taken");
 _Static_assert(sizeof(struct flow_event) == 152, "flow_event");
-_Static_assert(__builtin_offsetof(struct connection, marks) == 112, "connection.marks");
+_Static_assert(__builtin_offsetof(struct connection, side) == 40, "connection.side");
 _Static_assert(__builtin_offsetof(struct flow_event, src_addr) == 88, "flow_event.src_addr");
 _Static_assert(__builtin_offsetof(struct flow_event, protocol) == 140, "flow_event.protocol");

@@ -154,8 +154,8 @@ static __always_inline struct connection *create(struct packet *p, u32 now,
 }
 
 /*
- * Make room for a new connection with the ports of one that is over, for whose END the ring has no
- * space: under a key of its own the old one waits until user space takes it.
+ * Make room for a new connection with the ports of one that is over: under a key of its own the old
+ * one waits until user space takes it.
  */
 static __always_inline bool set_aside(struct connection *c, struct packet *p,
 				      struct counters *counters)
@@ -239,7 +239,9 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 		follow_fragment(p, now, counters);
 	c = flowd_conns.lookup(&p->key);
 	if (c && (p->flags & (SYN | ACK)) == SYN && finished(c->marks)) {
-		if (report(c, p, REASON_END, MARK_ENDED, now, counters)) {
+		/* For one whose NEW is not out, an END is not enough. */
+		if ((c->marks & MARK_ANNOUNCED) &&
+		    report(c, p, REASON_END, MARK_ENDED, now, counters)) {
 			flowd_conns.delete(&p->key);
 			counters->count[COUNT_ENDED]++;
 			c = NULL;

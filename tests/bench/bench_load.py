@@ -119,6 +119,9 @@ def measured(
     }
     row(f"{what}: connections made", f"{made:,} in {took:.2f} s")
     row(f"{what}: connections counted", f"{counted(after, 'flowd_connections_total'):,}")
+    untold = made - counted(after, "flowd_connections_total")
+    merged = lost.get('place="kernel",reason="connections_merged"', 0)
+    row(f"{what}: connections neither counted nor told lost", f"{untold - merged:,}")
     row(f"{what}: packets on the wire", f"{truth:,}")
     row(f"{what}: packets counted", f"{counted(after, 'flowd_packets_total'):,}")
     refused = fate(after, "map_full") - fate(before, "map_full")

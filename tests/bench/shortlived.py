@@ -7,14 +7,12 @@ import signal
 import socket
 import struct
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 
 from tests.kernel.net import Pod, inside
 
 PORTS = range(8000, 8008)
 SIZE = 100
-AT_ONCE = 32  # connections of a client, so that it and the server seldom wait for each other
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: the port is free again at once
 
 
@@ -50,38 +48,26 @@ def answer(address: str, port: int, ready: int) -> None:
         listener.listen(4096)
         os.write(ready, b".")
         said = bytes(SIZE)
-        answered: deque[socket.socket] = deque()
         while True:
             peer, _ = listener.accept()
-            with contextlib.suppress(OSError):
+            with peer, contextlib.suppress(OSError):
                 if peer.recv(SIZE):
                     peer.sendall(said)
-            answered.append(peer)
-            if len(answered) > 2 * AT_ONCE:  # its client has reset it by now
-                answered.popleft().close()
+                    peer.recv(1)
 
 
 def connect(address: str, port: int, seconds: float, limit: int = 0) -> int:
     """Connections with a request and an answer each, closed by a reset: how many there were."""
     made, until, said = 0, time.monotonic() + seconds, bytes(SIZE)
     while time.monotonic() < until and (not limit or made < limit):
-        wanted = min(AT_ONCE, limit - made) if limit else AT_ONCE
-        peers = [_connected(address, port) for _ in range(wanted)]
-        for peer in peers:
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            peer.connect((address, port))
             peer.sendall(said)
-        for peer in peers:
-            peer.recv(SIZE)
-        for peer in peers:
-            peer.close()
-        made += wanted
+            while peer.recv(SIZE) == b"":
+                break
+            made += 1
     return made
-
-
-def _connected(address: str, port: int) -> socket.socket:
-    peer = socket.socket()
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    peer.connect((address, port))
-    return peer
 
 
 def burst(clients: list[Pod], server: Pod, seconds: float, limit: int = 0) -> tuple[int, float]:

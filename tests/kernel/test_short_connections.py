@@ -87,6 +87,21 @@ def test_ports_used_again_while_the_ring_is_full(programs: Programs, loaded: loa
     assert len(programs.entries()[0]) == 0
 
 
+def test_end_does_not_come_before_new(programs: Programs, loaded: loader.Loaded) -> None:
+    """A connection whose NEW found the ring full is told by user space, whole."""
+    libbpf.run_program(loaded.programs["flowd_in"], tcp(SYN_RST), LIVES)
+    before = len(programs.entries()[0])
+    ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
+    try:
+        ring.read()
+        assert [event["reason"] for event in programs.events(tcp(SYN_RST))] == [Reason.NEW]
+        both = [event["reason"] for event in programs.events(tcp(SYN_RST))]
+    finally:
+        ring.close()
+    assert both == [Reason.END, Reason.NEW]
+    assert len(programs.entries()[0]) == before + 1
+
+
 def test_neither_ring_nor_table_has_space() -> None:
     loaded = loader.load({"MAX_CONNECTIONS": 4, "RING_BYTES": 4096})
     try:
