@@ -86,14 +86,19 @@ class HashMap:
     def _each(self, call: Callable[..., int], keys: Rows, failure: str) -> tuple[Rows, Rows]:
         keys = np.ascontiguousarray(keys)
         values: Rows = np.empty(len(keys), self._values.dtype)
-        there = np.ones(len(keys), bool)
+        gone: list[int] = []
+        fd, key, value = self._fd, _at(keys), _at(values)
+        key_bytes, value_bytes = keys.dtype.itemsize, values.dtype.itemsize
         for row in range(len(keys)):
-            status = -call(self._fd, _at(keys, row), _at(values, row))
-            if status == errno.ENOENT:
-                there[row] = False
+            status = call(fd, key + row * key_bytes, value + row * value_bytes)
+            if status == -errno.ENOENT:
+                gone.append(row)
             elif status:
-                raise kernel_error(failure, status)
-        return keys[there], values[there]
+                raise kernel_error(failure, -status)
+        if not gone:
+            return keys, values
+        there = np.delete(np.arange(len(keys)), gone)
+        return keys.take(there), values.take(there)
 
     def restore(self, key: Rows, value: Rows) -> bool:
         """Put one entry (arrays of shape (1,)) back, unless its key has one by now."""

@@ -101,11 +101,11 @@ class ConnectionTable:
             over = chosen(keys, values)
             if not over.any():
                 continue
-            keys, values = self._map.take(keys[over])
+            keys, values = self._map.take(keys.take(np.flatnonzero(over)))
             over = chosen(keys, values)
             for row in np.flatnonzero(~over):
                 over[row] = not self._map.restore(keys[row : row + 1], values[row : row + 1])
-            yield keys[over], values[over]
+            yield (keys, values) if over.all() else (keys[over], values[over])
 
     def drain(self) -> Iterator[tuple[Rows, Rows]]:
         """Take out everything, in batches that are views until the next one.
