@@ -1,5 +1,6 @@
 """From the kernel's records and table entries to connection rows, column by column."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,14 @@ _WHOLE = (
     ("total_bytes_fwd", "total_bytes", 32),
 )
 """Columns of rows and of EVENT from which on bytes are the same: counters are two and two."""
-_BLOCK = 4096
+BATCH = 4096
+"""Rows of a batch, at most: as much as a processor's cache holds, for all that is done to them."""
+
+
+def batches(events: NDArray[Any], epoch: int) -> Iterator[ConnectionBatch]:
+    """All EVENT records as `from_events` gives them, in batches."""
+    for begin in range(0, len(events), BATCH):
+        yield from_events(events[begin : begin + BATCH], epoch)
 
 
 def from_events(events: NDArray[Any], epoch: int) -> ConnectionBatch:
@@ -45,12 +53,6 @@ def from_events(events: NDArray[Any], epoch: int) -> ConnectionBatch:
     The column `tunnel` has the kernel's ids, here and in `from_entries`: see TunnelNames.
     """
     rows = empty_connections(len(events))
-    for begin in range(0, len(events), _BLOCK):  # what fits into the processor's cache
-        _fill(rows[begin : begin + _BLOCK], events[begin : begin + _BLOCK], epoch)
-    return rows
-
-
-def _fill(rows: ConnectionBatch, events: NDArray[Any], epoch: int) -> None:
     rows["time_ns"] = events["time_ns"] + np.uint64(epoch)
     rows["first_ns"] = events["first_ns"] + np.uint64(epoch)
     for column in _SAME:
@@ -59,6 +61,7 @@ def _fill(rows: ConnectionBatch, events: NDArray[Any], epoch: int) -> None:
         plain_bytes(rows, column, length)[:] = plain_bytes(events, source, length)
     rows["flags_fwd"] = events["flags_seen"][:, 0]
     rows["flags_rev"] = events["flags_seen"][:, 1]
+    return rows
 
 
 def from_entries(

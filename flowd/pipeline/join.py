@@ -43,6 +43,7 @@ WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
 GATHER_SECONDS = 0.2  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
+STEP_ROWS = 8192  # records; more at a time would cost more each, and much memory
 ASK_SECONDS = 1.0  # for drops, sockets and DNS, when nothing else comes
 
 
@@ -269,8 +270,19 @@ class Join:
         now_ns: int,
         out: Callable[[FlowBatch], None],
     ) -> None:
-        records = joined([empty_connections(), *connections])
         entries = joined([empty_requests(), *requests])
+        *first, last = _stretches(connections)
+        for records in first:
+            self._put_step(records, empty_requests(), now_ns, out)
+        self._put_step(last, entries, now_ns, out)
+
+    def _put_step(
+        self,
+        records: ConnectionBatch,
+        entries: RequestBatch,
+        now_ns: int,
+        out: Callable[[FlowBatch], None],
+    ) -> None:
         try:
             batch = self.step(records, entries, now_ns)
         except Exception:
@@ -301,6 +313,19 @@ class _Intake(Generic[T]):
             return []
         self.task = asyncio.create_task(self._queue.get())
         return batches
+
+
+def _stretches(batches: list[ConnectionBatch]) -> list[ConnectionBatch]:
+    """Batches in order, small ones together as far as STEP_ROWS; one at least, which may be empty."""
+    groups: list[list[ConnectionBatch]] = [[empty_connections()]]
+    held = 0
+    for batch in batches:
+        held += len(batch)
+        if held > STEP_ROWS and len(batch) < held:
+            groups.append([])
+            held = len(batch)
+        groups[-1].append(batch)
+    return [joined(group) for group in groups]
 
 
 def _pair(rows: RequestBatch, side: _Side, wanted: Slots) -> tuple[U64, U64]:

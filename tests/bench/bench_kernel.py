@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowd.capture.kernel_rows import from_entries, from_events
+from flowd.capture.kernel_rows import batches, from_entries
 from flowd.identity.table import IdentityTable
 from flowd.model.batch import FlowBatch
 from flowd.model.directory import Directory
@@ -71,7 +71,7 @@ def records() -> list[tuple[str, str]]:
         libbpf.run_program(loaded.programs["flowd_in"], tcp(), 25_000)
 
     alone = per_second(lambda: len(ring.read()), fill)
-    rows = per_second(lambda: len(from_events(ring.read(), 0)), fill)
+    rows = per_second(lambda: sum(map(len, batches(ring.read(), 0))), fill)
     ring.close()
     loaded.close()
     return [
@@ -95,10 +95,12 @@ def whole_way() -> list[tuple[str, str]]:
             libbpf.run_program(loaded.programs["flowd_in"], one, 500)
 
     def take() -> int:
-        rows = identify(from_events(ring.read(), 0), table)
-        nothing = FlowBatch(rows, empty_requests(), empty_flows())
-        exporter.observe(nothing)
-        return len(rows)
+        taken = 0
+        for batch in batches(ring.read(), 0):
+            rows = identify(batch, table)
+            exporter.observe(FlowBatch(rows, empty_requests(), empty_flows()))
+            taken += len(rows)
+        return taken
 
     rate = per_second(take, fill)
     ring.close()

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.capture.kernel_rows import from_events
+from flowd.capture.kernel_rows import batches
 from flowd.capture.processes import Processes
 from flowd.identity.table import IdentityTable
 from flowd.kubernetes import core
 from flowd.kubernetes.objects import Objects
 from flowd.model.batch import FlowBatch
+from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
 from flowd.model.enums import Protocol, Reason, SocketReason, SocketRole
 from flowd.model.losses import Losses
-from flowd.model.request import empty_requests
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.identify import identify
 from flowd.pipeline.join import Join
@@ -77,20 +77,25 @@ class Userland:
         self.spent: defaultdict[str, float] = defaultdict(float)
         self._reports = empty_sockets()
 
-    def feed(self, events: Events, sockets: SocketBatch, now: int) -> FlowBatch:
+    def feed(self, events: Events, sockets: SocketBatch, now: int) -> None:
         """One turn of the agent."""
         self._reports = sockets
-        rows = self._timed("rows", lambda: from_events(events, 0))
-        rows = self._timed("identify", lambda: identify(rows, self.table))
-        rows = self._timed("translate", lambda: self.translator.translate(rows))
-        batch = self._timed("join", lambda: self.join.step(rows, empty_requests(), now))
-        self._timed("hubble", lambda: self.hubble._take(batch))  # pyright: ignore[reportPrivateUsage]
-        self._timed("top", lambda: self.top.add(batch))
-        self._timed("prometheus", lambda: self.prometheus.observe(batch))
-        return batch
+        identified: list[ConnectionBatch] = []
+        for rows in self._timed("rows", lambda: list(batches(events, 0))):
+            named = self._timed("identify", lambda rows=rows: identify(rows, self.table))
+            identified.append(
+                self._timed("translate", lambda named=named: self.translator.translate(named))
+            )
+        out: list[FlowBatch] = []
+        self._timed("join", lambda: self.join._put(identified, [], now, out.append))  # pyright: ignore[reportPrivateUsage]
+        for batch in out:
+            self._timed("hubble", lambda batch=batch: self.hubble._take(batch))  # pyright: ignore[reportPrivateUsage]
+            self._timed("top", lambda batch=batch: self.top.add(batch))
+            self._timed("prometheus", lambda batch=batch: self.prometheus.observe(batch))
 
     def _take_sockets(self) -> SocketBatch:
-        return self._reports
+        reports, self._reports = self._reports, empty_sockets()
+        return reports
 
     def _timed(self, stage: str, call: Callable[[], T]) -> T:
         began = time.process_time()
