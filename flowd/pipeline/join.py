@@ -144,10 +144,10 @@ class Join:
                 idle = ASK_SECONDS if self._drops or self._sockets or self._dns else None
                 tick = TICK_SECONDS if self._waiting or self._ending.waiting else idle
                 await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
-                self._put(records.take(), entries.take(), time.time_ns(), out)
+                await self._put(records.take(), entries.take(), out)
                 await asyncio.sleep(GATHER_SECONDS)
             longest = max(self.wait_ns, self._ending.hold_ns)
-            self._put([], [], time.time_ns() + longest, out)
+            self._step(empty_connections(), empty_requests(), time.time_ns() + longest, out)
         finally:
             records.task.cancel()
             entries.task.cancel()
@@ -263,20 +263,19 @@ class Join:
         ):
             rows[column] = resolve_missing(rows[column], rows[address], self._addresses)
 
-    def _put(
+    async def _put(
         self,
         connections: list[ConnectionBatch],
         requests: list[RequestBatch],
-        now_ns: int,
         out: Callable[[FlowBatch], None],
     ) -> None:
-        entries = joined([empty_requests(), *requests])
-        *first, last = _stretches(connections)
+        *first, last = stretches(connections)
         for records in first:
-            self._put_step(records, empty_requests(), now_ns, out)
-        self._put_step(last, entries, now_ns, out)
+            self._step(records, empty_requests(), time.time_ns(), out)
+            await asyncio.sleep(0)  # or the queues of the exporters would take it all
+        self._step(last, joined([empty_requests(), *requests]), time.time_ns(), out)
 
-    def _put_step(
+    def _step(
         self,
         records: ConnectionBatch,
         entries: RequestBatch,
@@ -315,7 +314,7 @@ class _Intake(Generic[T]):
         return batches
 
 
-def _stretches(batches: list[ConnectionBatch]) -> list[ConnectionBatch]:
+def stretches(batches: list[ConnectionBatch]) -> list[ConnectionBatch]:
     """Batches in order, small ones together as far as STEP_ROWS; one at least, which may be empty."""
     groups: list[list[ConnectionBatch]] = [[empty_connections()]]
     held = 0

@@ -18,9 +18,10 @@ from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
 from flowd.model.enums import Protocol, Reason, SocketReason, SocketRole
 from flowd.model.losses import Losses
+from flowd.model.request import empty_requests
 from flowd.model.socket import SocketBatch, empty_sockets
 from flowd.pipeline.identify import identify
-from flowd.pipeline.join import Join
+from flowd.pipeline.join import Join, stretches
 from flowd.pipeline.translate import Translator
 from flowd_bpf.layout import EVENT
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -87,7 +88,11 @@ class Userland:
                 self._timed("translate", lambda named=named: self.translator.translate(named))
             )
         out: list[FlowBatch] = []
-        self._timed("join", lambda: self.join._put(identified, [], now, out.append))  # pyright: ignore[reportPrivateUsage]
+        nothing = empty_requests()
+        for rows in stretches(identified):
+            self._timed(
+                "join", lambda rows=rows: out.append(self.join.step(rows, nothing, now))
+            )
         for batch in out:
             self._timed("hubble", lambda batch=batch: self.hubble._take(batch))  # pyright: ignore[reportPrivateUsage]
             self._timed("top", lambda batch=batch: self.top.add(batch))
