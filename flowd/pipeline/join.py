@@ -238,6 +238,8 @@ class Join:
     def _look_up(self, rows: RequestBatch) -> NDArray[np.bool_]:
         """Fill in the connections that are known; tells which rows miss none."""
         complete = np.ones(len(rows), np.bool_)
+        if not len(rows):
+            return complete
         for side in (DOWN, UP):
             wanted = np.flatnonzero(side.told(rows) & (rows[side.conn] == 0))
             if not len(wanted):
@@ -264,6 +266,8 @@ class Join:
         return complete
 
     def _fill_endpoints(self, rows: RequestBatch) -> None:
+        if not len(rows):
+            return
         for column, address in (
             ("client_endpoint", "client_addr"),
             ("gateway_endpoint", "local_addr"),
