@@ -1,4 +1,4 @@
-"""What a record or an entry of the kernel costs in user space.
+"""What a record, an entry of the kernel and a whole short connection cost in user space.
 
 Run as root: `python -m tests.bench.bench_kernel`. Loads programs, attaches nothing.
 """
@@ -23,6 +23,7 @@ from flowd_bpf.maps import HashMap
 from flowd_bpf.ring import Ring
 from flowd_bpf.table import ConnectionTable, Limits
 from flowd_exporters.prometheus import PrometheusExporter
+from tests.bench import userland
 from tests.kernel.packets import ethernet, ipv4, segment, tcp
 
 ROUNDS = 7
@@ -152,7 +153,7 @@ def main() -> None:
     loader.load().close()
     took = time.perf_counter() - began
     lines = [("compile and load in the child", f"{took:.2f} s")]
-    lines += size() + records() + whole_way() + entries()
+    lines += size() + records() + whole_way() + entries() + userland.figures()
     width = max(len(name) for name, _ in lines)
     for name, figure in lines:
         print(f"{name:{width}}  {figure}")
