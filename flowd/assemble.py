@@ -20,6 +20,7 @@ from flowd.knowledge import Knowledge
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects import Objects
 from flowd.logsources import LogSources
+from flowd.memory import trim_regularly
 from flowd.model.connection import ConnectionBatch
 from flowd.model.request import RequestBatch
 from flowd.model.status import PartStatus, State
@@ -182,11 +183,13 @@ class Assembly:
             if self._api:
                 self.hubble.address = self._api.addresses[0]
             watch = asyncio.create_task(self.knowledge.run())
+            trim = asyncio.create_task(trim_regularly())
             log.info("running", extra=self._listening())
             try:
                 await run_pipeline(self.parts, stop)
             finally:
                 watch.cancel()
+                trim.cancel()
         finally:
             for close in reversed(closers):
                 await close()

@@ -74,14 +74,19 @@ class HashMap:
         """
         keys = np.ascontiguousarray(keys)
         values: Rows = np.empty(len(keys), self._values.dtype)
-        there = np.ones(len(keys), bool)
+        gone: list[int] = []
+        lookup, fd, key, value = self._lib.bpf_map_lookup_elem, self._fd, _at(keys), _at(values)
+        key_bytes, value_bytes = keys.dtype.itemsize, values.dtype.itemsize
         for row in range(len(keys)):
-            status = -self._lib.bpf_map_lookup_elem(self._fd, _at(keys, row), _at(values, row))
-            if status == errno.ENOENT:
-                there[row] = False
+            status = lookup(fd, key + row * key_bytes, value + row * value_bytes)
+            if status == -errno.ENOENT:
+                gone.append(row)
             elif status:
-                raise kernel_error("cannot read a map", status)
-        return keys[there], values[there]
+                raise kernel_error("cannot read a map", -status)
+        if not gone:
+            return keys, values
+        there = np.delete(np.arange(len(keys)), gone)
+        return keys.take(there), values.take(there)
 
     def update(self, keys: Rows, values: Rows) -> int:
         """Set entries; returns how many were set before the map was full.

@@ -109,7 +109,8 @@ class ConnectionTable:
         for keys, values in self._map.scan():
             over = chosen(keys, values)
             if over.any():
-                yield self._taker.take(keys[over], values[over], how)
+                which = np.flatnonzero(over)
+                yield self._taker.take(keys.take(which), values.take(which), how)
 
     def drain(self) -> Iterator[tuple[Rows, Rows]]:
         """Take out everything, in batches that are views until the next one.

@@ -105,8 +105,9 @@ class TopExporter:
         self._flows += len(batch.flows)
         self.seen_flows += len(batch.flows)
         self._add_connections(batch.connections)
-        self._add_requests(final(batch.requests, EntryKind.HTTP))
-        self._add_requests(self._routed(final(batch.requests, EntryKind.TCP)))
+        if len(batch.requests):
+            self._add_requests(final(batch.requests, EntryKind.HTTP))
+            self._add_requests(self._routed(final(batch.requests, EntryKind.TCP)))
 
     def _routed(self, rows: RequestBatch) -> RequestBatch:
         """TCP entries that a TLS, TCP or UDP route took.

@@ -17,7 +17,7 @@ from flowd.capture.kernel_endpoints import KernelEndpoints
 from flowd.capture.kernel_filter import Filter
 from flowd.capture.kernel_links import KernelLinks
 from flowd.capture.kernel_moved import Moved, of_former_holders
-from flowd.capture.kernel_rows import from_entries, from_events
+from flowd.capture.kernel_rows import batches, from_entries
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
 from flowd.errors import UnsupportedError
@@ -347,9 +347,8 @@ class KernelCapture:
         self._aside.shutdown(wait=False)
 
     def _emit(self, out: Queue[ConnectionBatch]) -> None:
-        events = self._ring.read()
-        if len(events):
-            out.put(self._tunnels.resolve(from_events(events, self._unix_epoch())))
+        for rows in batches(self._ring.read(), self._unix_epoch()):
+            out.put(self._tunnels.resolve(rows))
         sockets = self._sockets.read(self._unix_epoch())
         if len(sockets):
             self._reported.put(sockets)

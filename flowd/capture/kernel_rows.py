@@ -1,5 +1,6 @@
 """From the kernel's records and table entries to connection rows, column by column."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,12 @@ from numpy.typing import NDArray
 
 from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Reason
-from flowd.model.rows import chosen, joined
-from flowd_bpf.layout import MARK_ANNOUNCED
+from flowd.model.rows import chosen, joined, plain_bytes
+from flowd_bpf.layout import KEY, MARK_ANNOUNCED
 from flowd_bpf.table import closed, flags_seen
 
 _SAME = (
     "conn_id",
-    "src_addr",
-    "dst_addr",
     "src_endpoint",
     "dst_endpoint",
     "ifindex",
@@ -31,7 +30,21 @@ _SAME = (
     "icmp_type",
     "icmp_code",
 )
-_COUNTERS = ("bytes", "packets", "total_bytes", "total_packets")
+_WHOLE = (
+    ("src_addr", "src_addr", 16),
+    ("dst_addr", "dst_addr", 16),
+    ("bytes_fwd", "bytes", 32),
+    ("total_bytes_fwd", "total_bytes", 32),
+)
+"""Columns of rows and of EVENT from which on bytes are the same: counters are two and two."""
+BATCH = 4096
+"""Rows of a batch, at most: as much as a processor's cache holds, for all that is done to them."""
+
+
+def batches(events: NDArray[Any], epoch: int) -> Iterator[ConnectionBatch]:
+    """All EVENT records as `from_events` gives them, in batches."""
+    for begin in range(0, len(events), BATCH):
+        yield from_events(events[begin : begin + BATCH], epoch)
 
 
 def from_events(events: NDArray[Any], epoch: int) -> ConnectionBatch:
@@ -44,9 +57,8 @@ def from_events(events: NDArray[Any], epoch: int) -> ConnectionBatch:
     rows["first_ns"] = events["first_ns"] + np.uint64(epoch)
     for column in _SAME:
         rows[column] = events[column]
-    for column in _COUNTERS:
-        rows[f"{column}_fwd"] = events[column][:, 0]
-        rows[f"{column}_rev"] = events[column][:, 1]
+    for column, source, length in _WHOLE:
+        plain_bytes(rows, column, length)[:] = plain_bytes(events, source, length)
     rows["flags_fwd"] = events["flags_seen"][:, 0]
     rows["flags_rev"] = events["flags_seen"][:, 1]
     return rows
@@ -65,31 +77,32 @@ def from_entries(
 
     An entry whose first record the ring had no space for gives a NEW row before any other.
     """
-    every = np.arange(len(keys))
-    forward = (values["forward"] & 1).astype("i8")
-    sent = values["side"][every, forward]
-    answered = values["side"][every, 1 - forward]
+    forward = (values["forward"] & 1) != 0
 
     rows = empty_connections(len(keys))
     rows["time_ns"] = now
     rows["first_ns"] = values["first_ns"] + np.uint64(epoch)
-    rows["conn_id"] = values["conn_id"]
-    rows["src_addr"] = keys["addr"][every, forward]
-    rows["dst_addr"] = keys["addr"][every, 1 - forward]
-    rows["src_port"] = keys["port"][every, forward]
-    rows["dst_port"] = keys["port"][every, 1 - forward]
-    rows["src_endpoint"] = values["endpoint"][every, forward]
-    rows["dst_endpoint"] = values["endpoint"][every, 1 - forward]
+    for column, pair in (
+        ("port", keys["port"]),
+        ("endpoint", values["endpoint"]),
+    ):
+        rows[f"src_{column}"], rows[f"dst_{column}"] = _turned(pair, forward)
+    ends = _turned(keys.view(_ADDRESSES)["addr"], forward)
+    for column, end in zip(("src_addr", "dst_addr"), ends, strict=True):
+        plain_bytes(rows, column, 16)[:] = end
     rows["protocol"] = keys["protocol"]
-    for column in ("family", "initiator", "icmp_type", "icmp_code", "tunnel"):
+    for column in ("conn_id", "family", "initiator", "icmp_type", "icmp_code", "tunnel"):
         rows[column] = values[column]
-    rows["flags_fwd"] = flags_seen(values, forward)
-    rows["flags_rev"] = flags_seen(values, 1 - forward)
-    for way, side in (("fwd", sent), ("rev", answered)):
-        for column in ("bytes", "packets"):
-            rows[f"{column}_{way}"] = side[column]
-            rows[f"total_{column}_{way}"] = side[f"total_{column}"] + side[column]
-    owner = np.where(sent["owner"] != 0, sent["owner"], answered["owner"])
+    seen = _turned(np.stack([flags_seen(values, 0), flags_seen(values, 1)], axis=1), forward)
+    rows["flags_fwd"], rows["flags_rev"] = seen
+    side = values["side"]
+    for column in ("bytes", "packets"):
+        fresh, before = _turned(side[column], forward), _turned(side[f"total_{column}"], forward)
+        for way, added, so_far in zip(("fwd", "rev"), fresh, before, strict=True):
+            rows[f"{column}_{way}"] = added
+            rows[f"total_{column}_{way}"] = so_far + added
+    sent, answered = _turned(side["owner"], forward)
+    owner = np.where(sent != 0, sent, answered)
     rows["ifindex"] = owner >> np.uint64(1)
     rows["hook"] = owner & np.uint64(1)
 
@@ -98,8 +111,21 @@ def from_entries(
     left = (rows["packets_fwd"] != 0) | (rows["packets_rev"] != 0)
     late = chosen(rows, ~announced)
     late["reason"] = Reason.NEW
-    late["is_reply"] = sent["packets"][~announced] == 0
+    late["is_reply"] = late["packets_fwd"] == 0
     for column in ("bytes_fwd", "bytes_rev", "packets_fwd", "packets_rev"):
         rows[column][~announced] = 0
     rows["reason"] = np.where(over, int(Reason.END), int(Reason.ACTIVE))
-    return joined([late, chosen(rows, over | (announced & left))])
+    told = over | (announced & left)
+    return joined([late, rows if told.all() else chosen(rows, told)])
+
+
+_ADDRESSES = np.dtype(
+    {"names": ["addr"], "formats": [("V16", (2,))], "offsets": [0], "itemsize": KEY.itemsize}
+)
+"""KEY with its addresses as whole values."""
+
+
+def _turned(pair: NDArray[Any], forward: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is the initiator's and the responder's of values of both sides, shape (N, 2)."""
+    zero, one = pair[:, 0], pair[:, 1]
+    return np.where(forward, one, zero), np.where(forward, zero, one)

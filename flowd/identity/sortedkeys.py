@@ -1,41 +1,89 @@
 """Numbers by 16-byte key, found for whole columns at a time."""
 
+import secrets
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+U64 = NDArray[np.uint64]
+
 
 class SortedKeys:
-    """A sorted array of keys (S16) beside their values (u4), changed in place of built anew."""
+    """Keys (16 bytes) and their values (u4), in order of a hash, changed in place of built anew.
+
+    No two keys have the same hash: where two would, others are drawn.
+    """
 
     def __init__(self) -> None:
-        self._keys = np.empty(0, "S16")
+        self._factors = _draw()
+        self._hashes: U64 = np.empty(0, np.uint64)
+        self._words: U64 = np.empty((0, 2), np.uint64)
         self._values = np.empty(0, np.uint32)
 
     def change(self, values: Mapping[bytes, int]) -> None:
         """Set the value of each key; 0 takes the key out."""
         if not values:
             return
-        ordered = sorted(values)
-        keys = np.array(ordered, "S16")
-        fresh = np.array([values[key] for key in ordered], np.uint32)
-        at = np.searchsorted(self._keys, keys)
-        known = np.zeros(len(keys), np.bool_)
-        inside = at < len(self._keys)
-        known[inside] = self._keys[at[inside]] == keys[inside]
+        words = np.frombuffer(b"".join(values), np.uint64).reshape(-1, 2)
+        fresh = np.fromiter(values.values(), np.uint32, len(values))
+        order, hashes, at, known = self._places(words)
+        words, fresh = words[order], fresh[order]
         self._values[at[known]] = fresh[known]
         added = ~known & (fresh != 0)
-        self._keys = np.insert(self._keys, at[added], keys[added])
+        self._hashes = np.insert(self._hashes, at[added], hashes[added])
+        self._words = np.insert(self._words, at[added], words[added], axis=0)
         self._values = np.insert(self._values, at[added], fresh[added])
         if not fresh.all():
             kept = self._values != 0
-            self._keys, self._values = self._keys[kept], self._values[kept]
+            self._hashes, self._words = self._hashes[kept], self._words[kept]
+            self._values = self._values[kept]
 
     def find(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """The values, shape (N,), of keys as bytes, shape (N, 16); 0 for one that is not there."""
-        if not len(self._keys):
+        if not len(self._hashes):
             return np.zeros(len(rows), np.uint32)
-        keys = np.ascontiguousarray(rows).view("S16").reshape(-1)
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.where(self._keys[at] == keys, self._values[at], 0).astype(np.uint32)
+        words = np.ascontiguousarray(rows).view(np.uint64)
+        at = np.searchsorted(self._hashes, self._hash(words))
+        at[at == len(self._hashes)] = 0
+        same = (self._words[at, 0] == words[:, 0]) & (self._words[at, 1] == words[:, 1])
+        return np.where(same, self._values[at], np.uint32(0))
+
+    def _places(
+        self, words: U64
+    ) -> tuple[NDArray[np.intp], U64, NDArray[np.intp], NDArray[np.bool_]]:
+        """In which order keys go in, their hashes so, where each has its place, and if it is there."""
+        while True:
+            hashes = self._hash(words)
+            order = np.argsort(hashes)
+            hashes = hashes[order]
+            at = np.searchsorted(self._hashes, hashes)
+            met = np.zeros(len(hashes), np.bool_)
+            inside = at < len(self._hashes)
+            met[inside] = self._hashes[at[inside]] == hashes[inside]
+            same = (self._words[at[met]] == words[order[met]]).all()
+            if same and (hashes[1:] != hashes[:-1]).all():
+                return order, hashes, at, met
+            self._redraw()
+
+    def _redraw(self) -> None:
+        """Other hashes for all keys, until no two have the same."""
+        while True:
+            self._factors = _draw()
+            hashes = self._hash(self._words)
+            order = np.argsort(hashes)
+            self._hashes, self._words = hashes[order], self._words[order]
+            self._values = self._values[order]
+            if (self._hashes[1:] != self._hashes[:-1]).all():
+                return
+
+    def _hash(self, words: U64) -> U64:
+        value = words[:, 0] * self._factors[0]
+        value ^= value >> np.uint64(32)
+        value += words[:, 1]
+        value *= self._factors[1]
+        return value ^ (value >> np.uint64(32))
+
+
+def _draw() -> U64:
+    return np.array([secrets.randbits(64) | 1 for _ in range(2)], np.uint64)

@@ -191,7 +191,8 @@ class IdentityTable:
     def _unclaimed(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
         found = self._networks.find(rows)
         rest = np.where(is_loopback(rows), self._host, self._world)
-        rest[~rows.any(axis=1)] = 0
+        words = rows.view(np.uint64)
+        rest[(words[:, 0] | words[:, 1]) == 0] = 0
         return np.where(found, found, rest).astype(np.uint32)
 
     @property

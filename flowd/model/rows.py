@@ -43,11 +43,27 @@ def _layout(dtype: "np.dtype[Any]") -> _Layout:
     return _Layout(objects, tuple(stretches), np.dtype(f"V{dtype.itemsize}"))
 
 
+@cache
+def _window(dtype: "np.dtype[Any]", column: str, length: int) -> "np.dtype[Any]":
+    begin = (dtype.fields or {})[column][1]
+    return np.dtype(
+        {
+            "names": ["bytes"],
+            "formats": [f"V{length}"],
+            "offsets": [begin],
+            "itemsize": dtype.itemsize,
+        }
+    )
+
+
 def plain_bytes(rows: NDArray[Any], column: str, length: int) -> NDArray[np.void]:
     """A view, shape (N,), of `length` bytes of each row from a column on, none of them an object's.
 
-    A multiple of the size of the column's values.
+    A multiple of the size of the column's values. numpy views nothing that has objects as something
+    else, so of such rows it is the column that is stretched.
     """
+    if not rows.dtype.hasobject:
+        return rows.view(_window(rows.dtype, column, length))["bytes"]
     values = rows[column]
     width = values.dtype.itemsize
     grid = as_strided(values, (len(rows), length // width), (rows.strides[0], width))

@@ -325,17 +325,41 @@ class ConnectionTable:
         return hashes
 
     def _search(self, index: SortedIndex, pairs: Pairs, keep_ns: int = 0) -> Slots:
-        slots = self._find(index, pairs, 0)
-        missed = np.flatnonzero(slots < 0)
-        if len(missed):
-            slots[missed] = self._find(index, pairs[missed], max(self._slack_ns, keep_ns))
+        hashes = pair_hash(pairs.near, pairs.far)
+        places, several = index.newest(hashes)
+        slots = np.full(len(hashes), -1, np.int64)
+        left = np.flatnonzero(places >= 0)
+        for slack_ns in (0, max(self._slack_ns, keep_ns)):
+            if not len(left):
+                break
+            wanted = pairs[left]
+            begun = self._begun(index, places[left], several[left], hashes[left], wanted, slack_ns)
+            slots[left] = self._fitting(index, begun, wanted, slack_ns)
+            left = left[slots[left] < 0]
         return slots
 
-    def _find(self, index: SortedIndex, pairs: Pairs, slack_ns: int) -> Slots:
-        low, high = index.spans(pair_hash(pairs.near, pairs.far))
-        place = self._last_begun(index, low, high, pairs.end_ns + slack_ns)
-        begun = place >= low
-        slots = np.where(begun, index.slots[place] if len(index) else -1, -1)
+    def _begun(
+        self,
+        index: SortedIndex,
+        places: Slots,
+        several: NDArray[np.bool_],
+        hashes: U64,
+        pairs: Pairs,
+        slack_ns: int,
+    ) -> Slots:
+        """The newest life of each pair that had begun by its time; -1 for none."""
+        slots, by_ns = index.slots[places], pairs.end_ns + slack_ns
+        late = self._rows["first_ns"][slots] > by_ns
+        if late.any():
+            slots[late] = -1
+            again = np.flatnonzero(late & several)
+            low, high = index.spans(hashes[again])
+            place = self._last_begun(index, low, high, by_ns[again])
+            slots[again] = np.where(place >= low, index.slots[place], -1)
+        return slots
+
+    def _fitting(self, index: SortedIndex, slots: Slots, pairs: Pairs, slack_ns: int) -> Slots:
+        """The slots, -1 in place of those that had ended by then or are of another pair."""
         rows = self._rows
         alive = ~rows["ended"][slots] | (rows["last_ns"][slots] + slack_ns >= pairs.start_ns)
         if index is self._by_nat:
@@ -346,7 +370,7 @@ class ConnectionTable:
             src, dst = rows["src"][slots], rows["dst"][slots]
             same = same_sockets(src, pairs.near) & same_sockets(dst, pairs.far)
             same |= same_sockets(src, pairs.far) & same_sockets(dst, pairs.near)
-        return np.where(begun & alive & same, slots, -1)
+        return np.where((slots >= 0) & alive & same, slots, -1)
 
     def _last_begun(
         self, index: SortedIndex, low: Slots, high: Slots, by_ns: NDArray[np.int64]

@@ -11,8 +11,8 @@ from flowd.model.dns import DnsBatch
 from flowd.model.drop import DropBatch
 from flowd.model.endpoint import ReservedIdentity
 from flowd.model.enums import Direction, DnsKind, Hook
-from flowd.model.rows import chosen, copied
 from flowd.model.request import RequestBatch
+from flowd.model.rows import chosen, copied
 from flowd.model.socket import SocketBatch
 
 _OUTSIDE = (

@@ -44,6 +44,7 @@ WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
 GATHER_SECONDS = 0.2  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
+STEP_ROWS = 8192  # records; more at a time would cost more each, and much memory
 ASK_SECONDS = 1.0  # for drops, sockets and DNS, when nothing else comes
 
 
@@ -151,22 +152,30 @@ class Join:
                 idle = ASK_SECONDS if self._drops or self._sockets or self._dns else None
                 tick = TICK_SECONDS if self._waiting or self._ending.waiting else idle
                 await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
-                self._put(records.take(), entries.take(), time.time_ns(), out)
+                await self._put(records.take(), entries.take(), out)
                 await asyncio.sleep(GATHER_SECONDS)
             longest = max(self.wait_ns, self._ending.hold_ns)
-            self._put([], [], time.time_ns() + longest, out)
+            self._step(empty_connections(), empty_requests(), time.time_ns() + longest, out)
         finally:
             records.task.cancel()
             entries.task.cancel()
 
-    def step(self, connections: ConnectionBatch, requests: RequestBatch, now_ns: int) -> FlowBatch:
+    def step(
+        self,
+        connections: ConnectionBatch,
+        requests: RequestBatch,
+        now_ns: int,
+        *,
+        ask: bool = True,
+    ) -> FlowBatch:
         """One turn: what is complete, or has waited long enough, by `now_ns` (Unix time).
 
         Args:
             connections: identified records, in order of time.
             requests: attributed entries. Neither array is written to.
+            ask: for drops, sockets and DNS too.
         """
-        drops, reports, dns = self._ask()
+        drops, reports, dns = self._ask() if ask else (empty_drops(), empty_sockets(), empty_dns())
         if self._names is not None:
             self._names.learn(dns, now_ns)
         # By index, as .copy() of rows with objects takes eight times as long
@@ -243,6 +252,8 @@ class Join:
     def _look_up(self, rows: RequestBatch) -> NDArray[np.bool_]:
         """Fill in the connections that are known; tells which rows miss none."""
         complete = np.ones(len(rows), np.bool_)
+        if not len(rows):
+            return complete
         for side in (DOWN, UP):
             wanted = np.flatnonzero(side.told(rows) & (rows[side.conn] == 0))
             if not len(wanted):
@@ -269,6 +280,8 @@ class Join:
         return complete
 
     def _fill_endpoints(self, rows: RequestBatch) -> None:
+        if not len(rows):
+            return
         for column, address in (
             ("client_endpoint", "client_addr"),
             ("gateway_endpoint", "local_addr"),
@@ -276,17 +289,29 @@ class Join:
         ):
             rows[column] = resolve_missing(rows[column], rows[address], self._addresses)
 
-    def _put(
+    async def _put(
         self,
         connections: list[ConnectionBatch],
         requests: list[RequestBatch],
-        now_ns: int,
         out: Callable[[FlowBatch], None],
     ) -> None:
-        records = joined([empty_connections(), *connections])
-        entries = joined([empty_requests(), *requests])
+        *first, last = stretches(connections)
+        for records in first:
+            self._step(records, empty_requests(), time.time_ns(), out, ask=False)
+            await asyncio.sleep(0)  # or the queues of the exporters would take it all
+        self._step(last, joined([empty_requests(), *requests]), time.time_ns(), out)
+
+    def _step(
+        self,
+        records: ConnectionBatch,
+        entries: RequestBatch,
+        now_ns: int,
+        out: Callable[[FlowBatch], None],
+        *,
+        ask: bool = True,
+    ) -> None:
         try:
-            batch = self.step(records, entries, now_ns)
+            batch = self.step(records, entries, now_ns, ask=ask)
         except Exception:
             rows = len(records) + len(entries) + self._asked
             log.exception("batches left out", extra={"stage": "join", "rows": rows})
@@ -315,6 +340,19 @@ class _Intake(Generic[T]):
             return []
         self.task = asyncio.create_task(self._queue.get())
         return batches
+
+
+def stretches(batches: list[ConnectionBatch]) -> list[ConnectionBatch]:
+    """Batches in order, small ones together as far as STEP_ROWS; one at least, which may be empty."""
+    groups: list[list[ConnectionBatch]] = [[empty_connections()]]
+    held = 0
+    for batch in batches:
+        held += len(batch)
+        if held > STEP_ROWS and len(batch) < held:
+            groups.append([])
+            held = len(batch)
+        groups[-1].append(batch)
+    return [joined(group) for group in groups]
 
 
 def _pair(rows: RequestBatch, side: _Side, wanted: Slots) -> tuple[U64, U64]:

@@ -35,6 +35,8 @@ def measure_requests(rows: RequestBatch, table: ConnectionTable) -> Owners:
         The owners of the sockets at both ends of each request, shape (N,).
     """
     owners = np.zeros(len(rows), OWNERS)
+    if not len(rows):
+        return owners
     up = table.slots(rows["up_conn"])
     _measure(rows, owners, table, table.slots(rows["down_conn"]), _CLIENT)
     _measure(rows, owners, table, up, _BACKEND)
@@ -49,6 +51,8 @@ def measure_requests(rows: RequestBatch, table: ConnectionTable) -> Owners:
 def measure_drops(drops: DropBatch, table: ConnectionTable) -> Owners:
     """The owners of the sockets at both ends of each drop, shape (N,), as far as any reported."""
     owners = np.zeros(len(drops), OWNERS)
+    if not len(drops):
+        return owners
     near, far = (
         sockets(drops[f"{side}_addr"], drops[f"{side}_port"], drops["protocol"])
         for side in ("src", "dst")

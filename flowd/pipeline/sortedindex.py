@@ -41,6 +41,14 @@ class SortedIndex:
         place = np.maximum(high - 1, 0)
         return np.where((high > 0) & (self.keys[place] == keys), self.slots[place], -1)
 
+    def newest(self, keys: U64) -> tuple[Slots, NDArray[np.bool_]]:
+        """For each key the position of its last entry, or -1, and whether it has others."""
+        if not len(self.keys):
+            return np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.bool_)
+        place = np.searchsorted(self.keys, keys, side="right") - 1
+        place[self.keys[place] != keys] = -1
+        return place, (place > 0) & (self.keys[np.maximum(place - 1, 0)] == keys)
+
     def remap(self, moved: Slots) -> None:
         """Put `moved[slot]` in place of each slot; entries that get -1 are removed."""
         slots = moved[self.slots]

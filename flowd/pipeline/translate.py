@@ -52,7 +52,9 @@ class Translator:
 
     def translate(self, batch: ConnectionBatch) -> ConnectionBatch:
         """Rows that need not wait, those that waited long enough before them; writes into batch."""
-        return self._step(batch, np.isin(self._held["conn_id"], batch["conn_id"]))
+        held = self._held["conn_id"]
+        free = np.isin(held, batch["conn_id"]) if len(held) else np.zeros(0, np.bool_)
+        return self._step(batch, free)
 
     def release(self, final: bool) -> ConnectionBatch:
         """Rows that need not wait any longer; with `final` all."""
@@ -64,10 +66,12 @@ class Translator:
         self._losses.put(Place.CAPTURE, "translations_full", self.table.evicted)
         now = time.monotonic_ns()
         held, self._held = self._held, empty_connections()
-        self._fill(held)
         self._fill(batch)
-        free |= (held["nat"] != Nat.NONE) | (now - self._since_ns >= HOLD_NS)
         wait = self._waits(batch)
+        if not len(held) and not wait.any():
+            return batch
+        self._fill(held)
+        free |= (held["nat"] != Nat.NONE) | (now - self._since_ns >= HOLD_NS)
         self._held = joined([chosen(held, ~free), chosen(batch, wait)])
         self._since_ns = np.concatenate([self._since_ns[~free], np.full(int(wait.sum()), now)])
         released = [chosen(held, free)]
