@@ -40,6 +40,7 @@ T = TypeVar("T", bound=NDArray[Any])
 
 WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
+WAIT_TURNS = 3  # time alone can pass while a busy machine lets nobody read records
 GATHER_SECONDS = 0.2  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
 ASK_SECONDS = 1.0  # for drops, sockets and DNS, when nothing else comes
@@ -52,6 +53,7 @@ class _Waiting:
     until_ns: int
     rows: RequestBatch
     hashes: U64
+    turns: int = 0  # since they wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Join:
         self._ending = Ending()
         self.wait_ns = wait_ns
         self._waiting_rows = waiting_rows
+        self._wait_turns = 1
         self._drops, self._sockets, self._dns = drops, sockets, dns
         self._asked = 0
         self._waiting: deque[_Waiting] = deque()
@@ -137,6 +140,7 @@ class Join:
     ) -> None:
         """Join until both queues have ended; what still waits then goes on as it is."""
         records, entries = _Intake(connections), _Intake(requests)
+        self._wait_turns = WAIT_TURNS
         try:
             while tasks := [intake.task for intake in (records, entries) if not intake.ended]:
                 idle = ASK_SECONDS if self._drops or self._sockets or self._dns else None
@@ -144,6 +148,7 @@ class Join:
                 await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
                 self._put(records.take(), entries.take(), time.time_ns(), out)
                 await asyncio.sleep(GATHER_SECONDS)
+            self._wait_turns = 1
             longest = max(self.wait_ns, self._ending.hold_ns)
             self._put([], [], time.time_ns() + longest, out)
         finally:
@@ -204,7 +209,8 @@ class Join:
                 rows = held.rows[woken]
                 complete[woken] = self._look_up(rows)
                 held.rows[woken] = rows
-            if held.until_ns <= now_ns:
+            held.turns += 1
+            if held.until_ns <= now_ns and held.turns >= self._wait_turns:
                 complete[:] = True
             if complete.any():
                 ready.append(held.rows[complete])
