@@ -1,6 +1,7 @@
 """From the numbers in a column to label values."""
 
 from collections.abc import Callable, Hashable
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -80,9 +81,7 @@ def flag_names(flags: int) -> str:
 
 def method_codes(methods: NDArray[Any]) -> NDArray[np.intp]:
     """Indexes into METHODS of a column of method names."""
-    return np.fromiter(
-        (_METHOD_CODES.get(method, 0) for method in methods.tolist()), np.intp, len(methods)
-    )
+    return np.array([*map(_METHOD_CODES.get, methods.tolist(), repeat(0))], np.intp)
 
 
 class Interned(Generic[T]):

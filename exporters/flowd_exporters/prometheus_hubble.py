@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowd.model.enums import EventType, L7Protocol, L7Type, Protocol, Verdict
 from flowd.model.flow import FlowRows
@@ -72,9 +73,9 @@ class HubbleNames:
         self.flows.add(self.flows.rows(groups, _flow_labels), sizes(groups))
         self._count_flags(rows)
         answered = rows["l7_type"] == L7Type.RESPONSE
-        answered &= rows["l7_protocol"] != L7Protocol.DNS
-        if answered.any():
-            self._count_http(rows[answered])
+        responses = np.flatnonzero(answered & (rows["l7_protocol"] != L7Protocol.DNS))
+        if len(responses):
+            self._count_http(rows, responses)
 
     def _count_flags(self, rows: FlowRows) -> None:
         seen = (
@@ -91,13 +92,15 @@ class HubbleNames:
                 if count:
                     self.flags[name, family] += count
 
-    def _count_http(self, rows: FlowRows) -> None:
-        method = (method_codes(rows["method"]), len(METHODS))
-        reporter = (rows["direction"], 256)
-        status = np.where(rows["status"] < 1000, rows["status"], 0)
-        groups = group([method, (rows["http_version"], 256), (status, 1000), reporter])
+    def _count_http(self, rows: FlowRows, which: NDArray[np.intp]) -> None:
+        method = (method_codes(rows["method"][which]), len(METHODS))
+        reporter = (rows["direction"][which], 256)
+        status: NDArray[np.uint16] = rows["status"][which]
+        status = np.where(status < 1000, status, 0)
+        version = (rows["http_version"][which], 256)
+        groups = group([method, version, (status, 1000), reporter])
         self.http.add(self.http.rows(groups, _http_labels), sizes(groups))
-        self.duration.add(group([method, reporter]), _duration_labels, rows["latency_ns"])
+        self.duration.add(group([method, reporter]), _duration_labels, rows["latency_ns"][which])
 
 
 def _flow_labels(key: tuple[int, ...]) -> Labels:

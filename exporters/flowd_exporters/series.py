@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ IDLE_SECONDS = 3600.0
 SWEEP_SECONDS = 60.0
 _OTHER_ROW = 0
 _MANY = 1024
+_FEW = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +59,41 @@ def group(columns: Columns) -> Groups:
         keys, inverse = np.unique(stacked, axis=0, return_inverse=True)
         return Groups(keys, inverse.reshape(-1))
     code = np.zeros(len(columns[0][0]), np.int64)
-    for column, bound in columns:
-        code *= bound
-        code += column.astype(np.int64)
-    if len(code) < _MANY:
-        distinct, inverse = np.unique(code, return_inverse=True)
-    else:  # few keys are sooner found than all rows sorted
-        distinct = np.unique(code)
-        inverse = np.searchsorted(distinct, code)
+    ranges = [_range(column) for column, _ in columns]
+    for (column, _), (low, count) in zip(columns, ranges, strict=True):
+        if count > 1:
+            code *= count
+            code += column.astype(np.int64)
+            code -= low
+    distinct, inverse = _distinct(code, prod(count for _, count in ranges))
     keys = np.empty((len(distinct), len(columns)), np.int64)
-    for place in range(len(columns) - 1, -1, -1):
-        distinct, keys[:, place] = np.divmod(distinct, columns[place][1])
+    for place, (low, count) in reversed([*enumerate(ranges)]):
+        distinct, keys[:, place] = np.divmod(distinct, count)
+        keys[:, place] += low
     return Groups(keys, inverse)
+
+
+def _range(column: NDArray[Any]) -> tuple[int, int]:
+    """The lowest of some numbers, and how many there are from it to the highest."""
+    if not len(column):
+        return 0, 1
+    low = int(column.min())
+    return low, int(column.max()) - low + 1
+
+
+def _distinct(code: NDArray[np.int64], bound: int) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Different numbers below a bound, and which of them each one is."""
+    if len(code) < _MANY and bound > 4 * _MANY:
+        return np.unique(code, return_inverse=True)
+    if bound > _FEW:  # few keys are sooner found than all rows sorted
+        distinct = np.unique(code)
+        return distinct, np.searchsorted(distinct, code)
+    there = np.zeros(bound, np.bool_)
+    there[code] = True
+    distinct = np.flatnonzero(there)
+    place = np.zeros(bound, np.intp)
+    place[distinct] = np.arange(len(distinct))
+    return distinct, place[code]
 
 
 class Series:

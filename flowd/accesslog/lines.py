@@ -1,18 +1,19 @@
 """Access-log lines of any form to REQUEST rows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from flowd.accesslog.addresses import Addresses
 from flowd.accesslog.jsonformat import JsonFormat, Keys, Reader, reader_by_keys
 from flowd.accesslog.rows import ENDS, Converter, Plan, Row
 from flowd.accesslog.snippet import Format
 from flowd.accesslog.textformat import ENVOY, ISTIO, TextFormat
-from flowd.accesslog.values import address
+from flowd.accesslog.values import MAX_TEXT, address
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
 
@@ -26,14 +27,19 @@ _ENVOY_ITSELF = re.compile(r"\[\d{4}-\d\d-\d\d [0-9:.]{8,15}\]\[\d+\]\[[a-z]+\]"
 
 
 class _Bucket:
-    """Rows of one plan, and where each stands among all rows."""
+    """Rows of one plan, and where each stands among all rows.
 
-    __slots__ = ("order", "plan", "rows")
+    Attributes:
+        decode: reads a JSON line with exactly these keys, and raises ValueError for any other.
+    """
+
+    __slots__ = ("decode", "order", "plan", "rows")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.rows: list[Row] = []
         self.order: list[int] = []
+        self.decode: Callable[[bytes], Any] | None = None
 
 
 class LineParser:
@@ -64,6 +70,9 @@ class LineParser:
         self._text_plans = {entry.text: _Bucket(entry.plan) for entry in self._texts}
         self._readers: dict[Keys, tuple[Reader, _Bucket] | None] = {}
         self._count = 0
+        self._longest = 0
+        self._last: _Bucket | None = None
+        self._usual: _Bucket | None = None
         self._addresses = Addresses(address, None, "?")
 
     def __len__(self) -> int:
@@ -74,18 +83,32 @@ class LineParser:
         start = line[:1]
         if not line or line.isspace():
             return False
+        self._longest = max(self._longest, len(line))
         if self._form == "json" or (self._form == "auto" and start == b"{"):
+            if (usual := self._usual) and usual.decode:
+                try:
+                    usual.rows.append(astuple(usual.decode(line)))
+                except (msgspec.DecodeError, ValueError, RecursionError):
+                    pass
+                else:
+                    usual.order.append(self._count)
+                    self._count += 1
+                    return True
             try:
                 entry = _decode(line)
             except (msgspec.DecodeError, ValueError, RecursionError):
                 entry = _repaired(line)
             if entry.__class__ is dict:
-                return self.add_object(cast("dict[str, Any]", entry))
+                return self._add_object(cast("dict[str, Any]", entry))
             return self._lost("malformed_json")
         return self._add_text(line)
 
     def add_object(self, entry: dict[str, Any]) -> bool:
         """Take one entry as the object that its JSON was; False when it was none."""
+        self._longest = MAX_LINE  # of its values nothing is known
+        return self._add_object(entry)
+
+    def _add_object(self, entry: dict[str, Any]) -> bool:
         keys = tuple(entry)
         known = self._readers[keys] if keys in self._readers else self._reader(keys)
         if known is None:
@@ -94,6 +117,10 @@ class LineParser:
         bucket.rows.append(tuple(entry.values()) if reader.is_flat else reader.row(entry))
         bucket.order.append(self._count)
         self._count += 1
+        if bucket is self._last and bucket is not self._usual and reader.is_flat:
+            bucket.decode = bucket.decode or _decoder(keys)
+            self._usual = bucket
+        self._last = bucket
         return True
 
     def knows(self, entry: dict[str, Any]) -> bool:
@@ -115,7 +142,8 @@ class LineParser:
                 batch[order] = rows
         if len(self._readers) >= _MAX_READERS:
             self._readers.clear()
-        self._count = 0
+            self._last = self._usual = None
+        self._count = self._longest = 0
         if self._ends_only and len(batch):
             ends = np.isin(batch["log_type"], ENDS)
             self.intermediate += len(batch) - int(np.count_nonzero(ends))
@@ -124,7 +152,8 @@ class LineParser:
         return batch
 
     def _converted(self, bucket: _Bucket) -> RequestBatch:
-        rows = Converter(bucket.plan, bucket.rows, self._losses, self._addresses).batch()
+        long = self._longest > MAX_TEXT
+        rows = Converter(bucket.plan, bucket.rows, self._losses, self._addresses, long=long).batch()
         bucket.rows, bucket.order = [], []
         return rows
 
@@ -165,6 +194,17 @@ class LineParser:
     def _lost(self, reason: str) -> bool:
         self._losses.add(Place.ACCESS_LOG, reason)
         return False
+
+
+def _decoder(keys: Keys) -> "Callable[[bytes], Any] | None":
+    """What reads an object with exactly these keys into a struct, in half the time of a dict."""
+    fields = [(f"f{place}", object) for place in range(len(keys))]
+    names = {f"f{place}": key for place, key in enumerate(keys)}
+    try:
+        kind = msgspec.defstruct("Line", fields, rename=names, forbid_unknown_fields=True, gc=False)
+    except ValueError:  # a key that msgspec takes for no name
+        return None
+    return msgspec.json.Decoder(kind).decode
 
 
 def _repaired(line: bytes) -> object:

@@ -10,15 +10,16 @@ from flowd.accesslog.addresses import Addresses
 from flowd.accesslog.fields import Field
 from flowd.accesslog.metadata import read_metadata
 from flowd.accesslog.values import (
-    LOG_TYPES,
     MAX_TEXT,
-    VERSIONS,
     absent,
     durations,
+    each,
     flags,
-    number,
-    text,
+    http_version,
+    log_type,
+    texts,
     times,
+    whole,
 )
 from flowd.model.enums import EntryKind
 from flowd.model.losses import Losses, Place
@@ -46,6 +47,7 @@ _SIDES = ("client", "local", "up_local", "up_remote")
 _LONGEST_NS = 366 * 24 * 3600 * 10**9
 _MAX_HEADERS = 64
 HTTP_TYPES, TCP_TYPES = (4, 5, 6, 7, 8, 9, 10), (1, 2, 3, 11, 12, 13, 14)
+_HTTP, _TCP = (np.isin(np.arange(256), types) for types in (HTTP_TYPES, TCP_TYPES))
 ENDS = (0, 3, 6, 13)
 """AccessLogType of the last entry about a request, connection or UDP session, and NotSet."""
 
@@ -79,11 +81,22 @@ class Plan:
 
 
 class Converter:
-    """Makes REQUEST rows of one plan's raw rows; what is malformed is counted."""
+    """Makes REQUEST rows of one plan's raw rows; what is malformed is counted.
+
+    Args:
+        long: some text may be longer than MAX_TEXT.
+    """
 
     def __init__(
-        self, plan: Plan, rows: Sequence[Row], losses: Losses, addresses: Addresses
+        self,
+        plan: Plan,
+        rows: Sequence[Row],
+        losses: Losses,
+        addresses: Addresses,
+        *,
+        long: bool = True,
     ) -> None:
+        self._long = long
         self._plan = plan
         self._addresses = addresses
         self._losses = losses
@@ -99,8 +112,8 @@ class Converter:
         self._forwarded(batch)
         self._numbers(batch)
         for name in TEXTS:
-            if name in self._plan.targets:
-                batch[name] = self._text(name)
+            if name in self._plan.targets and (texts := self._text(name)):
+                batch[name] = texts
         self._rewritten(batch)
         self._headers(batch)
         self._metadata(batch)
@@ -114,7 +127,7 @@ class Converter:
             return None
         column = self._columns[sources[0][0]]
         for position, _ in sources[1:]:
-            if any(map(absent, column)):
+            if None in column or "-" in column or "" in column:
                 more = self._columns[position]
                 column = [b if absent(a) else a for a, b in zip(column, more, strict=True)]
         return column
@@ -162,12 +175,10 @@ class Converter:
         differs = direct & told & (remote != batch["client_addr"]).any(axis=1)
         fill = told & ~direct
         batch["client_addr"][fill], batch["client_port"][fill] = remote[fill], ports[fill]
-        forwarded = differs | (fill & (ports == 0) & self._has_port(column))
-        batch["forwarded_addr"][forwarded] = remote[forwarded]
-
-    def _has_port(self, column: Values) -> NDArray[np.bool_]:
-        """Which addresses are written with a port, be it 0."""
-        return np.array([value.__class__ is str and value[-2:] == ":0" for value in column])
+        if (told := fill & (ports == 0)).any():  # with port 0, not without one
+            written = [value.__class__ is str and value[-2:] == ":0" for value in column]
+            differs |= told & np.array(written)
+        batch["forwarded_addr"][differs] = remote[differs]
 
     def _metadata(self, batch: RequestBatch) -> None:
         if not self._plan.metadata:
@@ -183,13 +194,11 @@ class Converter:
             batch[name] = self._whole(name, np.iinfo(np.int64).max)
         for name in ("status", "attempts"):
             batch[name] = self._whole(name, 0xFFFF)
-        for name, known in (("log_type", LOG_TYPES), ("http_version", VERSIONS)):
+        for name, read in (("log_type", log_type), ("http_version", http_version)):
             if column := self._raw(name):
-                batch[name] = [
-                    known.get(value, 0) if value.__class__ is str else 0 for value in column
-                ]
+                batch[name] = each(column, read)
         if column := self._raw("flags"):
-            bits = np.array(list(map(flags, column)), np.int64)
+            bits = np.array(each(column, flags), np.int64)
             self._count("bad_flags", bits < 0)
             batch["flags"] = np.maximum(bits, 0)
 
@@ -197,41 +206,39 @@ class Converter:
         column = self._raw(target)
         if column is None:
             return np.zeros(self._rows, np.int64)
-        told = [
-            value if value.__class__ is int and 0 <= value <= most else number(value)
-            for value in column
-        ]
-        found = np.array(told, np.int64)
+        found = whole(column)
         odd = (found < 0) | (found > most)
         self._count("bad_number", odd)
         return np.where(odd, 0, found)
 
-    def _text(self, target: str) -> list[str]:
-        column = self._raw(target) or ()
-        texts = [
-            value if value.__class__ is str and value != "-" else text(value) for value in column
-        ]
-        if max(map(len, texts), default=0) > MAX_TEXT:
+    def _text(self, target: str) -> Sequence[str]:
+        """A target's texts, none at all where every row's is ""."""
+        found = texts(self._raw(target) or ())
+        if self._long and max(map(len, found), default=0) > MAX_TEXT:
             self._losses.add(
-                Place.ACCESS_LOG, "oversize_text", sum(len(value) > MAX_TEXT for value in texts)
+                Place.ACCESS_LOG, "oversize_text", sum(len(value) > MAX_TEXT for value in found)
             )
-            texts = [value[:MAX_TEXT] for value in texts]
-        return texts
+            found = [value[:MAX_TEXT] for value in found]
+        return found
 
     def _rewritten(self, batch: RequestBatch) -> None:
         """A path logged as "the original one, else the path" counts as the path, and as the
         original one where another path is logged too."""
-        if "path_any" in self._plan.targets:
-            either = np.array(self._text("path_any"), np.object_)
-            differs = (batch["path"] != "") & (either != "") & (batch["path"] != either)
-            fill = differs & (batch["original_path"] == "")
-            batch["original_path"] = np.where(fill, either, batch["original_path"])
-            batch["path"] = np.where(batch["path"] == "", either, batch["path"])
+        if "path_any" not in self._plan.targets or not (either := self._text("path_any")):
+            return
+        if "path" not in self._plan.targets:
+            batch["path"] = either
+            return
+        found = np.array(either, np.object_)
+        differs = (batch["path"] != "") & (found != "") & (batch["path"] != found)
+        fill = differs & (batch["original_path"] == "")
+        batch["original_path"] = np.where(fill, found, batch["original_path"])
+        batch["path"] = np.where(batch["path"] == "", found, batch["path"])
 
     def _headers(self, batch: RequestBatch) -> None:
         columns = [(name, self._text(target)) for name, target in self._plan.headers]
         if "host_any" in self._plan.targets:
-            either = self._text("host_any")
+            either = self._text("host_any") or [""] * self._rows
             host = [a or b for a, b in zip(batch["host"].tolist(), either, strict=True)]
             batch["host"] = host
             original = ["" if a == b else a for a, b in zip(either, host, strict=True)]
@@ -240,6 +247,8 @@ class Converter:
             columns.append(("traceparent", batch["traceparent"].tolist()))
         headers: list[dict[str, str]] = batch["headers"].tolist()
         for name, values in columns:
+            if not values:
+                continue
             for header, value in zip(headers, values, strict=True):
                 if value:
                     header[name] = value
@@ -251,7 +260,9 @@ class Converter:
 
 def _kinds(batch: RequestBatch) -> NDArray[np.uint8]:
     log_type = batch["log_type"]
-    told = (batch["http_version"] > 0) | (batch["status"] > 0)
-    spoken = (batch["method"] != "") | (batch["path"] != "") | (batch["host"] != "")
-    http = np.isin(log_type, HTTP_TYPES) | told | spoken.astype(bool)
-    return np.where(http & ~np.isin(log_type, TCP_TYPES), EntryKind.HTTP, EntryKind.TCP)
+    typed, streams = _HTTP[log_type], _TCP[log_type]
+    http = typed | (batch["http_version"] > 0) | (batch["status"] > 0)
+    if len(unsure := np.flatnonzero(~(http | streams))):
+        for name in ("method", "path", "host"):
+            http[unsure] |= (batch[name][unsure] != "").astype(bool)
+    return np.where(http & ~streams, EntryKind.HTTP, EntryKind.TCP)

@@ -3,8 +3,9 @@
 A raw value is what JSON or a text line holds: text, a number, None; `-` and null both mean absent.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import NoneType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,12 @@ _LONGEST_NUMBER = 32
 _BAD_ADDRESS = NONE, 0, True
 _MOST = (1 << 63) - 1
 _ISO_MILLIS = len("2026-11-21T08:14:05.574Z")
+_SAME_PLACES = np.array([*range(11), 13, 16, 19, 23])
+_DIGIT_PLACES = np.array([11, 12, 14, 15, 17, 18, 20, 21, 22])
+_DIGIT_WORTH = SECOND * np.array([36000, 3600, 600, 60, 10, 1, 0, 0, 0])
+_DIGIT_WORTH[-3:] = SECOND // np.array([10, 100, 1000])
+_TOLD_APART = {str, int, NoneType}  # no two values of these are equal but the same
+Value = TypeVar("Value")
 
 LOG_TYPES = {
     "NotSet": 0,
@@ -83,6 +90,16 @@ _SHORT_FLAGS = {name: 1 << bit for bit, name in enumerate(RESPONSE_FLAGS)}
 _BITS = _SHORT_FLAGS | {name: _SHORT_FLAGS[short] for name, short in _LONG_FLAGS.items()}
 
 
+def log_type(value: Any) -> int:
+    """AccessLogType of a raw value, 0 when it is none."""
+    return LOG_TYPES.get(value, 0) if value.__class__ is str else 0
+
+
+def http_version(value: Any) -> int:
+    """HttpVersion of a raw value, 0 when it is none."""
+    return VERSIONS.get(value, 0) if value.__class__ is str else 0
+
+
 def absent(value: Any) -> bool:
     """Whether a raw value says nothing."""
     return value is None or value == "-" or value == ""
@@ -111,27 +128,78 @@ def number(value: Any) -> int:
     return found if 0 <= found <= _MOST else -1
 
 
+def texts(column: Sequence[Any]) -> Sequence[str]:
+    """Raw values as texts, as `text` makes them; none at all where every one is ""."""
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        return column if "-" not in column else ["" if one == "-" else one for one in column]
+    if kinds == {NoneType}:
+        return []
+    if kinds == {str, NoneType}:
+        return [one if one and one != "-" else "" for one in column]
+    return list(map(text, column))
+
+
+def each(column: Sequence[Any], read: Callable[[Any], Value]) -> list[Value]:
+    """What is read of each raw value, the same ones once."""
+    if set(map(type, column)) <= _TOLD_APART:
+        known = {value: read(value) for value in set(column)}
+        return list(map(known.__getitem__, column))
+    return list(map(read, column))
+
+
+def whole(column: Sequence[Any]) -> NDArray[np.int64]:
+    """Raw values as `number` makes them; what does not fit 63 bits is negative."""
+    if set(map(type, column)) == {int}:
+        try:
+            return np.array(column, np.int64)
+        except OverflowError:
+            pass  # one of them: find out which
+    return np.array(each(column, number), np.int64)
+
+
 def durations(column: Sequence[Any], scale: int) -> NDArray[np.float64]:
     """Nanoseconds of raw durations in units of `scale`; NaN where malformed."""
-    found: list[float] = []
-    for value in column:
-        if value.__class__ is int:
-            found.append(float(min(max(value, -1), _MOST)))
-        elif absent(value):
-            found.append(0.0)
-        else:
-            found.append(_decimal(value))
-    return np.array(found, np.float64) * scale
+    return np.array(each(column, _duration), np.float64) * scale
+
+
+def _duration(value: Any) -> float:
+    if value.__class__ is int:
+        return float(min(max(value, -1), _MOST))
+    return 0.0 if absent(value) else _decimal(value)
 
 
 def times(column: Sequence[Any], form: str) -> NDArray[np.int64]:
     """Unix times in nanoseconds; 0 where absent, -1 where malformed."""
-    if not form and _plain(column):
-        try:
-            return np.array(column, "U23").astype("M8[ns]").astype(np.int64)
-        except ValueError:
-            pass  # one of them is malformed: find out which
+    if not form and set(map(type, column)) == {str} and set(map(len, column)) == {_ISO_MILLIS}:
+        found = _of_one_day("".join(column))
+        if found is not None:
+            return found
     return np.array([_time(value, form) for value in column], np.int64)
+
+
+def _of_one_day(joined: str) -> NDArray[np.int64] | None:
+    """Times like 2026-11-21T08:14:05.574Z one after the other; None where one is none of that day.
+
+    A batch of an access log nearly always is of one day.
+    """
+    if not joined.isascii():
+        return None
+    shown = np.frombuffer(joined.encode(), np.uint8).reshape(-1, _ISO_MILLIS)
+    digits = shown - np.uint8(ord("0"))
+    same = (shown[:, _SAME_PLACES] == shown[0, _SAME_PLACES]).all()
+    if not same or (digits[:, _DIGIT_PLACES] > 9).any():
+        return None
+    try:
+        day = nanoseconds(f"{joined[:11]}00:00:00.000{joined[_ISO_MILLIS - 1]}")
+        nanoseconds(joined[:_ISO_MILLIS])
+    except ValueError:
+        return None
+    clock = digits[:, _DIGIT_PLACES].astype(np.int64) @ _DIGIT_WORTH
+    hours, minutes, seconds = (digits[:, at] * 10 + digits[:, at + 1] for at in (11, 14, 17))
+    if (hours > 23).any() or (minutes > 59).any() or (seconds > 59).any():
+        return None
+    return day + clock
 
 
 def _socket(value: str) -> tuple[bytes, int, bool]:
@@ -186,18 +254,6 @@ def _decimal(value: Any) -> float:
     except ValueError:
         return np.nan
     return found if 0 <= found <= _MOST else np.nan
-
-
-def _plain(column: Sequence[Any]) -> bool:
-    """Whether all are texts like 2026-11-21T08:14:05.574Z."""
-    return all(
-        value.__class__ is str
-        and len(value) == _ISO_MILLIS
-        and value[10] == "T"
-        and value[19] == "."
-        and value[-1] == "Z"
-        for value in column
-    )
 
 
 def _time(value: Any, form: str) -> int:

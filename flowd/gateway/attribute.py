@@ -1,18 +1,19 @@
 """The attribute stage: fills route, backend and attribution of request rows."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowd.gateway.entry import (
+    Columns,
     Detail,
     Shape,
     ShapeKey,
-    details,
+    detail_columns,
     no_route_reason,
     shapes,
 )
@@ -138,14 +139,27 @@ class Attributor:
         found = list(map(generation.cache.get, keys))
         rows = [row for row, number in enumerate(found) if number is None]
         if rows:
-            for row, entry in zip(rows, details(batch, rows), strict=True):
-                found[row] = self._result(keys[row], entry, generation)
+            columns = detail_columns(batch, rows)
+            wanted = [keys[row] for row in rows]
+            longer = list(_keys(wanted, columns, generation))
+            numbers = list(map(generation.detailed.get, longer))
+            for place, row in enumerate(rows):
+                number = numbers[place]
+                if number is None:
+                    entry = Detail(*(column[place] for column in columns))
+                    number = self._result(keys[row], longer[place], entry, generation)
+                found[row] = number
         return np.array(found, np.int64)
 
-    def _result(self, shape: ShapeKey, entry: Detail, generation: _Generation) -> int:
-        """The answer for an entry whose shape alone does not give it."""
-        key = _key(shape, entry, generation)
-        result = generation.detailed.get(key)
+    def _result(
+        self, shape: ShapeKey, key: tuple[object, ...], entry: Detail, generation: _Generation
+    ) -> int:
+        """The answer for an entry whose shape alone does not give it, nor was remembered.
+
+        Args:
+            key: of the entry, as `_keys` gives it.
+        """
+        result = generation.detailed.get(key, generation.cache.get(shape))
         if result is not None:
             return result
         answer = generation.evidence.answer(Shape(*shape), entry)
@@ -153,7 +167,7 @@ class Attributor:
         self.conflicts += answer.conflict
         if answer.by_shape and sum(map(len, (shape[1], shape[2], shape[7]))) <= MAX_KEY:
             _keep(generation.cache, shape, result)
-        elif sum(len(part) for part in key if isinstance(part, str)) <= MAX_KEY:
+        elif _length(key) <= MAX_KEY:
             _keep(generation.detailed, key, result)
         return result
 
@@ -197,19 +211,28 @@ def _keep(cache: dict[Key, int], key: Key, result: int) -> None:
     cache[key] = result
 
 
-def _key(shape: ShapeKey, entry: Detail, generation: _Generation) -> tuple[object, ...]:
-    """Equal for entries that nothing in the table can tell apart, flat but for the shape."""
-    reason = no_route_reason(shape[0], entry.details, entry.flags)
-    target = generation.likeness.of(entry.original_path or entry.path)
-    asked = entry.scheme, entry.host, entry.method, entry.sni
-    return shape, reason, *target, *asked, *_values(entry, generation.table.header_names)
+def _keys(
+    shapes: Sequence[ShapeKey], columns: Columns, generation: _Generation
+) -> Iterator[tuple[object, ...]]:
+    """Equal for entries that nothing in the table can tell apart."""
+    scheme, host, path, original, method, sni, headers, agent, details, flags = columns
+    reasons = [
+        no_route_reason(shape[0], text, bits) if bits or text != "via_upstream" else ""
+        for shape, text, bits in zip(shapes, details, flags, strict=True)
+    ]
+    asked = [first or second for first, second in zip(original, path, strict=True)]
+    alike = {target: generation.likeness.of(target) for target in set(asked)}
+    names = generation.table.header_names
+    values = [
+        [fields.get(name) for fields in headers] for name in ("x-envoy-original-host", *names)
+    ]
+    values += [agent] if "user-agent" in names else []
+    targets = map(alike.__getitem__, asked)
+    return zip(shapes, reasons, targets, scheme, host, method, sni, *values, strict=True)
 
 
-def _values(entry: Detail, names: Collection[str]) -> Iterator[str | None]:
-    """What an entry says in the headers that can change its route."""
-    headers = entry.headers
-    yield headers.get("x-envoy-original-host")
-    for name in names:
-        yield headers.get(name)
-    if "user-agent" in names:
-        yield entry.user_agent
+def _length(key: tuple[object, ...]) -> int:
+    """Characters of the texts in a key, those of the shape left out."""
+    _, reason, target, *rest = key
+    parts = [reason, *cast("tuple[object, ...]", target), *rest]
+    return sum(len(part) for part in parts if isinstance(part, str))

@@ -1,7 +1,7 @@
 """One access-log entry as attribution reads it."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind
 from flowd.model.metadata import Metadata
@@ -58,6 +58,10 @@ ShapeKey: TypeAlias = tuple[int, str, str, bytes, int, bytes, int, str, Metadata
 """The fields of a Shape as a plain tuple, which is half the price."""
 
 
+Columns: TypeAlias = list[list[Any]]
+"""A list for each field of Detail."""
+
+
 def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
     """The Shape of each row."""
     up, local = (_addresses(batch, name) for name in ("up_remote_addr", "local_addr"))
@@ -75,9 +79,9 @@ def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
     )
 
 
-def details(batch: RequestBatch, rows: Sequence[int]) -> Iterator[Detail]:
-    """The Detail of each of these rows."""
-    return map(Detail, *(batch[name][rows].tolist() for name in Detail._fields))
+def detail_columns(batch: RequestBatch, rows: Sequence[int]) -> Columns:
+    """The Details of these rows, column by column."""
+    return [batch[name][rows].tolist() for name in Detail._fields]
 
 
 def no_route_reason(kind: int, details: str, flags: int) -> str:

@@ -1,7 +1,7 @@
 """Flow rows, as Hubble shows them, of connection records and requests."""
 
 import re
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ from flowd.pipeline.moreflows import Translations, dns_flows
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAPPED = np.frombuffer(MAPPED, np.uint8)
-_NONE = np.array(None)
 _SAME_BYTES = SHARED_BYTES + 2 * SIDE_BYTES
 """What a flow takes from its connection record as it is, unless that is of a reply."""
 _TURNED = [
@@ -191,37 +190,70 @@ class FlowBuilder:
         workload that served; where no backend was chosen (redirect, 404) it is the gateway. The
         direction is INGRESS, except when only the client is on this node.
         """
-        asked = empty_flows(len(http))
-        served = http["up_remote_port"] != 0
-        asked["src_addr"], asked["src_port"] = http["client_addr"], http["client_port"]
-        asked["src_endpoint"] = http["client_endpoint"]
-        asked["dst_addr"] = np.where(served[:, None], http["up_remote_addr"], http["local_addr"])
-        asked["dst_port"] = np.where(served, http["up_remote_port"], http["local_port"])
-        asked["dst_endpoint"] = np.where(served, http["backend_endpoint"], http["gateway_endpoint"])
-        asked["conn_id"] = np.where(http["down_conn"] != 0, http["down_conn"], http["up_conn"])
-        for name in ("time_ns", "route", "backend", "attribution", "http_version"):
-            asked[name] = http[name]
-        for side, leg in (("src", "down"), ("dst", "up")):
-            for name in ("srtt_us", "retransmits"):
-                asked[f"{side}_{name}"] = http[f"{leg}_{name}"]
-            if owners is not None:
-                for name in OWNER:
-                    asked[f"{side}_{name}"] = owners[f"{side}_{name}"]
-        asked["connect_us"] = http["down_connect_us"]
-        asked["type"], asked["event_type"] = FlowType.L7, EventType.L7
-        asked["l7_protocol"] = L7Protocol.HTTP
-        asked["verdict"] = Verdict.FORWARDED
+        if not len(http):
+            return empty_flows()
+        begun: NDArray[np.uint64] = http["time_ns"]
+        times = np.concatenate([begun, begun + http["duration_ns"]])
+        order = np.argsort(times, kind="stable")
+        request, answer = order % len(http), order >= len(http)
+        rows = empty_flows(len(order))
+        rows["time_ns"] = times[order]
+        _fill_ends(rows, http, order, owners)
+        for name in ("route", "backend", "attribution", "http_version"):
+            rows[name] = http[name][request]
+        down: NDArray[np.uint64] = http["down_conn"]
+        rows["conn_id"] = np.where(down != 0, down, http["up_conn"])[request]
+        rows["connect_us"] = http["down_connect_us"][request]
+        rows["type"], rows["event_type"] = FlowType.L7, EventType.L7
+        rows["l7_protocol"] = L7Protocol.HTTP
+        rows["verdict"] = Verdict.FORWARDED
         quic = http["http_version"] == HttpVersion.HTTP3
-        asked["protocol"] = np.where(quic, Protocol.UDP, Protocol.TCP)
+        rows["protocol"] = np.where(quic, Protocol.UDP, Protocol.TCP)[request]
         mapped = (http["client_addr"][:, :12] == _MAPPED).all(axis=1)
-        asked["family"] = np.where(mapped, 4, 6)
+        rows["family"] = np.where(mapped, 4, 6)[request]
+        rows["direction"] = self._direction(http)[request]
+        rows["l7_type"] = np.where(answer, L7Type.RESPONSE, L7Type.REQUEST)
+        rows["is_reply"] = answer
+        for name, text in _texts(http).items():
+            rows[name] = text[request]
+        headers = _objects([fields or None for fields in http["headers"].tolist()])
+        asked, answered = np.flatnonzero(~answer), np.flatnonzero(answer)
+        rows["headers"][asked] = headers[request[asked]]
+        for name, column in _ANSWER.items():
+            rows[name][answered] = http[column][request[answered]]
+        return rows
+
+    def _direction(self, http: RequestBatch) -> NDArray[np.intp]:
         local = self._addresses.is_local
-        outward = local[asked["src_endpoint"]] & ~local[asked["dst_endpoint"]]
-        asked["direction"] = np.where(outward, Direction.EGRESS, Direction.INGRESS)
-        asked["l7_type"] = L7Type.REQUEST
-        _fill_text(asked, http)
-        asked["headers"] = [fields or None for fields in http["headers"].tolist()]
-        return _answered(asked, http)
+        outward = local[http["client_endpoint"]] & ~local[_server(http, "endpoint")]
+        return np.where(outward, Direction.EGRESS, Direction.INGRESS)
+
+
+def _server(http: RequestBatch, what: str) -> NDArray[Any]:
+    """Of who answered: the backend, or the gateway where none was chosen."""
+    served = http["up_remote_port"] != 0
+    if what == "endpoint":
+        return np.where(served, http["backend_endpoint"], http["gateway_endpoint"])
+    served = served[:, None] if what == "addr" else served
+    return np.where(served, http[f"up_remote_{what}"], http[f"local_{what}"])
+
+
+def _fill_ends(
+    rows: FlowRows, http: RequestBatch, order: NDArray[np.intp], owners: Owners | None
+) -> None:
+    """Both ends' columns of requests and, with the sides changed round, of responses."""
+    ends = [
+        (name, http[f"client_{name}"], _server(http, name)) for name in ("addr", "endpoint", "port")
+    ]
+    ends += [
+        (name, http[f"down_{name}"], http[f"up_{name}"]) for name in ("srtt_us", "retransmits")
+    ]
+    if owners is not None:
+        ends += [(name, owners[f"src_{name}"], owners[f"dst_{name}"]) for name in OWNER]
+    for name, client, server in ends:
+        if name == "addr" or client.any() or server.any():
+            rows[f"src_{name}"] = np.concatenate([client, server])[order]
+            rows[f"dst_{name}"] = np.concatenate([server, client])[order]
 
 
 def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:
@@ -241,33 +273,32 @@ def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:
     return rows
 
 
-def _answered(asked: FlowRows, http: RequestBatch) -> FlowRows:
-    """The rows in order of time, and each turned round with status, latency and response flags."""
-    times = np.concatenate([asked["time_ns"], asked["time_ns"] + http["duration_ns"]])
-    order = np.argsort(times, kind="stable")
-    request = order % max(len(asked), 1)
-    rows = asked[request]
-    rows["time_ns"] = times[order]
-    place = np.flatnonzero(order >= len(asked))
-    request = request[place]
-    for name in _TURNED:
-        src, dst = asked[f"src_{name}"][request], asked[f"dst_{name}"][request]
-        rows[f"src_{name}"][place], rows[f"dst_{name}"][place] = dst, src
-    rows["l7_type"][place] = L7Type.RESPONSE
-    rows["is_reply"][place] = 1
-    rows["headers"][place] = None
-    for name, column in _ANSWER.items():
-        rows[name][place] = http[column][request]
-    return rows
+def _texts(http: RequestBatch) -> dict[str, NDArray[np.object_]]:
+    """Text columns that requests and responses have in common."""
+    schemes, hosts, paths, originals = (
+        http[name].tolist() for name in ("scheme", "host", "path", "original_path")
+    )
+    return {
+        "url": _objects(
+            [
+                f"{scheme or 'http'}://{host}{original or path}"
+                for scheme, host, path, original in zip(
+                    schemes, hosts, paths, originals, strict=True
+                )
+            ]
+        ),
+        "method": _objects([text or None for text in http["method"].tolist()]),
+        "request_id": _objects([text or None for text in http["request_id"].tolist()]),
+        "trace_id": _objects(
+            [trace_id(text) if text else None for text in http["traceparent"].tolist()]
+        ),
+    }
 
 
-def _fill_text(rows: FlowRows, http: RequestBatch) -> None:
-    scheme = np.where(http["scheme"] == "", "http", http["scheme"])
-    path = np.where(http["original_path"] == "", http["path"], http["original_path"])
-    rows["url"] = scheme + "://" + http["host"] + path
-    for name in ("method", "request_id"):
-        rows[name] = np.where(http[name] == "", _NONE, http[name])
-    rows["trace_id"] = [trace_id(text) if text else None for text in http["traceparent"]]
+def _objects(values: list[Any]) -> NDArray[np.object_]:
+    column: NDArray[np.object_] = np.empty(len(values), np.object_)
+    column[:] = values
+    return column
 
 
 def trace_id(traceparent: str) -> str | None:

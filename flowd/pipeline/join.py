@@ -42,6 +42,7 @@ T = TypeVar("T", bound=NDArray[Any])
 
 WAIT_NS = 1_500_000_000
 WAITING_ROWS = 65_536
+WAIT_TURNS = 3  # time alone can pass while a busy machine lets nobody read records
 GATHER_SECONDS = 0.2  # a step has a fixed price, here and in every exporter
 TICK_SECONDS = 0.1
 STEP_ROWS = 8192  # records; more at a time would cost more each, and much memory
@@ -55,6 +56,7 @@ class _Waiting:
     until_ns: int
     rows: RequestBatch
     hashes: U64
+    turns: int = 0  # since they wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Join:
         self._ending = Ending()
         self.wait_ns = wait_ns
         self._waiting_rows = waiting_rows
+        self._wait_turns = 1
         self._drops, self._sockets, self._dns = drops, sockets, dns
         self._asked = 0
         self._waiting: deque[_Waiting] = deque()
@@ -147,6 +150,7 @@ class Join:
     ) -> None:
         """Join until both queues have ended; what still waits then goes on as it is."""
         records, entries = _Intake(connections), _Intake(requests)
+        self._wait_turns = WAIT_TURNS
         try:
             while tasks := [intake.task for intake in (records, entries) if not intake.ended]:
                 idle = ASK_SECONDS if self._drops or self._sockets or self._dns else None
@@ -154,6 +158,7 @@ class Join:
                 await asyncio.wait(tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
                 await self._put(records.take(), entries.take(), out)
                 await asyncio.sleep(GATHER_SECONDS)
+            self._wait_turns = 1
             longest = max(self.wait_ns, self._ending.hold_ns)
             self._step(empty_connections(), empty_requests(), time.time_ns() + longest, out)
         finally:
@@ -172,14 +177,13 @@ class Join:
 
         Args:
             connections: identified records, in order of time.
-            requests: attributed entries. Neither array is written to.
+            requests: attributed entries, which are filled in where they stand.
             ask: for drops, sockets and DNS too.
         """
         drops, reports, dns = self._ask() if ask else (empty_drops(), empty_sockets(), empty_dns())
         if self._names is not None:
             self._names.learn(dns, now_ns)
-        # By index, as .copy() of rows with objects takes eight times as long
-        records, entries = copied(connections), requests[np.arange(len(requests))]
+        records, entries = copied(connections), requests
         self._tell_named(records, _ENDS)
         fresh = self.table.update(records)
         self._meeting.step(reports, fresh, now_ns)
@@ -229,7 +233,8 @@ class Join:
                 rows = held.rows[woken]
                 complete[woken] = self._look_up(rows)
                 held.rows[woken] = rows
-            if held.until_ns <= now_ns:
+            held.turns += 1
+            if held.until_ns <= now_ns and held.turns >= self._wait_turns:
                 complete[:] = True
             if complete.any():
                 ready.append(held.rows[complete])

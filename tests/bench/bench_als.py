@@ -124,7 +124,10 @@ def main() -> None:
 
     def joining(table: ConnectionTable) -> int:
         join = Join(NoAddresses(), Losses(), table)
-        return sum(len(join.step(empty_connections(), batch, now).requests) for batch in batches)
+        return sum(
+            len(join.step(empty_connections(), batch[np.arange(len(batch))], now).requests)
+            for batch in batches
+        )
 
     table = ConnectionTable()
     table.update(known)

@@ -90,9 +90,7 @@ class Userland:
         out: list[FlowBatch] = []
         nothing = empty_requests()
         for rows in stretches(identified):
-            self._timed(
-                "join", lambda rows=rows: out.append(self.join.step(rows, nothing, now))
-            )
+            self._timed("join", lambda rows=rows: out.append(self.join.step(rows, nothing, now)))
         for batch in out:
             self._timed("hubble", lambda batch=batch: self.hubble._take(batch))  # pyright: ignore[reportPrivateUsage]
             self._timed("top", lambda batch=batch: self.top.add(batch))

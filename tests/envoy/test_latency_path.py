@@ -27,6 +27,7 @@ ROUND_TRIP_US = 2 * WAY * 1e6
 THOUGHT = 0.4
 REQUESTS = 5
 PATHS = ("/", "/think")
+BIG = 8 << 20  # more than sockets take before the first acknowledgement
 PARTS = ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
 
 pytestmark = [
@@ -51,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/think":
             time.sleep(THOUGHT)
-        body = b"x"
+        body = b"x" * (BIG if self.path == "/big" else 1)
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -123,6 +124,7 @@ async def test_the_slow_part_is_named(
             behind = pods.backend if slow == "pod" else pods.client
             stack.enter_context(slow_link(pods.cluster, behind, WAY))
             paths = [path for path in PATHS for _ in range(REQUESTS)]
+            paths += ["/big"] * (slow == "client")
             target = pods.gateway.address, envoy.ports["http"]
             await asyncio.to_thread(ask, pods.client, target, paths)
             await soon(lambda: agent.rows.received == len(paths))
@@ -143,3 +145,6 @@ async def test_the_slow_part_is_named(
     else:
         assert think["pod_us"] > 0.5
         assert think["client_network_us"] == 0, "one window costs the gateway no waiting"
+        big = rows[rows["path"] == "/big"]
+        assert big["client_network_us"].min() >= ROUND_TRIP_US
+        assert shares(big)["client_network_us"] > 0.5

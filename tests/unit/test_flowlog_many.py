@@ -34,7 +34,8 @@ def describe(config: Path, *logs: dict[str, Any]) -> Path:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Whole lines: of one that is being written a reader can see a part."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 @asynccontextmanager

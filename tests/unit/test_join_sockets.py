@@ -168,6 +168,23 @@ def test_request_has_both_sides_and_a_split_that_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "client_network"), [(14_600, 0), (40_000, 1_000), (100_000, 2_000), (1 << 30, 3_500)]
+)
+def test_client_network_is_the_round_trips_of_a_body(sent: int, client_network: int) -> None:
+    records = [connection(7, CLIENT, GATEWAY), connection(8, UP_LOCAL, POD, 0.5)]
+    entry = request(CLIENT, GATEWAY, UP_LOCAL, POD, 1, upstream_ns=6_500_000)
+    entry["bytes_sent"] = sent
+    reports = [
+        report(CLIENT, GATEWAY, 0.1, srtt_us=1_200),
+        report(GATEWAY, CLIENT, 0.1, srtt_us=1_000),
+        report(UP_LOCAL, POD, 0.5, srtt_us=900),
+    ]
+    row = Source().step(np.concatenate(records), entry, 2, *reports).requests[0]
+    parts = [int(row[f"{name}_us"]) for name in ("client_network", "gateway", "pod_network", "pod")]
+    assert parts == [client_network, 3_500 - client_network, 900, 5_600]
+
+
+@pytest.mark.parametrize(
     ("local", "remote", "seen"),
     [(CLIENT, GATEWAY, False), (POD, UP_LOCAL, True), (UP_LOCAL, POD, True)],
     ids=["client's node", "pod's node", "gateway's node"],

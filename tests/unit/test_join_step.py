@@ -43,7 +43,6 @@ def test_request_finds_both_connections_and_their_endpoints(join: Join) -> None:
     assert batch.requests["up_conn"].tolist() == [8]
     sides = ("client_endpoint", "gateway_endpoint", "backend_endpoint")
     assert batch.requests[[*sides]].tolist() == [(11, 12, 13)]
-    assert entry["down_conn"].tolist() == [0], "the argument is not written to"
 
 
 def test_endpoints_come_from_addresses_where_no_connection_is_known(join: Join) -> None:
