@@ -85,6 +85,10 @@ The default formats that log no details leave `preflight` a `direct_response` an
 - **Contour** says kind, namespace and name in metadata, which file logs carry by their
   `contour_config_*` fields; the rule is matched again. It offers neither ALS nor OTLP itself: these
   rows are from an Envoy with the same configuration and loggers of its own.
+- **Several Gateways behind one proxy** (`mergeGateways`, Cilium's Envoy on each node, a Service that
+  several Gateways name in `spec.addresses`): their listeners' ports, then hosts, then routes decide
+  among them. A route that is attached alike to two of them leaves the Gateway open; `reason` then is
+  `shared by infra/a, infra/b`.
 - **A path after a rewrite**, where the original one is not logged (`suppress_envoy_headers`), is turned
   back to the rules whose rewrite can have made it and that lead to the Service which answered. Where
   several do, the rule stays unknown; of several routes all stay unknown, with the reason `ambiguous`.

@@ -1,5 +1,7 @@
 """Several Gateways behind one proxy: which one took it, and when nothing can tell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -187,3 +189,23 @@ def test_a_proxy_that_comes_goes_or_changes_hands_is_followed() -> None:
         after.pods = {pod.key: pod for pod in pods}
         attributor.update(after)
         assert attributor.table.gateways_at(pack(PROXY)) == expected
+
+
+def test_a_slice_that_comes_later_tells_the_port_of_its_service() -> None:
+    ports = (core.ServicePort(name="http", port=80, target_port="web"),)
+    service = core.Service(
+        metadata=core.Meta(name="envoy", namespace="proxies", labels=EG),
+        spec=core.ServiceSpec(cluster_ip="192.0.2.50", ports=ports),
+    )
+    objects = cluster(EG, gateway("a", 80), gateway("b", 8000), route("web", "a", "b"), service)
+    attributor = Attributor(Directory(), "istio")
+    attributor.update(objects)
+    both = attributor.table.gateways_at(pack(PROXY))
+    assert [entry.name for entry in attributor.table.listeners_at(both, 8000)] == ["http-b"]
+    part = core.EndpointSlice(
+        metadata=meta("envoy-1", "proxies", **{"kubernetes.io/service-name": "envoy"}),
+        endpoints=(core.SliceEndpoint(addresses=(PROXY,)),),
+        ports=(core.SlicePort(name="http", port=8000),),
+    )
+    attributor.update(replace(objects, slices={part.key: part}))
+    assert [entry.name for entry in attributor.table.listeners_at(both, 8000)] == ["http-a"]
