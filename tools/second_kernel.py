@@ -76,7 +76,7 @@ RUN = """#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 export FLOWD_TEST_PATIENCE=10 FLOWD_TEST_OBJECTS=/run/objects
 cd {root}
-for module in tun sctp ip_vs ip_vs_rr nf_conntrack; do modprobe $module; done
+modprobe -a tun sctp nf_conntrack_netlink
 {command}
 status=$?; echo; echo "{mark}$status"
 busybox poweroff -f

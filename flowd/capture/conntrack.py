@@ -4,6 +4,7 @@ import errno
 import logging
 import math
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
 IPVS = Path("/proc/net/ip_vs")
+IPVS_HEAD = 3  # lines above the services
 IPVS_CONNTRACK = Path("/proc/sys/net/ipv4/vs/conntrack")
 LIST_SECONDS = 60.0  # entries older than the agent end without news
 BLIND_SECONDS = 5.0  # where there is no news at all
@@ -93,7 +95,7 @@ class Conntrack:
             return PartStatus("nat", self._state, self._why)
         if self._blind:
             return PartStatus("nat", State.DEGRADED, BLIND)
-        if self._every and _read(IPVS_CONNTRACK) == "0":
+        if self._every and ipvs_unseen():
             return PartStatus("nat", State.DEGRADED, IPVS_BLIND)
         return PartStatus("nat", State.ON, f"{self.tracked():,} connections in conntrack")
 
@@ -170,6 +172,17 @@ def probe() -> tuple[State, str]:
     finally:
         part.close()
     return status.state, status.detail
+
+
+def ipvs_unseen() -> bool:
+    """Whether IPVS has a service in this network namespace, and makes no conntrack entries for it."""
+    if _read(IPVS_CONNTRACK) != "0":
+        return False
+    try:
+        with IPVS.open() as listed:
+            return len(list(islice(listed, IPVS_HEAD + 1))) > IPVS_HEAD
+    except OSError:
+        return False
 
 
 def _rows(entries: Entries) -> TranslationBatch:
