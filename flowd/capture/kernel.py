@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from flowd.capture.kernel_dns import KernelDns

@@ -45,7 +45,7 @@ def _layout(dtype: "np.dtype[Any]") -> _Layout:
 
 @cache
 def _window(dtype: "np.dtype[Any]", column: str, length: int) -> "np.dtype[Any]":
-    begin = (dtype.fields or {})[column][1]
+    begin = dict(dtype.fields or {})[column][1]
     return np.dtype(
         {
             "names": ["bytes"],
@@ -82,7 +82,7 @@ def chosen(rows: Rows, which: NDArray[Any]) -> Rows:
     if which.dtype == np.bool_:
         which = np.flatnonzero(which)
     if not rows.dtype.hasobject:
-        return rows.take(which)
+        return rows.take(which)  # type: ignore[return-value]
     taken = np.zeros(len(which), rows.dtype)
     for column, length in _layout(rows.dtype).stretches:
         plain_bytes(taken, column, length)[:] = plain_bytes(rows, column, length)[which]

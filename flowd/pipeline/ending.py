@@ -51,4 +51,3 @@ class Ending:
             due.append(self._held.popleft()[1])
             self._waiting -= len(due[-1])
         return joined([*due, records])
-
