@@ -45,7 +45,8 @@ def _layout(dtype: "np.dtype[Any]") -> _Layout:
 
 @cache
 def _window(dtype: "np.dtype[Any]", column: str, length: int) -> "np.dtype[Any]":
-    begin = dict(dtype.fields or {})[column][1]
+    fields: dict[str, Any] = dict(dtype.fields or {})
+    begin = fields[column][1]
     return np.dtype(
         {
             "names": ["bytes"],

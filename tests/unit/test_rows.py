@@ -113,7 +113,8 @@ def test_bytes_of_columns_that_lie_together(dtype: "np.dtype[Any]") -> None:
 
 
 def test_what_flows_take_from_records_lies_alike_in_both() -> None:
-    records, flows = dict(CONNECTION.fields or {}), dict(FLOW.fields or {})
+    records: dict[str, Any] = dict(CONNECTION.fields or {})
+    flows: dict[str, Any] = dict(FLOW.fields or {})
     names = [column[0] for column in (*SHARED, *side("src"), *side("dst"))]
     assert [records[name] for name in names] == [flows[name] for name in names]
     assert records["src_addr"][1] == SHARED_BYTES
