@@ -1,7 +1,7 @@
 """Rows moved as bytes are the rows that numpy moves column by column."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -22,6 +22,9 @@ from flowd.model.rows import arranged, chosen, copied, joined, plain_bytes
 from flowd.model.share import SHARE
 from flowd.model.socket import SOCKET
 from flowd_exporters.hubble.held import HELD, hold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DTYPES = {
     "connection": CONNECTION,
@@ -113,8 +116,8 @@ def test_bytes_of_columns_that_lie_together(dtype: "np.dtype[Any]") -> None:
 
 
 def test_what_flows_take_from_records_lies_alike_in_both() -> None:
-    records: dict[str, Any] = dict(CONNECTION.fields or {})
-    flows: dict[str, Any] = dict(FLOW.fields or {})
+    records = cast("Mapping[str, Any]", CONNECTION.fields)
+    flows = cast("Mapping[str, Any]", FLOW.fields)
     names = [column[0] for column in (*SHARED, *side("src"), *side("dst"))]
     assert [records[name] for name in names] == [flows[name] for name in names]
     assert records["src_addr"][1] == SHARED_BYTES
