@@ -49,8 +49,10 @@ LOST_SOURCES = {
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _FLAGS = {"FIN": (_FIN, _FIN), "SYN": (_SYN | _ACK, _SYN), "RST": (_RST, _RST)}
 _FLAGS["SYN-ACK"] = (_SYN | _ACK, _SYN | _ACK)
-_NAMED = np.stack([np.arange(256) & mask == value for mask, value in _FLAGS.values()], axis=1)
-_NAMED = _NAMED.astype(np.int64)
+_NAMED = np.array(
+    [[flags & mask == value for mask, value in _FLAGS.values()] for flags in range(256)], np.int64
+)
+"""By value of the flags, which of _FLAGS they amount to."""
 
 
 class HubbleNames:

@@ -5,10 +5,10 @@ a row of sixty columns takes fifty times as long as copying its bytes. Objects a
 cannot be copied like this; they are moved column by column, and the bytes between them as bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -45,7 +45,7 @@ def _layout(dtype: "np.dtype[Any]") -> _Layout:
 
 @cache
 def _window(dtype: "np.dtype[Any]", column: str, length: int) -> "np.dtype[Any]":
-    begin = (dtype.fields or {})[column][1]
+    begin = cast("Mapping[str, Any]", dtype.fields)[column][1]
     return np.dtype(
         {
             "names": ["bytes"],
@@ -82,7 +82,7 @@ def chosen(rows: Rows, which: NDArray[Any]) -> Rows:
     if which.dtype == np.bool_:
         which = np.flatnonzero(which)
     if not rows.dtype.hasobject:
-        return rows.take(which)
+        return rows.take(which)  # type: ignore[return-value]
     taken = np.zeros(len(which), rows.dtype)
     for column, length in _layout(rows.dtype).stretches:
         plain_bytes(taken, column, length)[:] = plain_bytes(rows, column, length)[which]

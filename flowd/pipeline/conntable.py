@@ -1,6 +1,5 @@
 """The connections of this node by their sockets: open ones, and those that ended a moment ago."""
 
-import secrets
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from flowd.model.connection import CONNECTION, SOCKET_BYTES, SOCKET_SIDE, ConnectionBatch
 from flowd.model.enums import TCP_FLAGS, Nat, Reason, ShareSide
 from flowd.model.rows import chosen, plain_bytes, write
+from flowd.pipeline.pairs import Pairs, mix, pair_hash, same_sockets, sockets
 from flowd.pipeline.routesets import RouteSets
 from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
 
@@ -18,8 +18,6 @@ SLACK_NS = 10**9 // 2
 EXPIRE_NS = 10**9
 LISTENERS = 4096
 _PUSH = 1 << TCP_FLAGS.index("PSH")
-
-_FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(3)], np.uint64)
 
 _ROW = np.dtype(
     [
@@ -55,54 +53,6 @@ _MEASURED_BYTES = (
     ("connect_us", 4),
 )
 """Stretches of columns that lie together here as they do in CONNECTION."""
-
-
-def sockets(
-    addresses: NDArray[np.uint8], ports: NDArray[np.uint16], protocols: NDArray[np.uint8]
-) -> U64:
-    """Addresses (N, 16), ports and protocols (N,) as comparable numbers, shape (N, 3)."""
-    words = np.empty((len(ports), 3), np.uint64)
-    words[:, :2] = np.ascontiguousarray(addresses).view(np.uint64)
-    words[:, 2] = ports.astype(np.uint64) << np.uint64(8) | protocols
-    return words
-
-
-def pair_hash(near: U64, far: U64) -> U64:
-    """A number for each pair of sockets, the same for (near, far) and (far, near)."""
-    return _mix(near) + _mix(far)
-
-
-def same_sockets(these: U64, those: U64) -> NDArray[np.bool_]:
-    """Which of N sockets, shape (N, 3) each, are the same."""
-    same = these[:, 0] == those[:, 0]
-    same &= these[:, 1] == those[:, 1]
-    same &= these[:, 2] == those[:, 2]
-    return same
-
-
-def _mix(words: U64) -> U64:
-    value = words[:, 0] * _FACTORS[0]
-    value += words[:, 1] * _FACTORS[1]
-    value += words[:, 2] * _FACTORS[2]
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """N pairs of sockets, shape (N, 3) each, and when they were in use, Unix ns, shape (N,).
-
-    `near` is the initiator's.
-    """
-
-    near: U64
-    far: U64
-    start_ns: NDArray[np.int64]
-    end_ns: NDArray[np.int64]
-
-    def __getitem__(self, rows: Slots) -> "Pairs":
-        return Pairs(self.near[rows], self.far[rows], self.start_ns[rows], self.end_ns[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +165,7 @@ class ConnectionTable:
         """Whether `near`, shape (N, 3), is at the source's end of each connection."""
         same = same_sockets(self._rows["src"][slots], near)
         if len(self._by_nat):
-            same |= self._rows["nat_src"][slots] == _mix(near)
+            same |= self._rows["nat_src"][slots] == mix(near)
         return same
 
     def fill_measures(self, records: ConnectionBatch, slots: Slots) -> None:
@@ -248,7 +198,7 @@ class ConnectionTable:
         self._rows["logged"][slots] = True
         begun = slots[self.forward(slots, clients)]
         if len(self._listeners) < LISTENERS:
-            self._listeners = np.union1d(self._listeners, _mix(self._rows["dst"][begun]))
+            self._listeners = np.union1d(self._listeners, mix(self._rows["dst"][begun]))
 
     def routes(self, slots: Slots) -> NDArray[np.uint32]:
         """The route last marked on each connection, 0 for none."""
@@ -263,7 +213,7 @@ class ConnectionTable:
         old = rows["ended"] & (rows["last_ns"] + self._keep_ns < now_ns)
         if old.any():
             ours = chosen(rows, old & rows["talked"])
-            ours = ours[np.isin(_mix(ours["dst"]), self._listeners)]
+            ours = ours[np.isin(mix(ours["dst"]), self._listeners)]
             told = int(np.count_nonzero(ours["logged"]))
             self.logged, self.unlogged = self.logged + told, self.unlogged + len(ours) - told
             self._keep(~old)
@@ -317,7 +267,7 @@ class ConnectionTable:
             sockets(source[f"nat_{side}_addr"], source[f"nat_{side}_port"], source["protocol"])
             for side in ("src", "dst")
         ]
-        self._rows["nat_src"][new] = np.maximum(_mix(ends[0]), np.uint64(1))
+        self._rows["nat_src"][new] = np.maximum(mix(ends[0]), np.uint64(1))
         self._rows["nat"][new] = source["nat"]
         hashes = pair_hash(ends[0], ends[1])
         self._by_nat.insert(hashes, new)
@@ -364,8 +314,8 @@ class ConnectionTable:
         alive = ~rows["ended"][slots] | (rows["last_ns"][slots] + slack_ns >= pairs.start_ns)
         if index is self._by_nat:
             beyond = rows["nat_src"][slots]
-            same = beyond == _mix(pairs.near)
-            same |= beyond == _mix(pairs.far)
+            same = beyond == mix(pairs.near)
+            same |= beyond == mix(pairs.far)
         else:
             src, dst = rows["src"][slots], rows["dst"][slots]
             same = same_sockets(src, pairs.near) & same_sockets(dst, pairs.far)

@@ -20,7 +20,7 @@ from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.model.rows import copied, joined
 from flowd.model.socket import SocketBatch, empty_sockets
-from flowd.pipeline.conntable import ConnectionTable, Pairs, pair_hash, sockets
+from flowd.pipeline.conntable import ConnectionTable
 from flowd.pipeline.dnsnames import DnsNames
 from flowd.pipeline.ending import Ending
 from flowd.pipeline.flows import FlowBuilder
@@ -33,6 +33,7 @@ from flowd.pipeline.identify import (
     tell_named,
 )
 from flowd.pipeline.measure import measure_connections, measure_drops, measure_requests
+from flowd.pipeline.pairs import Pairs, pair_hash, sockets
 from flowd.pipeline.socketmeet import SocketMeeting
 from flowd.pipeline.sortedindex import U64, Slots
 from flowd.queue import Closed, Queue

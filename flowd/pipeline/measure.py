@@ -11,9 +11,10 @@ from flowd.model.drop import DropBatch
 from flowd.model.enums import Protocol
 from flowd.model.request import RequestBatch
 from flowd.model.share import ShareBatch
-from flowd.pipeline.conntable import ConnectionTable, Pairs, sockets
+from flowd.pipeline.conntable import ConnectionTable
 from flowd.pipeline.flows import OWNER, OWNERS, Owners
 from flowd.pipeline.latency import fill_split
+from flowd.pipeline.pairs import Pairs, sockets
 from flowd.pipeline.sortedindex import Slots
 
 OPENED_SLACK_NS = 10**6  # between the kernel's clock, turned to Unix time, and Envoy's

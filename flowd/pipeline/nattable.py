@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.translation import TranslationBatch, Translations
-from flowd.pipeline.conntable import pair_hash, sockets
+from flowd.pipeline.pairs import pair_hash, sockets
 from flowd.pipeline.sortedindex import U64, Slots, SortedIndex
 
 KEEP_NS = 45 * 10**9

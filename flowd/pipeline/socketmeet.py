@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from flowd.model.enums import Protocol, SocketReason
 from flowd.model.rows import chosen, joined
 from flowd.model.socket import SocketBatch, empty_sockets
-from flowd.pipeline.conntable import KEEP_NS, ConnectionTable, Pairs, pair_hash, sockets
+from flowd.pipeline.conntable import KEEP_NS, ConnectionTable
+from flowd.pipeline.pairs import Pairs, pair_hash, sockets
 from flowd.pipeline.sortedindex import U64, Slots
 
 HOLD_NS = 3 * 10**9

@@ -13,8 +13,8 @@ from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
 from flowd.model.rows import chosen, joined
 from flowd.model.translation import Translations
-from flowd.pipeline.conntable import sockets
 from flowd.pipeline.nattable import BEFORE, NatTable
+from flowd.pipeline.pairs import sockets
 from flowd.pipeline.sortedindex import U64
 
 HOLD_NS = 200_000_000

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from flowd.capture.processes import Processes
 from flowd.identity.table import IdentityTable
 from flowd.kubernetes import core
 from flowd.kubernetes.objects import Objects
-from flowd.model.batch import FlowBatch
-from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
 from flowd.model.enums import Protocol, Reason, SocketReason, SocketRole
 from flowd.model.losses import Losses
@@ -27,6 +25,10 @@ from flowd_bpf.layout import EVENT
 from flowd_exporters.hubble.exporter import HubbleExporter
 from flowd_exporters.prometheus import PrometheusExporter
 from flowd_exporters.top import TopExporter
+
+if TYPE_CHECKING:
+    from flowd.model.batch import FlowBatch
+    from flowd.model.connection import ConnectionBatch
 
 T = TypeVar("T")
 Events = NDArray[Any]

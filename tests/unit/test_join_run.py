@@ -12,7 +12,7 @@ from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.losses import Losses, Place
 from flowd.model.request import RequestBatch, empty_requests
 from flowd.pipeline.conntable import ConnectionTable
-from flowd.pipeline.join import Join
+from flowd.pipeline.join import STEP_ROWS, Join, stretches
 from flowd.queue import Queue
 from tests.unit.joinrows import SECOND, T0, KnownAddresses, connection, request
 
@@ -134,3 +134,41 @@ async def test_batch_that_cannot_be_joined_is_counted_and_the_stage_lives_on(
     assert losses.snapshot() == {(Place.STAGE, "join"): 1}
     assert [batch.connections["conn_id"].tolist() for batch in seen] == [[2]]
     assert "batches left out" in caplog.text
+
+
+def test_batches_go_on_in_order_and_in_stretches() -> None:
+    sizes = [1, STEP_ROWS - 1, 1, STEP_ROWS + 5, 2]
+    batches = [empty_connections(size) for size in sizes]
+    for place, batch in enumerate(batches):
+        batch["conn_id"] = place
+    parts = stretches(batches)
+    assert [len(part) for part in parts] == [STEP_ROWS, 1, STEP_ROWS + 5, 2]
+    assert np.concatenate(parts)["conn_id"].tolist() == np.concatenate(batches)["conn_id"].tolist()
+    assert [len(part) for part in stretches([])] == [0]
+
+
+async def test_exporters_keep_up_with_many_steps_at_once() -> None:
+    losses = Losses()
+    records, entries = (
+        Queue[ConnectionBatch]("r", 10**6, losses),
+        Queue[RequestBatch]("e", 9, losses),
+    )
+    sink = Queue[FlowBatch]("sink", 2 * STEP_ROWS, losses)
+    for place in range(6):
+        batch = empty_connections(STEP_ROWS)
+        batch["conn_id"] = 1 + place * STEP_ROWS + np.arange(STEP_ROWS)
+        records.put(batch)
+    records.close()
+    entries.close()
+
+    async def count() -> int:
+        seen = 0
+        while seen < 6 * STEP_ROWS:
+            seen += len((await sink.get()).connections)
+        return seen
+
+    counting = asyncio.create_task(count())
+    async with asyncio.timeout(30):
+        await Join(KnownAddresses(), losses).run(records, entries, sink.put)
+        assert await counting == 6 * STEP_ROWS
+    assert losses.snapshot()[Place.QUEUE, "sink"] == 0

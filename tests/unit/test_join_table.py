@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from flowd.model.address import pack
 from flowd.model.connection import ConnectionBatch
 from flowd.model.enums import Nat, Protocol
-from flowd.pipeline.conntable import ConnectionTable, Pairs, sockets
+from flowd.pipeline.conntable import ConnectionTable
+from flowd.pipeline.pairs import Pairs, sockets
 from flowd.pipeline.sortedindex import SortedIndex
 from tests.unit.joinrows import SECOND, T0, connection, ended
 
