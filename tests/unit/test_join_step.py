@@ -45,7 +45,6 @@ def test_request_finds_both_connections_and_their_endpoints(join: Join) -> None:
     assert batch.requests[[*sides]].tolist() == [(11, 12, 13)]
 
 
-
 def test_endpoints_come_from_addresses_where_no_connection_is_known(join: Join) -> None:
     batch = join.step(NO_RECORDS, request(CLIENT, GATEWAY, at=0), now(0))
     assert len(batch.requests) == 0
