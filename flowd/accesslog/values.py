@@ -195,6 +195,8 @@ def _of_one_day(joined: str) -> NDArray[np.int64] | None:
         nanoseconds(joined[:_ISO_MILLIS])
     except ValueError:
         return None
+    if not 0 <= day < _MOST - 24 * 3600 * SECOND:
+        return None
     clock = digits[:, _DIGIT_PLACES].astype(np.int64) @ _DIGIT_WORTH
     hours, minutes, seconds = (digits[:, at] * 10 + digits[:, at + 1] for at in (11, 14, 17))
     if (hours > 23).any() or (minutes > 59).any() or (seconds > 59).any():
