@@ -28,8 +28,7 @@ BACKLOG = 60  # snapshots held for a subscriber that does not read
 BUCKETS = 129
 ATTRIBUTIONS = {int(evidence): evidence.name.lower() for evidence in Attribution}
 EDGES_US = 2.0 ** (np.arange(BUCKETS - 1) / 4)
-
-
+SPLIT = ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
 CONNECTION_ROUTES = frozenset({"TLSRoute", "TCPRoute", "UDPRoute"})
 
 
@@ -42,6 +41,7 @@ class _Cell:
     status: Counter[int] = field(default_factory=Counter[int])
     flags: Counter[str] = field(default_factory=Counter[str])
     latency: Counter[int] = field(default_factory=Counter[int])
+    split: Counter[str] = field(default_factory=Counter[str])  # by field of LatencySplit
 
 
 class TopExporter:
@@ -145,6 +145,8 @@ class TopExporter:
         buckets = np.searchsorted(EDGES_US, rows["duration_ns"] / 1000, side="right")
         for index, bucket, count in _pairs(group, buckets):
             cells[index].latency[bucket] += count
+        for index, sums in _splits(group, rows):
+            cells[index].split.update(sums)
         seen = int(np.bitwise_or.reduce(rows["flags"]))
         for bit, flag in enumerate(RESPONSE_FLAGS):
             if seen >> bit & 1:
@@ -204,6 +206,7 @@ class TopExporter:
             retries=cell.retries,
             latency=cell.latency,
             attribution=ATTRIBUTIONS.get(key & 0xFF, str(key & 0xFF)),
+            split=agent_pb2.LatencySplit(**cell.split) if cell.split else None,
         )
 
     async def watch(self) -> AsyncIterator[agent_pb2.Snapshot]:
@@ -242,6 +245,19 @@ def _pairs(group: NDArray[np.intp], value: NDArray[np.integer]) -> list[tuple[in
     return list(
         zip((pairs >> 16).tolist(), (pairs & 0xFFFF).tolist(), counts.tolist(), strict=True)
     )
+
+
+def _splits(group: NDArray[np.intp], rows: RequestBatch) -> list[tuple[int, dict[str, int]]]:
+    """Groups with HTTP requests whose split is known: how many, and the sums of the parts."""
+    parts = np.stack([rows[name] for name in SPLIT])
+    there = np.flatnonzero(parts.any(0) & (rows["kind"] == EntryKind.HTTP))
+    group, parts = group[there], parts[:, there]
+    counts = np.bincount(group)
+    sums = np.stack([counts, *(np.bincount(group, part) for part in parts)]).astype(np.uint64)
+    return [
+        (index, dict(zip(("requests", *SPLIT), sums[:, index].tolist(), strict=True)))
+        for index in np.flatnonzero(counts).tolist()
+    ]
 
 
 def wire_losses(losses: Losses) -> list[agent_pb2.Loss]:

@@ -180,6 +180,12 @@ def snapshot(index: int, end_ns: int, seed: int = 7) -> agent_pb2.Snapshot:
             attribution="name" if route else "none",
             latency=times,
         )
+        if backend:
+            known = requests - requests // 8
+            spent = round(1000 * millis * known)
+            row.split.requests = known
+            row.split.client_network_us, row.split.gateway_us = spent // 40, 310 * known
+            row.split.pod_network_us, row.split.pod_us = spent // 10, spent * 3 // 4
         row.status.update(
             {status: n for status, n in ((ok, requests - failed), (503, failed)) if n}
         )

@@ -14,12 +14,14 @@ from flowd.model.enums import RESPONSE_FLAGS, EntryKind, Reason
 from flowd.model.flow import empty_flows
 from flowd.model.losses import Losses, Place
 from flowd.model.request import empty_requests
+from flowd.model.route import RouteRef
 from flowd.queue import Queue
 from flowd.wire.flowd import agent_pb2
 from flowd_exporters import top
 from flowd_exporters.top import TopExporter
-from tests.exporter_batches import NOW, SECOND, cluster, random_batch
+from tests.exporter_batches import NOW, SECOND, cluster, random_batch, web_requests
 
+PARTS = ["client_network_us", "gateway_us", "pod_network_us", "pod_us"]
 NAMES = ["none", "name", "metadata", "resolver", "cluster", "listener"]
 
 
@@ -47,7 +49,14 @@ def slow_bucket(nanoseconds: int) -> int:
 
 def slow_count(batches: list[FlowBatch]) -> dict[tuple[int, int, int], dict[str, Any]]:
     cells: dict[tuple[int, int, int], dict[str, Any]] = defaultdict(
-        lambda: {"n": 0, "retries": 0, "status": Counter(), "flags": Counter(), "us": Counter()}
+        lambda: {
+            "n": 0,
+            "retries": 0,
+            "status": Counter(),
+            "flags": Counter(),
+            "us": Counter(),
+            "split": Counter(),
+        }
     )
     routes = cluster().routes
     for batch in batches:
@@ -60,6 +69,9 @@ def slow_count(batches: list[FlowBatch]) -> dict[tuple[int, int, int], dict[str,
             cell["n"] += 1
             cell["retries"] += max(int(row["attempts"]) - 1, 0)
             cell["status"][int(row["status"])] += 1
+            parts = {name: int(row[name]) for name in PARTS}
+            if row["kind"] == EntryKind.HTTP and any(parts.values()):
+                cell["split"].update(parts | {"requests": 1})
             cell["us"][slow_bucket(int(row["duration_ns"]))] += 1
             cell["flags"].update(
                 name for bit, name in enumerate(RESPONSE_FLAGS) if int(row["flags"]) >> bit & 1
@@ -72,6 +84,8 @@ def test_requests_are_summed_by_route_backend_and_attribution() -> None:
     made, directory = exporter(), cluster()
     batches = [random_batch(rng, directory, rows) for rows in (1, 300, 77)]
     for batch in batches:
+        for name in PARTS:
+            batch.requests[name] = rng.choice([0, 0, 0, 1, 2**32 - 1], len(batch.requests))
         made.add(batch)
     snapshot = made.close_interval()
 
@@ -101,6 +115,25 @@ def test_requests_are_summed_by_route_backend_and_attribution() -> None:
         assert dict(row.status) == cell["status"]
         assert dict(row.response_flags) == cell["flags"]
         assert dict(row.latency) == cell["us"]
+        assert row.HasField("split") == bool(cell["split"])
+        sums = {name: getattr(row.split, name) for name in ("requests", *PARTS)}
+        assert sums == {name: cell["split"][name] for name in sums}
+    found = [row.HasField("split") for row in snapshot.routes]
+    assert any(found)
+    assert not all(found)
+
+
+def test_a_connection_of_a_tls_route_tells_no_split() -> None:
+    directory = cluster()
+    made = TopExporter(directory, Losses(), clock=Clock())
+    directory.routes.index(RouteRef("infra", "edge", "tls", "TLSRoute", "shop", "db", 0))
+    batch = web_requests(3)
+    batch.requests["route"] = len(directory.routes) - 1
+    batch.requests["gateway_us"] = 7
+    batch.requests["kind"] = [EntryKind.TCP, EntryKind.TCP, EntryKind.HTTP]
+    made.add(batch)
+    row = made.close_interval().routes[0]
+    assert (row.requests, row.split.requests, row.split.gateway_us) == (3, 1, 7)
 
 
 def test_connections_are_summed() -> None:

@@ -60,6 +60,10 @@ def test_once_for_programs(
     assert sum(row["seen_percent"] for row in split) == pytest.approx(100)
     assert rows[0]["seconds"] == pytest.approx(10, abs=1.5)
     assert rows[0]["requests"] == sum(rows[0]["status"].values())
+    told, parts = rows[0]["split"], ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
+    assert 0 < told["requests"] < rows[0]["requests"]
+    assert all(told[part] > 0 for part in parts)
+    assert [row["split"] for row in rows if row["name"].startswith("(no route)")] == [None]
 
 
 def test_once_prints_flows_and_filters_them(

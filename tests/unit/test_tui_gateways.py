@@ -269,7 +269,7 @@ def test_detail_tells_configuration_status_and_requests(snapshot: Snapshot) -> N
     assert any(line.startswith("UH ") and "no healthy upstream" in line for line in left)
     assert [line.split()[0] for line in right[:4]] == ["rate", "p95", "5xx", "attributed"]
     last = right[4:]
-    assert 0 < len(last) <= 7
+    assert 0 < len(last) <= 6
     assert all("GET /api/cart" in line or "GET /checkout" in line for line in last)
 
 

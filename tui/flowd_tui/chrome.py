@@ -150,10 +150,12 @@ def detail_lines(detail: Detail, width: int, height: int, glyphs: Glyphs) -> lis
         line = line[:at] + glyphs.tee + line[at + 1 :]
     lines: list[Line] = [[Span(rule, "title"), Span(line, "dim")]]
     if not two:
-        facts = pack([*detail.left, *detail.right], width - 2, height - 1)
+        facts = [*_first(detail, width - 2, glyphs), *detail.left, *detail.right]
+        facts = pack(facts, width - 2, height - 1)
         return [*lines, *([Span(" "), *fact] for fact in facts)]
     left = pack(detail.left, half - 2, height - 1)
-    right = pack(detail.right, width - half - 3, height - 1)
+    room = width - half - 3
+    right = pack([*_first(detail, room, glyphs), *detail.right], room, height - 1)
     for index in range(max(len(left), len(right))):
         one = _exact(left[index] if index < len(left) else [], half - 1, glyphs)
         other = right[index] if index < len(right) else []
@@ -163,6 +165,11 @@ def detail_lines(detail: Detail, width: int, height: int, glyphs: Glyphs) -> lis
 
 def _width(text: str) -> int:
     return line_width([Span(text)])
+
+
+def _first(detail: Detail, width: int, glyphs: Glyphs) -> list[Line]:
+    fitting = [form for form in detail.first if line_width(form) <= width]
+    return fitting[:1] or [_exact(form, width, glyphs) for form in detail.first[-1:]]
 
 
 def _exact(line: Line, width: int, glyphs: Glyphs) -> Line:

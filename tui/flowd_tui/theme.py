@@ -34,6 +34,10 @@ STYLES = {
     "sorted": Style(color="#8fc7ff", bgcolor="#1b2532", bold=True),
     "cursor": Style(bgcolor="#24476e"),
 }
+PARTS = {"client": "#5aa9ff", "gateway": "#e8c468", "network": "#a58be0", "pod": "#7fc8a9"}
+STYLES |= {f"part-{part}": Style(color=color) for part, color in PARTS.items()}
+STYLES |= {f"bar-{part}": Style(color=color, bgcolor=color) for part, color in PARTS.items()}
+"""Parts of a request's time. A bar's letters show only where there are no colours."""
 
 PLAIN = {
     name: Style(bold=name in ("title", "key", "tab", "bad", "head", "sorted"))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import add, sub
 from typing import NamedTuple
 
 from flowd.text import printable
@@ -28,6 +29,24 @@ class Key(NamedTuple):
     backend_port: int
 
 
+class Split(NamedTuple):
+    """Requests that tell where their time went, and the sums of the parts, microseconds."""
+
+    requests: int = 0
+    client_network: int = 0
+    gateway: int = 0
+    pod_network: int = 0
+    pod: int = 0
+
+    @property
+    def parts(self) -> tuple[int, int, int, int]:
+        """The four parts, on the way from the client."""
+        return self[1:]
+
+
+NO_SPLIT = Split()
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over requests; `latency` counts by the buckets of agent.proto."""
@@ -38,6 +57,7 @@ class Totals:
     flags: Counter[str] = field(default_factory=Counter[str])
     latency: Counter[int] = field(default_factory=Counter[int])
     attribution: Counter[str] = field(default_factory=Counter[str])
+    split: Split = NO_SPLIT
 
     def add(self, other: "Totals") -> None:
         """Count another one in."""
@@ -47,6 +67,8 @@ class Totals:
         self.flags.update(other.flags)
         self.latency.update(other.latency)
         self.attribution.update(other.attribution)
+        if other.split.requests:
+            self.split = Split(*map(add, self.split, other.split))
 
     def remove(self, other: "Totals") -> None:
         """Take out what was added before."""
@@ -56,6 +78,8 @@ class Totals:
         self.flags -= other.flags
         self.latency -= other.latency
         self.attribution -= other.attribution
+        if other.split.requests:
+            self.split = Split(*map(sub, self.split, other.split))
 
     def errors(self, hundreds: int) -> float:
         """Share of requests with a status in 400s (4) or 500s (5), in percent."""
@@ -122,6 +146,7 @@ def second(snapshot: agent_pb2.Snapshot) -> Second:
             Counter({clean(flag): count for flag, count in row.response_flags.items()}),
             Counter(row.latency),
             Counter({clean(row.attribution): row.requests}),
+            _split(row.split) if row.HasField("split") else NO_SPLIT,
         )
         if key in cells:
             cells[key].add(sample)
@@ -134,4 +159,14 @@ def second(snapshot: agent_pb2.Snapshot) -> Second:
         snapshot.bytes,
         snapshot.new_connections,
         cells,
+    )
+
+
+def _split(told: agent_pb2.LatencySplit) -> Split:
+    return Split(
+        told.requests,
+        told.client_network_us,
+        told.gateway_us,
+        told.pod_network_us,
+        told.pod_us,
     )

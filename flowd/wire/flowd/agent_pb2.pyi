@@ -196,7 +196,7 @@ class WatchRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RouteTraffic(_message.Message):
-    __slots__ = ("gateway_namespace", "gateway", "listener", "kind", "namespace", "name", "rule", "match", "reason", "backend_namespace", "backend", "backend_port", "requests", "status", "response_flags", "retries", "latency", "attribution")
+    __slots__ = ("gateway_namespace", "gateway", "listener", "kind", "namespace", "name", "rule", "match", "reason", "backend_namespace", "backend", "backend_port", "requests", "status", "response_flags", "retries", "latency", "attribution", "split")
     class StatusEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +236,7 @@ class RouteTraffic(_message.Message):
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
     gateway_namespace: str
     gateway: str
     listener: str
@@ -254,7 +255,22 @@ class RouteTraffic(_message.Message):
     retries: int
     latency: _containers.ScalarMap[int, int]
     attribution: str
-    def __init__(self, gateway_namespace: _Optional[str] = ..., gateway: _Optional[str] = ..., listener: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., rule: _Optional[int] = ..., match: _Optional[int] = ..., reason: _Optional[str] = ..., backend_namespace: _Optional[str] = ..., backend: _Optional[str] = ..., backend_port: _Optional[int] = ..., requests: _Optional[int] = ..., status: _Optional[_Mapping[int, int]] = ..., response_flags: _Optional[_Mapping[str, int]] = ..., retries: _Optional[int] = ..., latency: _Optional[_Mapping[int, int]] = ..., attribution: _Optional[str] = ...) -> None: ...
+    split: LatencySplit
+    def __init__(self, gateway_namespace: _Optional[str] = ..., gateway: _Optional[str] = ..., listener: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., rule: _Optional[int] = ..., match: _Optional[int] = ..., reason: _Optional[str] = ..., backend_namespace: _Optional[str] = ..., backend: _Optional[str] = ..., backend_port: _Optional[int] = ..., requests: _Optional[int] = ..., status: _Optional[_Mapping[int, int]] = ..., response_flags: _Optional[_Mapping[str, int]] = ..., retries: _Optional[int] = ..., latency: _Optional[_Mapping[int, int]] = ..., attribution: _Optional[str] = ..., split: _Optional[_Union[LatencySplit, _Mapping[str, object]]] = ...) -> None: ...
+
+class LatencySplit(_message.Message):
+    __slots__ = ("requests", "client_network_us", "gateway_us", "pod_network_us", "pod_us")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_NETWORK_US_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_US_FIELD_NUMBER: _ClassVar[int]
+    POD_NETWORK_US_FIELD_NUMBER: _ClassVar[int]
+    POD_US_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    client_network_us: int
+    gateway_us: int
+    pod_network_us: int
+    pod_us: int
+    def __init__(self, requests: _Optional[int] = ..., client_network_us: _Optional[int] = ..., gateway_us: _Optional[int] = ..., pod_network_us: _Optional[int] = ..., pod_us: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("time", "interval_ns", "flows", "bytes", "packets", "new_connections", "routes", "losses", "resident_bytes", "cpu_share", "history")

@@ -30,11 +30,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """The detail of one row: a title, and facts for the left and the right side."""
+    """The detail of one row: a title, and facts for the left and the right side.
+
+    Attributes:
+        first: forms of one fact, longest first, of which the first that fits stands above the right
+            side, and above everything in a single column.
+    """
 
     title: str
     left: Sequence[Line]
     right: Sequence[Line] = ()
+    first: Sequence[Line] = ()
 
 
 class View(Protocol[Row]):

@@ -12,10 +12,11 @@ from flowd_tui.spark import spark
 from flowd_tui.store import BINS, Snapshot
 from flowd_tui.traffic import Totals
 from flowd_tui.views.base import Detail, clock, label
+from flowd_tui.views.split import split_forms, without_capture
 from flowd_tui.views.tree import Node
 
 CHART = 24
-LAST_REQUESTS = 7
+LAST_REQUESTS = 6
 LOOK_BACK = 5000
 FLAG_TEXTS = {
     "UH": "no healthy upstream",
@@ -64,7 +65,7 @@ def detail(node: Node, snapshot: Snapshot, covered: float, glyphs: Glyphs) -> De
     title = f"{node.type} {node.name}" if node.kind == "route" else node.name
     if node.kind in ("rule", "backend", "problem"):
         title = f"{node.path.get('route', '')}  {node.name}"
-    return Detail(title, left, _charts(node, snapshot, glyphs))
+    return Detail(title, left, _charts(node, snapshot, glyphs), split_forms(node.totals))
 
 
 def _configured(node: Node, glyphs: Glyphs) -> list[Line]:
@@ -148,6 +149,7 @@ def _charts(node: Node, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
     """Rate, errors and p95 over the window, and the evidence for the route."""
     if not node.totals.requests:
         return [[Span(f"no requests in the last {window_text(snapshot.window)}", "dim")]]
+    unknown = without_capture(node.totals, snapshot.agent)
     bins, lengths = _bins(node, snapshot)
     rates = [
         b.requests / length if length else 0.0 for b, length in zip(bins, lengths, strict=True)
@@ -163,7 +165,7 @@ def _charts(node: Node, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
         f"{name} {100 * n / node.totals.requests:.0f}%"
         for name, n in node.totals.attribution.most_common()
     )
-    return [*charts, label("attributed by", evidence), *_last_requests(node, snapshot)]
+    return [*charts, label("attributed by", evidence), *unknown, *_last_requests(node, snapshot)]
 
 
 def _last_requests(node: Node, snapshot: Snapshot) -> list[Line]:

@@ -13,6 +13,7 @@ from flowd_tui.traffic import Totals
 from flowd_tui.views.base import Detail, Query, waiting
 from flowd_tui.views.commands import observe
 from flowd_tui.views.gateway_detail import detail, rate, short_flags
+from flowd_tui.views.split import split_data
 from flowd_tui.views.tree import Node, gateways
 
 COLUMNS = (
@@ -158,6 +159,7 @@ class GatewaysView:
             "p50_ns": round(totals.quantile(0.5)),
             "p95_ns": round(totals.quantile(0.95)),
             "p99_ns": round(totals.quantile(0.99)),
+            "split": split_data(totals.split),
             "weight": node.weight,
             "seen_percent": node.seen,
         }
