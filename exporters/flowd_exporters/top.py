@@ -36,12 +36,12 @@ CONNECTION_ROUTES = frozenset({"TLSRoute", "TCPRoute", "UDPRoute"})
 class _Cell:
     """Requests of one route, backend and attribution during an interval."""
 
+    number: int  # row of the interval's splits
     requests: int = 0
     retries: int = 0
     status: Counter[int] = field(default_factory=Counter[int])
     flags: Counter[str] = field(default_factory=Counter[str])
     latency: Counter[int] = field(default_factory=Counter[int])
-    split: Counter[str] = field(default_factory=Counter[str])  # by field of LatencySplit
 
 
 class TopExporter:
@@ -80,6 +80,7 @@ class TopExporter:
 
     def _clear(self) -> None:
         self._cells: dict[int, _Cell] = {}
+        self._splits = np.zeros((0, 1 + len(SPLIT)))
         self._flows = self._bytes = self._packets = self._new = 0
 
     async def run(self, batches: Queue[FlowBatch]) -> None:
@@ -133,7 +134,7 @@ class TopExporter:
         keys |= rows["backend"].astype(np.uint64) << np.uint64(8)
         keys |= rows["attribution"].astype(np.uint64)
         groups, group = np.unique(keys, return_inverse=True)
-        cells = [self._cells.setdefault(int(key), _Cell()) for key in groups]
+        cells = [self._cell(key) for key in groups.tolist()]
 
         attempts = rows["attempts"].astype(np.int64)
         retries = np.bincount(group, np.maximum(attempts - 1, 0))
@@ -145,14 +146,34 @@ class TopExporter:
         buckets = np.searchsorted(EDGES_US, rows["duration_ns"] / 1000, side="right")
         for index, bucket, count in _pairs(group, buckets):
             cells[index].latency[bucket] += count
-        for index, sums in _splits(group, rows):
-            cells[index].split.update(sums)
+        self._add_splits(rows, group, cells)
         seen = int(np.bitwise_or.reduce(rows["flags"]))
         for bit, flag in enumerate(RESPONSE_FLAGS):
             if seen >> bit & 1:
                 chosen = group[(rows["flags"] >> np.uint64(bit)) & np.uint64(1) == 1]
                 for index in np.flatnonzero(counts := np.bincount(chosen)):
                     cells[index].flags[flag] += int(counts[index])
+
+    def _cell(self, key: int) -> _Cell:
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell(len(self._cells))
+        return cell
+
+    def _add_splits(self, rows: RequestBatch, group: NDArray[np.intp], cells: list[_Cell]) -> None:
+        """Count HTTP requests whose split is known, and sum its parts (exact below 2^53)."""
+        parts = np.stack([rows[name] for name in SPLIT])
+        known = np.flatnonzero(parts.any(0) & (rows["kind"] == EntryKind.HTTP))
+        if not len(known):
+            return
+        if len(self._splits) < len(self._cells):
+            larger = np.zeros((2 * len(self._cells), 1 + len(SPLIT)))
+            larger[: len(self._splits)] = self._splits
+            self._splits = larger
+        group = group[known]
+        sums = [np.bincount(group, part, len(cells)) for part in parts[:, known]]
+        told = np.bincount(group, minlength=len(cells))
+        self._splits[[cell.number for cell in cells]] += np.stack([told, *sums], 1)
 
     def close_interval(self) -> agent_pb2.Snapshot:
         """End the open interval: remember it, hand it to every subscriber, and return it."""
@@ -206,8 +227,14 @@ class TopExporter:
             retries=cell.retries,
             latency=cell.latency,
             attribution=ATTRIBUTIONS.get(key & 0xFF, str(key & 0xFF)),
-            split=agent_pb2.LatencySplit(**cell.split) if cell.split else None,
+            split=self._split(cell.number),
         )
+
+    def _split(self, number: int) -> agent_pb2.LatencySplit | None:
+        if number >= len(self._splits) or not self._splits[number, 0]:
+            return None
+        sums: list[int] = self._splits[number].astype(np.uint64).tolist()
+        return agent_pb2.LatencySplit(requests=sums[0], **dict(zip(SPLIT, sums[1:], strict=True)))
 
     async def watch(self) -> AsyncIterator[agent_pb2.Snapshot]:
         """What is remembered, oldest first and marked `history`; then every new snapshot.
@@ -245,19 +272,6 @@ def _pairs(group: NDArray[np.intp], value: NDArray[np.integer]) -> list[tuple[in
     return list(
         zip((pairs >> 16).tolist(), (pairs & 0xFFFF).tolist(), counts.tolist(), strict=True)
     )
-
-
-def _splits(group: NDArray[np.intp], rows: RequestBatch) -> list[tuple[int, dict[str, int]]]:
-    """Groups with HTTP requests whose split is known: how many, and the sums of the parts."""
-    parts = np.stack([rows[name] for name in SPLIT])
-    there = np.flatnonzero(parts.any(0) & (rows["kind"] == EntryKind.HTTP))
-    group, parts = group[there], parts[:, there]
-    counts = np.bincount(group)
-    sums = np.stack([counts, *(np.bincount(group, part) for part in parts)]).astype(np.uint64)
-    return [
-        (index, dict(zip(("requests", *SPLIT), sums[:, index].tolist(), strict=True)))
-        for index in np.flatnonzero(counts).tolist()
-    ]
 
 
 def wire_losses(losses: Losses) -> list[agent_pb2.Loss]:

@@ -18,6 +18,9 @@ THEME = Theme(
     dark=True,
 )
 
+PARTS = {"client": "#5aa9ff", "gateway": "#e8c468", "network": "#a58be0", "pod": "#7fc8a9"}
+"""Parts of a request's time."""
+
 STYLES = {
     "": Style(),
     "dim": Style(color="#7d8a99"),
@@ -33,11 +36,10 @@ STYLES = {
     "head": Style(color="#9fb0c3", bgcolor="#1b2532", bold=True),
     "sorted": Style(color="#8fc7ff", bgcolor="#1b2532", bold=True),
     "cursor": Style(bgcolor="#24476e"),
+    **{f"part-{part}": Style(color=color) for part, color in PARTS.items()},
+    # One colour for both: the letters of a bar are seen only where there are no colours.
+    **{f"bar-{part}": Style(color=color, bgcolor=color) for part, color in PARTS.items()},
 }
-PARTS = {"client": "#5aa9ff", "gateway": "#e8c468", "network": "#a58be0", "pod": "#7fc8a9"}
-STYLES |= {f"part-{part}": Style(color=color) for part, color in PARTS.items()}
-STYLES |= {f"bar-{part}": Style(color=color, bgcolor=color) for part, color in PARTS.items()}
-"""Parts of a request's time. A bar's letters show only where there are no colours."""
 
 PLAIN = {
     name: Style(bold=name in ("title", "key", "tab", "bad", "head", "sorted"))
