@@ -1,5 +1,7 @@
 """Where the time of a route's requests went, as the Gateways view shows it."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from flowd_tui.board import Options
 from flowd_tui.cells import Line, line_width
 from flowd_tui.chrome import detail_lines
 from flowd_tui.glyphs import UTF8
-from flowd_tui.store import Store
+from flowd_tui.store import AgentState, Store
 from flowd_tui.theme import PLAIN, STYLES
 from flowd_tui.traffic import Split, Totals
 from flowd_tui.views.base import Detail, Query
@@ -43,7 +45,7 @@ def served(*splits: Split) -> Store:
         row = message.routes.add(
             gateway_namespace="infra", gateway="public", listener="http", kind="HTTPRoute",
             namespace="shop", name="shop", rule=0, backend_namespace="shop", backend="web",
-            backend_port=80, requests=10,
+            backend_port=80, requests=10, status={200: 10},
         )  # fmt: skip
         if split.requests:
             names = ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
@@ -88,7 +90,7 @@ def test_how_many_requests_tell_it(known: int, of: int, said: str) -> None:
 def test_nothing_is_known() -> None:
     assert split_forms(Totals(requests=5)) == []
     zero = Totals(requests=5, split=Split(5))
-    assert "pod 0.00 ms" in pane(zero, 120)[0]
+    assert "pod net 0  pod 0 ms" in pane(zero, 120)[0]
 
 
 @given(st.lists(st.integers(0, 2**70), min_size=4, max_size=4), st.integers(1, 40))
@@ -117,14 +119,31 @@ def test_the_window_and_the_tree_sum_it() -> None:
     assert GatewaysView().data(rows_of(store)[0])["split"] is None
 
 
-@pytest.mark.parametrize(("state", "said"), [("off", True), ("failed", True), ("on", False)])
-def test_without_capture_it_says_so(state: str, said: bool) -> None:
-    store = served(Split())
-    store.set_agent(agent_pb2.StatusResponse(parts=[agent_pb2.Part(part="capture", state=state)]))
-    shown = store.snapshot()
-    detail = GatewaysView().detail(rows_of(store)[0], shown, UTF8)
-    assert not detail.first
-    assert ("split not known without capture" in texts(list(detail.right))) is said
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"capture": "off"}, " without capture"),
+        ({"capture": "failed", "sockets": "off"}, " without capture"),
+        ({"capture": "on", "sockets": "failed"}, " without sockets"),
+        ({"capture": "on"}, ": connections older than the agent, or on another node"),
+    ],
+)
+def test_what_is_not_known_says_why(parts: dict[str, str], why: str) -> None:
+    store, known = served(Split()), served(Split(1, 1, 1, 1, 1))
+    status = agent_pb2.StatusResponse()
+    for part, state in parts.items():
+        status.parts.add(part=part, state=state)
+    said: list[list[str]] = []
+    for each in (store, known):
+        each.set_agent(status)
+        detail = GatewaysView().detail(rows_of(each)[0], each.snapshot(), UTF8)
+        said.append([line for line in texts(list(detail.right)) if line.startswith("split ")])
+    assert said == [[f"split not known{why}"], []]
+
+
+def test_connections_and_their_absence_say_nothing() -> None:
+    assert not_known(Totals(), AgentState()) == []
+    assert not_known(Totals(requests=3, status=Counter({0: 3})), AgentState()) == []
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

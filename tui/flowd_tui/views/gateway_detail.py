@@ -12,7 +12,7 @@ from flowd_tui.spark import spark
 from flowd_tui.store import BINS, Snapshot
 from flowd_tui.traffic import Totals
 from flowd_tui.views.base import Detail, clock, label
-from flowd_tui.views.split import split_forms, without_capture
+from flowd_tui.views.split import not_known, split_forms
 from flowd_tui.views.tree import Node
 
 CHART = 24
@@ -149,7 +149,7 @@ def _charts(node: Node, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
     """Rate, errors and p95 over the window, and the evidence for the route."""
     if not node.totals.requests:
         return [[Span(f"no requests in the last {window_text(snapshot.window)}", "dim")]]
-    unknown = without_capture(node.totals, snapshot.agent)
+    unknown = not_known(node.totals, snapshot.agent)
     bins, lengths = _bins(node, snapshot)
     rates = [
         b.requests / length if length else 0.0 for b, length in zip(bins, lengths, strict=True)

@@ -34,7 +34,7 @@ def split_forms(totals: Totals) -> list[Line]:
     split = totals.split
     if not split.requests:
         return []
-    means = [millis(1000 * part / split.requests) for part in split.parts]
+    means = [millis(1000 * part / split.requests) if part else "0" for part in split.parts]
     known = f"of {_share(split.requests, totals.requests)}"
     long = _line([part.name for part in PARTS], means, "  ")
     short = _line([part.short for part in PARTS], means, " ")
@@ -46,12 +46,17 @@ def split_forms(totals: Totals) -> list[Line]:
     ]
 
 
-def without_capture(totals: Totals, agent: AgentState) -> list[Line]:
-    """Why no request tells its split, where that is certain."""
-    off = any(part == "capture" and state in ("off", "failed") for part, state, _ in agent.parts)
-    if not off or totals.split.requests:
+def not_known(totals: Totals, agent: AgentState) -> list[Line]:
+    """Why no HTTP request tells its split; nothing where one does, or where there was none."""
+    if totals.split.requests or not any(totals.status.keys() - {0}):
         return []
-    return [[Span("split ", "dim"), Span("not known without capture")]]
+    off = [
+        part
+        for part, state, _ in agent.parts
+        if part in ("capture", "sockets") and state in ("off", "failed")
+    ]
+    why = f" without {off[0]}" if off else ": connections older than the agent, or on another node"
+    return [[Span("split ", "dim"), Span(f"not known{why}")]]
 
 
 def split_data(split: Split) -> dict[str, int] | None:
