@@ -16,7 +16,7 @@ from flowd_tui.theme import PLAIN, STYLES
 from flowd_tui.traffic import Split, Totals
 from flowd_tui.views.base import Detail, Query
 from flowd_tui.views.gateways import GatewayRow, GatewaysView
-from flowd_tui.views.split import bar_cells, split_forms
+from flowd_tui.views.split import bar_cells, not_known, split_forms
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 from tests.fakes.top_screen import filled_store, screen
