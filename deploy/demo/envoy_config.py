@@ -16,6 +16,7 @@ from demo.topology import ADMIN_PORT, Topology
 
 TYPES = "type.googleapis.com/envoy.extensions"
 BUFFER = 32768
+RENEWED = 20  # requests until a new connection: of one older than itself the agent knows no socket
 
 
 class Translator:
@@ -102,7 +103,10 @@ class Translator:
             "merge_slashes": True,
             "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
             "server_header_transformation": "PASS_THROUGH",
-            "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
+            "common_http_protocol_options": {
+                "headers_with_underscores_action": "REJECT_REQUEST",
+                "max_requests_per_connection": RENEWED,
+            },
             "access_log": access_log.http(self._log, envoy_routes.match_headers(routes)),
             "route_config": {
                 "name": self._name(listener),
@@ -180,6 +184,10 @@ class Translator:
         section = route["spec"]["rules"][rule].get("name", "")
         config = _static(name, self._localities(name, route, rule))
         config["metadata"] = metadata(route["kind"], route["metadata"], section)
+        config["typed_extension_protocol_options"] = _upstream(
+            explicit_http_config={"http_protocol_options": {}},
+            common_http_protocol_options={"max_requests_per_connection": RENEWED},
+        )
         if self._topology.loopback:
             source = self._topology.address(self._topology.gateway)
             config["upstream_bind_config"] = {"source_address": _address(source, 0)}
@@ -220,14 +228,15 @@ class Translator:
         host, port = self._als
         endpoint = {"endpoint": {"address": _socket(host, port)}}
         config = _static(ALS_CLUSTER, [{"lb_endpoints": [endpoint], "load_balancing_weight": 1}])
-        http = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
-        config["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": http,
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        }
+        config["typed_extension_protocol_options"] = _upstream(
+            explicit_http_config={"http2_protocol_options": {}}
+        )
         return config
+
+
+def _upstream(**options: Config) -> Config:
+    http = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": http} | options}
 
 
 def _static(name: str, localities: list[Config]) -> Config:
