@@ -99,8 +99,8 @@ LOG_STREAMS_ENDED = Metric(
 ENVOY_LOGS = Metric(
     "flowd_envoy_access_logs_total",
     "counter",
-    "Access-log entries as Envoy itself counts them (setting `envoy_stats`), over its restarts:"
-    " `written` to a stream, or `dropped` for want of room.",
+    "Access-log entries as Envoy itself counts them (setting `envoy_stats`): `written` to a"
+    " stream, be it one that breaks, or `dropped` for want of room. It begins again with Envoy.",
     ("envoy", "source", "fate"),
 )
 KUBERNETES_AGE = Metric(

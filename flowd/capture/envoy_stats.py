@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -45,14 +45,15 @@ class Reading(NamedTuple):
 
 
 class EnvoyStats:
-    """Reads Envoys' Prometheus pages from time to time, and keeps their sums over restarts.
+    """Reads Envoys' Prometheus pages from time to time.
 
-    Entries that Envoy drops while this agent is away or slow are counted by Envoy alone; its
-    counters are those of docs "access_logs.grpc_access_log" in Envoy's access-log statistics.
+    What is lost while the agent is away or slow, Envoy alone counts: `access_logs.grpc_access_log`
+    and `access_logs.open_telemetry_access_log`, see "Access log statistics" in Envoy's documentation.
+    The counters are passed on as they are and so begin again with Envoy, not with the agent.
 
     Args:
         urls: of the pages; `/stats/prometheus` where one has no path.
-        losses: `logs_dropped` under Place.ENVOY, the sum over all pages.
+        losses: `logs_dropped` under Place.ENVOY: what all of them dropped since the first look.
 
     Raises:
         UsageError: a URL that cannot be used, or two of one host and port.
@@ -86,10 +87,8 @@ class EnvoyStats:
                 tasks.create_task(guard(page.part, self._watch(client, page), failed))
 
     def counts(self) -> dict[tuple[str, str, str], int]:
-        """Entries so far by (host:port, source, fate), of all lives of each Envoy."""
-        return {
-            (page.name, *key): total for page in self._pages for key, total in page.totals().items()
-        }
+        """Each Envoy's own counters by (host:port, source, fate), as they were read last."""
+        return {(page.name, *key): n for page in self._pages for key, n in page.counts.items()}
 
     def status(self) -> list[PartStatus]:
         """One line a page."""
@@ -98,19 +97,18 @@ class EnvoyStats:
     async def _watch(self, client: "httpx2.AsyncClient", page: "_Page") -> None:
         while True:
             try:
-                page.take(await read(client, page.url))
+                dropped = page.take(await read(client, page.url))
+                self._losses.add(Place.ENVOY, "logs_dropped", dropped)
                 page.trouble = ""
             except ConnectError as error:
                 if not page.trouble:
                     log.warning("%s: %s", page.part, error.message)
                 page.trouble = f"{error.message}: {error.hint}"
-            dropped = (n for (*_, fate), n in self.counts().items() if fate == "dropped")
-            self._losses.put(Place.ENVOY, "logs_dropped", sum(dropped))
             await asyncio.sleep(READ_SECONDS)
 
 
 class _Page:
-    """One Envoy's page, and what its Envoys counted so far.
+    """One Envoy's page, and what it said last.
 
     Attributes:
         trouble: why it could not be read the last time.
@@ -121,32 +119,37 @@ class _Page:
         self.part = f"{PART}/{self.name}"
         self.trouble = ""
         self._last: Reading | None = None
-        self._over = Counter[tuple[str, str]]()  # of lives that are over
 
-    def take(self, now: Reading) -> None:
-        """Lay a reading over the last; uptime or a counter that fell is another life."""
-        last = self._last or now
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Envoy's counters by (source, fate), as they were read last."""
+        return self._last.counts if self._last else {}
+
+    def take(self, now: Reading) -> int:
+        """Keep a reading; returns what was dropped since the last one, 0 at the first.
+
+        Uptime or a counter that fell is another life of Envoy, which began at 0.
+        """
+        last, self._last = self._last, now
+        if last is None:
+            return 0
+        risen = 0
         for source in SOURCES.values():
             keys = [(source, fate) for fate in FATES]
             fell = any(now.counts.get(key, 0) < last.counts.get(key, 0) for key in keys)
-            if fell or now.uptime < last.uptime:
-                self._over.update({key: last.counts[key] for key in keys if key in last.counts})
-        self._last = now
-
-    def totals(self) -> Counter[tuple[str, str]]:
-        """Entries by (source, fate)."""
-        total = Counter(self._over)
-        total.update(self._last.counts if self._last else {})
-        return total
+            before = {} if fell or now.uptime < last.uptime else last.counts
+            dropped = (source, "dropped")
+            risen += now.counts.get(dropped, 0) - before.get(dropped, 0)
+        return risen
 
     def status(self) -> PartStatus:
         """On with the numbers; degraded with the reason, the numbers staying."""
-        total = self.totals()
+        counts = self.counts
         told = [
-            f"{source} {count(total[source, 'written'])} written,"
-            f" {count(total[source, 'dropped'])} dropped"
+            f"{source} {count(counts.get((source, 'written'), 0))} written,"
+            f" {count(counts.get((source, 'dropped'), 0))} dropped"
             for source in SOURCES.values()
-            if (source, "written") in total or (source, "dropped") in total
+            if any((source, fate) in counts for fate in FATES)
         ]
         if self.trouble:
             return PartStatus(self.part, State.DEGRADED, "; ".join([self.trouble, *told]))

@@ -192,7 +192,7 @@ async def last_of_all(load: Load, agent: RunningAgent) -> str:
     """Ask until an entry comes of it: what Envoy wrote before is no longer under way then."""
     for number in range(100):
         await asyncio.to_thread(load.ask, f"last-{number}")
-        with contextlib.suppress(AssertionError):
+        with contextlib.suppress(TimeoutError):
             await eventually(lambda: load.answered[-1] in ids(agent), seconds=2)
             return load.answered[-1]
     raise AssertionError("no entry comes any more")
@@ -218,6 +218,7 @@ async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
         config = gateway_config(pods.gateway.address, agent.als)
         netns = pods.gateway.namespace
         with running_envoy(config, tmp_path, netns=netns, admin=EVERYWHERE) as envoy:
+            await soon(lambda: agent.assembly.envoy_stats.status()[0].state == "on")
             load = Load(pods.client, (pods.gateway.address, PORT))
             with load.running():
                 await soon(lambda: received(agent) > 50)
@@ -283,13 +284,12 @@ async def test_envoy_restarted_in_mid_load(
                 await asyncio.to_thread(envoy.process.wait)
             before = received(agent)
             await soon(lambda: agent.assembly.envoy_stats.status()[0].state == "degraded")
-            ended = told(agent)
             with running_envoy(config, tmp_path / "2", netns=netns, admin=EVERYWHERE) as envoy:
                 await soon(lambda: received(agent) > before + 100)
                 await asyncio.to_thread(load.stop)
                 written, dropped = own_counts(pods.gateway, envoy)
                 await soon(lambda: received(agent) >= before + written)
-                await soon(lambda: told(agent) == (ended[0] + written, ended[1] + dropped))
+                await soon(lambda: told(agent) == (written, dropped))
         await all_in(agent, len(load.answered))
         lost = set(load.answered) - set(ids(agent))
         assert load.failed > 0
@@ -369,7 +369,7 @@ async def test_agent_restarted_in_mid_load_tells_what_it_missed(
     assert len(set(load.answered) - set(entries)) == under_way + dropped
     assert under_way + dropped > 100
     assert told(first)[0] <= written
-    assert second.lost() == by_envoy(dropped)
+    assert {*first.lost(), *second.lost()} <= {*by_envoy(1)}
     labels = f'envoy="{host}:{ADMIN}",fate="written",source="envoy-als"'
     assert f"flowd_envoy_access_logs_total{{{labels}}} {written}.0" in text
     assert (line.part, line.state) == (f"envoy-stats/{host}:{ADMIN}", "on")
