@@ -49,7 +49,7 @@ async def translating(
     receive_bytes: int = RECEIVE_BYTES, **options: Any
 ) -> AsyncGenerator[Translated]:
     """A capture with conntrack beside it, in the router's namespace."""
-    async with recording(**options) as recorder:
+    async with recording(**{"interfaces": ["veth*"], **options}) as recorder:
         await recorder.interfaces(3)
         made = Translated(recorder, receive_bytes)
         made.conntrack.start()
