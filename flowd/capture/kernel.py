@@ -20,6 +20,7 @@ from flowd.capture.kernel_moved import Moved, of_former_holders
 from flowd.capture.kernel_rows import batches, from_entries
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
+from flowd.capture.pace import Pace
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
@@ -44,8 +45,6 @@ Ts = TypeVarTuple("Ts")
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
-SWEEP_SECONDS = 1.0
-SWEEP_SHARE = 0.05  # of the time, at most, is spent looking for connections that are over
 DROP_ROWS = 65536
 SOCKET_ROWS = 131072
 DNS_ROWS = 65536
@@ -150,7 +149,7 @@ class KernelCapture:
         self._endpoints = KernelEndpoints(losses)
         self._moved = Moved(directory)
         self._epoch = 0
-        self._sweep_at = 0.0
+        self._pace = Pace()
         self._created = self._ended = self._removed = 0
         self._packets = dict.fromkeys(FATES, 0)
 
@@ -228,7 +227,7 @@ class KernelCapture:
                 if links.done():  # attaching takes its time, and the ring fills meanwhile
                     links.result()
                     links = asyncio.create_task(self._links.watch(wake))
-                if time.monotonic() >= self._sweep_at:
+                if self._pace.due():
                     await self._sweep(out)
         except BpfError as error:
             raise UnsupportedError(error.message, error.hint) from None
@@ -354,14 +353,12 @@ class KernelCapture:
             self._reported.put(sockets)
 
     async def _sweep(self, out: Queue[ConnectionBatch]) -> None:
-        began = time.thread_time()
         self._count()
         self._dropped.put(self._drops.read(self._unix_epoch()))
-        for keys, values in self._table.expire(self.live_connections()):
+        live = self.live_connections()
+        for keys, values in self._pace.timed(self._table.expire(live), live):
             self._end(keys, values, out)
             await asyncio.sleep(0)
-        spent = time.thread_time() - began
-        self._sweep_at = time.monotonic() + max(SWEEP_SECONDS, spent / SWEEP_SHARE)
 
     def _take_out(self, chosen: Choice, out: Queue[ConnectionBatch]) -> None:
         for keys, values in self._table.take_out(chosen):
