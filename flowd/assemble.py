@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flowd.accesslog.forwarded import fill_forwarded
 from flowd.agent import Parts, Reporting, run_pipeline
 from flowd.capture.als import AlsServer
+from flowd.capture.envoy_stats import EnvoyStats
 from flowd.clusterview import cluster_view
 from flowd.errors import UnsupportedError
 from flowd.gateway.attribute import Attributor
@@ -84,6 +85,7 @@ class Assembly:
             else None
         )
         self.logs = LogSources(settings, self.losses)
+        self.envoy_stats = EnvoyStats(settings.envoy_stats, self.losses)
         # Without capture no connection will ever come, so requests need not wait for one.
         self.join = Join(
             self.identities,
@@ -119,6 +121,7 @@ class Assembly:
             conntrack_entries=self._conntrack_entries if self.conntrack else None,
             gateway_connections=self._gateway_connections if self.kernel else None,
             access_log=self._received,
+            envoy_logs=self.envoy_stats.counts,
             flow_logs=self.flow_logs.health if self.flow_logs else None,
             kubernetes_age=self.knowledge.age if cluster else None,
             address_conflicts=lambda: self.identities.conflicts,
@@ -157,6 +160,7 @@ class Assembly:
             parts.append(PartStatus("capture", State.OFF, self.kernel_off))
         for source in self.parts.requests.values():
             parts += source.status()
+        parts += self.envoy_stats.status()
         parts += [*self.knowledge.status(), self.identities.status()]
         for exporter in self.parts.exporters:
             if isinstance(exporter, Reporting):
@@ -184,12 +188,14 @@ class Assembly:
                 self.hubble.address = self._api.addresses[0]
             watch = asyncio.create_task(self.knowledge.run())
             trim = asyncio.create_task(trim_regularly())
+            stats = asyncio.create_task(self.envoy_stats.run(self.parts.failed))
             log.info("running", extra=self._listening())
             try:
                 await run_pipeline(self.parts, stop)
             finally:
                 watch.cancel()
                 trim.cancel()
+                stats.cancel()
         finally:
             for close in reversed(closers):
                 await close()

@@ -146,6 +146,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             " empty is off."
         ),
     ] = ""
+    envoy_stats: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Prometheus page of an Envoy that logs to this agent,"
+            " `http://127.0.0.1:9901/stats/prometheus`: read every 10 s for the entries it wrote and"
+            " dropped."
+        ),
+    ] = ()
     state_dir: Annotated[
         str,
         Meta(

@@ -23,8 +23,8 @@ has failed.
   sets that were idle for an hour. What is over the bound even so is added to a series whose labels
   are all `other`, and counted in `flowd_lost_total{place="series"}` under the name of the metric;
   bytes and packets share the label sets of `flowd_connections_total`.
-* No label is an address, a pod, a path or an id. Label values are printable and at most 256
-  characters.
+* No label is an address of traffic, a pod, a path or an id. Label values are printable and at most
+  256 characters.
 * Both nodes of a connection report it. To count it once, keep one `traffic_direction`, as with
   Hubble's `reporter`.
 * A connection through a Service, NodePort or masquerade has two tuples, and where both cross captured

@@ -17,8 +17,11 @@ LABELS = {
         Label(
             "direction", "fine", "request to the responder, response back; resets: sent, received"
         ),
+        Label("envoy", "fine", "host and port of a page that the setting `envoy_stats` names"),
         Label("family", "fine", "IPv4 or IPv6"),
-        Label("fate", "fine", "what became of a packet that the kernel programs saw"),
+        Label(
+            "fate", "fine", "what became of a packet in the kernel programs, of an entry in Envoy"
+        ),
         Label("flag", "fine", "TCP flag"),
         Label("flow_log", "fine", "name of the flow log; static is the one of the settings"),
         Label("gateway", "fine", "name of the Gateway"),

@@ -96,6 +96,13 @@ LOG_STREAMS_ENDED = Metric(
     "counter",
     "Streams of the access-log service that ended; each can have lost what was under way.",
 )
+ENVOY_LOGS = Metric(
+    "flowd_envoy_access_logs_total",
+    "counter",
+    "Access-log entries as Envoy itself counts them (setting `envoy_stats`): `written` to a"
+    " stream, be it one that breaks, or `dropped` for want of room. It begins again with Envoy.",
+    ("envoy", "source", "fate"),
+)
 KUBERNETES_AGE = Metric(
     "flowd_kubernetes_last_contact_seconds",
     "gauge",
@@ -334,6 +341,7 @@ METRICS = (
     GATEWAY_CONNECTIONS,
     LOG_ENTRIES,
     LOG_STREAMS_ENDED,
+    ENVOY_LOGS,
     KUBERNETES_AGE,
     ADDRESS_CONFLICTS,
     DROPS,

@@ -45,6 +45,7 @@ class PrometheusExporter(Collector):
         gateway_connections: connections to logged listeners that are over, without and with an
             entry; None when nothing counts them.
         access_log: entries received by source, and streams that ended; None without a source.
+        envoy_logs: entries by Envoy, source and fate, as Envoy counts them.
         kubernetes_age: seconds since the API server was last heard; None without one.
         address_conflicts: addresses that are claimed more than once; None where nobody knows.
         flow_logs: how each flow log goes; None without any.
@@ -66,6 +67,7 @@ class PrometheusExporter(Collector):
         conntrack_entries: Callable[[], Mapping[str, int]] | None = None,
         gateway_connections: Callable[[], tuple[int, int]] | None = None,
         access_log: Callable[[], tuple[Mapping[str, int], int]] | None = None,
+        envoy_logs: Callable[[], Mapping[Labels, int]] = dict,
         kubernetes_age: Callable[[], float] | None = None,
         address_conflicts: Callable[[], int] | None = None,
         flow_logs: "Callable[[], Iterable[FlowLogHealth]] | None" = None,
@@ -77,6 +79,7 @@ class PrometheusExporter(Collector):
         self._conntrack_entries = conntrack_entries
         self._gateway_connections = gateway_connections
         self._access_log = access_log
+        self._envoy_logs = envoy_logs
         self._kubernetes_age = kubernetes_age
         self._address_conflicts = address_conflicts
         self._flow_logs = flow_logs
@@ -142,6 +145,7 @@ class PrometheusExporter(Collector):
             entries, streams = self._access_log()
             yield _plain(metrics.LOG_ENTRIES, {(name,): n for name, n in entries.items()})
             yield _plain(metrics.LOG_STREAMS_ENDED, {(): streams})
+        yield _plain(metrics.ENVOY_LOGS, self._envoy_logs())
         if self._kubernetes_age:
             yield _plain(metrics.KUBERNETES_AGE, {(): self._kubernetes_age()})
         if self._address_conflicts:

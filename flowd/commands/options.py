@@ -59,6 +59,7 @@ def _metavar(info: SettingInfo) -> str:
     words = {
         "listen": "ADDR",
         "endpoint": "URL",
+        "stats": "URL",
         "name": "NAME",
         "context": "NAME",
         "interface": "GLOB",

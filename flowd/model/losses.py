@@ -7,6 +7,7 @@ from enum import StrEnum
 class Place(StrEnum):
     """Where the agent can lose something."""
 
+    ENVOY = "envoy"  # entries that Envoy had no room for, by its own count: logs_dropped
     KERNEL = "kernel"  # records, in the kernel: ring_full, map_full
     CAPTURE = "capture"  # records or packets that could not be read
     ACCESS_LOG = "access_log"  # entries that could not be decoded or were over a bound

@@ -49,6 +49,7 @@ async def exporter() -> PrometheusExporter:
         conntrack_entries=lambda: {"tracked": 3, "translated": 2},
         gateway_connections=lambda: (1, 2),
         access_log=lambda: ({"envoy-als": 7}, 3),
+        envoy_logs=lambda: {("127.0.0.1:9901", "envoy-als", "dropped"): 2},
         kubernetes_age=lambda: 0.0,
         address_conflicts=lambda: 0,
     )

