@@ -80,20 +80,20 @@ class LineParser:
 
     def add(self, line: bytes) -> bool:
         """Take one line; False when it was no entry, which is counted. Empty lines are nothing."""
-        start = line[:1]
+        self._longest = max(self._longest, len(line))
+        is_object = self._form == "json" or (self._form == "auto" and line[:1] == b"{")
+        if is_object and (usual := self._usual) and (decode := usual.decode):
+            try:
+                usual.rows.append(astuple(decode(line)))
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                pass
+            else:
+                usual.order.append(self._count)
+                self._count += 1
+                return True
         if not line or line.isspace():
             return False
-        self._longest = max(self._longest, len(line))
-        if self._form == "json" or (self._form == "auto" and start == b"{"):
-            if (usual := self._usual) and usual.decode:
-                try:
-                    usual.rows.append(astuple(usual.decode(line)))
-                except (msgspec.DecodeError, ValueError, RecursionError):
-                    pass
-                else:
-                    usual.order.append(self._count)
-                    self._count += 1
-                    return True
+        if is_object:
             try:
                 entry = _decode(line)
             except (msgspec.DecodeError, ValueError, RecursionError):
