@@ -276,7 +276,7 @@ class EntryDecoder:
         owners = map(headers.__getitem__, rows.tolist())
         for held, name, value in zip(owners, map(lower.__getitem__, told), values, strict=True):
             held[name] = value
-        if longest > limit or len(rows) > most:
+        if longest > limit or (len(rows) > most and np.bincount(rows).max() > most):
             self._cut(batch, headers)
         if "traceparent" in lower.values():
             batch["traceparent"] = [fields.get("traceparent", "") for fields in headers]
