@@ -227,7 +227,7 @@ async def test_retransmissions_are_those_of_the_socket_itself(cluster: Cluster) 
     # Only what was lost, or its acknowledgement, between the look and the close can come on top.
     assert before <= ended["retransmits"] <= before + 2
     assert rows["retransmits"].sum() == ended["retransmits"]
-    assert len(rows) < ended["retransmits"]
+    assert 0 < len(rows) <= ended["retransmits"]
     assert ended["bytes_acked"] == size
 
 
