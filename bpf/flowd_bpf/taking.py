@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from flowd_bpf import libbpf
 from flowd_bpf.layout import TAKE_MOST, TAKEN, TakeHow
 
-_RUN = np.dtype([("frame", "u1", (16,)), ("asked", TAKEN, (TAKE_MOST,))])
+# As bytes, since rows of a structured dtype would be copied column by column
+_RUN = np.dtype([("frame", "V16"), ("asked", f"V{TAKE_MOST * TAKEN.itemsize}")])
 
 Rows = NDArray[Any]
 
@@ -30,16 +31,15 @@ class Taker:
             BpfError: the kernel refused to run the program.
         """
         count = -(-len(keys) // TAKE_MOST)
-        asked = np.zeros((count, TAKE_MOST), TAKEN)
-        flat = asked.reshape(-1)
-        flat["key"][: len(keys)] = keys
-        flat["value"][: len(keys)] = values
-        flat["value"]["taken"][: len(keys)] = how
+        asked = np.zeros(count * TAKE_MOST, TAKEN)
+        asked["key"][: len(keys)] = keys
+        asked["value"][: len(keys)] = values
+        asked["value"]["taken"][: len(keys)] = how
         runs = np.zeros(count, _RUN)
-        runs["asked"] = asked
+        runs["asked"] = asked.view(_RUN["asked"])
         for run in range(count):
             address = runs.ctypes.data + run * _RUN.itemsize
             libbpf.run_in_place(self._program, address, _RUN.itemsize)
-        asked[:] = runs["asked"]
-        done = flat[flat["value"]["taken"] != 0]
+        asked = runs["asked"].copy().view(TAKEN)
+        done = asked[asked["value"]["taken"] != 0]
         return done["key"], done["value"]
