@@ -19,8 +19,7 @@ Columns = Sequence[tuple[NDArray[np.generic], int]]
 IDLE_SECONDS = 3600.0
 SWEEP_SECONDS = 60.0
 _OTHER_ROW = 0
-_MANY = 1024
-_FEW = 1 << 16
+_TABLE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +82,7 @@ def _range(column: NDArray[Any]) -> tuple[int, int]:
 
 def _distinct(code: NDArray[np.int64], bound: int) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """Different numbers below a bound, and which of them each one is."""
-    if len(code) < _MANY and bound > 4 * _MANY:
-        return np.unique(code, return_inverse=True)
-    if bound > _FEW:  # few keys are sooner found than all rows sorted
+    if bound > min(_TABLE, 4096 + 64 * len(code)):  # a table would cost more than the sorting
         distinct = np.unique(code)
         return distinct, np.searchsorted(distinct, code)
     there = np.zeros(bound, np.bool_)
