@@ -1,7 +1,7 @@
 """Numeric identities that every node derives alike, without asking anyone."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -13,20 +13,12 @@ Key: TypeAlias = tuple[str, ...]
 """What an identity stands for: cluster, namespace, then the workload or the labels."""
 
 
-def allot(keys: Iterable[Key]) -> dict[Key, int]:
-    """A number from FIRST to LAST for each key.
+class Numbers:
+    """A number from FIRST to LAST for each of the keys that come and go.
 
     The number is a hash of the key, so nodes that load the same objects agree and a restart
     changes nothing. Of two keys with one hash the later in sort order is hashed again; one that finds
     no free number in ATTEMPTS tries shares, which takes tens of thousands of workloads.
-    """
-    numbers = Numbers()
-    numbers.change(list(keys), ())
-    return numbers.by_key
-
-
-class Numbers:
-    """The numbers of `allot` for keys that come and go.
 
     Attributes:
         by_key: the number of each key.

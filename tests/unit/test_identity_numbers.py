@@ -1,15 +1,22 @@
 """Numeric identities: the same everywhere, different for different workloads."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.identity.hostaddr import host_addresses
-from flowd.identity.numbers import FIRST, LAST, allot
+from flowd.identity.numbers import FIRST, LAST, Key, Numbers
 from flowd.model.address import pack
 
 KEYS = st.sets(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=60)
+
+
+def allot(keys: Iterable[Key]) -> dict[Key, int]:
+    numbers = Numbers()
+    numbers.change(list(keys), ())
+    return numbers.by_key
 
 
 @given(KEYS, st.randoms())
