@@ -29,7 +29,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def safe_json(line: bytes) -> bytes:
-    """JSON in UTF-8 with what `printable` would escape as `\\uXXXX`: the same data."""
+    """JSON in UTF-8 with what `printable` would escape in hexadecimal: the same data."""
     if line.isascii() and b"\x7f" not in line:
         return line
     return _UNSAFE.sub(_unicode_escape, line.decode()).encode()

@@ -145,21 +145,21 @@ class Entries:
         Args:
             of: the only entries to look at.
         """
-        spans = self._first(*names)
-        if of is not None:
-            spans = np.where(of, spans, 0)
-        rows = np.flatnonzero(lengths(spans))
-        found = spans[rows]
+        rows, found = self._there(names, of)
         return rows, self._slices(rows, found), int(lengths(found).max(initial=0))
 
     def few(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, Texts, int]:
         """The same for fields that are the same in many entries; texts of shape (rows,)."""
+        rows, found = self._there(names, of)
+        return rows, self._known(rows, found), int(lengths(found).max(initial=0))
+
+    def _there(self, names: Sequence[str], of: NDArray[np.bool_] | None) -> tuple[I64, Spans]:
+        """Entries that have one of the fields, and its spans, for the first that they have."""
         spans = self._first(*names)
         if of is not None:
             spans = np.where(of, spans, 0)
         rows = np.flatnonzero(lengths(spans))
-        found = spans[rows]
-        return rows, self._known(rows, found), int(lengths(found).max(initial=0))
+        return rows, spans[rows]
 
     def octets(self, *names: str) -> tuple[I64, list[bytes]]:
         """Entries that have the first of these fields, else the next, and its bytes."""

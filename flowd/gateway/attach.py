@@ -30,7 +30,7 @@ class Attached:
 
     route: Route
     parents: list[Parent]
-    pairs: tuple[tuple[int, tuple[Route, str]], ...]
+    pairs: tuple[tuple[int, Pair], ...]
     uses_mesh: bool
 
 

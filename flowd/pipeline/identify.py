@@ -12,7 +12,7 @@ from flowd.model.drop import DropBatch
 from flowd.model.endpoint import ReservedIdentity
 from flowd.model.enums import Direction, DnsKind, Hook
 from flowd.model.request import RequestBatch
-from flowd.model.rows import chosen, copied
+from flowd.model.rows import copied
 from flowd.model.socket import SocketBatch
 
 _OUTSIDE = (
@@ -111,7 +111,7 @@ def identify_sockets(batch: SocketBatch, table: Addresses) -> SocketBatch:
 
 def identify_dns(batch: DnsBatch, table: Addresses) -> DnsBatch:
     """A copy of the rows with endpoints resolved and `direction` set, as `identify` does."""
-    rows = chosen(batch, np.arange(len(batch)))
+    rows = copied(batch)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
