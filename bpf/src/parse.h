@@ -31,6 +31,14 @@ struct datagram {
 	__u32 protocol;
 };
 
+/* The last packet that this CPU counted, and where. */
+struct counted {
+	struct connection_key key;
+	u64 here;
+	u32 from;
+	u32 now;
+};
+
 /* The packet at hand, in a map: see flowd_packet. */
 struct packet {
 	struct connection_key key;
@@ -54,6 +62,7 @@ struct packet {
 	u8 family;
 	u8 icmp_type;
 	u8 icmp_code;
+	struct counted last; /* stays while one packet follows another */
 };
 
 enum parsed {
