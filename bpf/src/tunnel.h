@@ -66,7 +66,7 @@ static __always_inline enum parsed unwrap(struct __sk_buff *skb, struct packet *
 		inner->datagram.src = inner->src;
 		inner->datagram.dst = inner->dst;
 	}
-	__builtin_memcpy(p, inner, sizeof(*p));
+	__builtin_memcpy(p, inner, __builtin_offsetof(struct packet, last));
 	return PARSED;
 }
 
