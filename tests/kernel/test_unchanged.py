@@ -19,6 +19,7 @@ SOL_PACKET, PACKET_VNET_HDR = 263, 15  # include/uapi/linux/if_packet.h
 ETH_P_ALL = 3
 LINK = 14
 MESSAGE = 60_000
+NODE = ["br0", "veth*"]  # with the module of a tunnel each namespace has its device too
 KINDS = {
     "TCP": (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "TCP IPv6": (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -53,7 +54,7 @@ def sent_and_received(client: Pod, server: Pod, frame: bytes, linear: int) -> by
 @pytest.mark.parametrize("linear", [LINK, 0], ids=["headers behind", "headers in front"])
 async def test_frame_is_the_same_behind(cluster: Cluster, linear: int) -> None:
     client, server = cluster.pods
-    async with recording() as recorder:
+    async with recording(interfaces=NODE) as recorder:
         await recorder.interfaces(3)
         for name, frame in FRAMES.items():
             whole = bytes(frame / os.urandom(900))
@@ -107,7 +108,7 @@ async def test_stream_is_the_same_behind(kind: tuple[int, int, int]) -> None:
     with Cluster(gso=True) as cluster:
         client, server = cluster.add_pod(), cluster.add_pod()
         with cluster.inside():
-            async with recording() as recorder:
+            async with recording(interfaces=NODE) as recorder:
                 await recorder.interfaces(3)
                 there = await asyncio.to_thread(exchange, client, server, kind, data)
             assert there == data
