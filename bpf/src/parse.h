@@ -62,7 +62,7 @@ struct packet {
 	u8 family;
 	u8 icmp_type;
 	u8 icmp_code;
-	struct counted last; /* stays while one packet follows another */
+	struct counted last; /* stays from packet to packet: unwrap() copies what is before it */
 };
 
 enum parsed {
