@@ -42,7 +42,7 @@ PROGRAMS = {
 }
 MAPS = {
     "flow.c": (
-        *("flowd_conns", "flowd_endpoints", "flowd_counters", "flowd_events"),
+        *("flowd_conns", "flowd_held", "flowd_endpoints", "flowd_counters", "flowd_events"),
         *("flowd_tunnels", "flowd_prefixes"),
     ),
     "drops.c": ("flowd_drops", "flowd_drops_full"),

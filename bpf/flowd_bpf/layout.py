@@ -31,25 +31,30 @@ SIDE = np.dtype(
 
 CONNECTION = np.dtype(
     [
+        ("home", "u8"),
+        ("key", KEY),
         ("marks", "u8"),
+        ("reported", "u4"),
+        ("state", "u1"),
+        ("place", "u1"),
+        ("forward", "u1"),
+        ("family", "u1"),
+        ("side", SIDE, (2,)),
         ("first_ns", "u8"),
         ("conn_id", "u8"),
-        ("endpoint", "u4", (2,)),
-        ("reported", "u4"),
-        ("refused", "u4"),
-        ("side", SIDE, (2,)),
         ("tunnel", "u4"),
-        ("forward", "u1"),
         ("initiator", "u1"),
-        ("family", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("taken", "u1"),
-        ("pad", "u1", (22,)),
+        ("pad", "u1"),
+        ("endpoint", "u4", (2,)),
     ]
 )
 
-TAKEN = np.dtype([("key", KEY), ("value", CONNECTION)])
+KEY_AT = CONNECTION.fields["key"][1] if CONNECTION.fields else 0
+"""Where in CONNECTION it is, bytes."""
+
+TAKEN = np.dtype([("slot", "u4"), ("how", "u4"), ("value", CONNECTION)])
 
 EVENT = np.dtype(
     [
@@ -158,6 +163,15 @@ SOCKET_EVENT = np.dtype(
 
 MARK_ANNOUNCED = 1 << 32
 MARK_ENDED = 1 << 33
+
+
+class SlotState(IntEnum):
+    """What a slot of the table holds: of the last two, a connection."""
+
+    FREE = 0
+    CLAIMED = 1
+    HELD = 2
+    ASIDE = 3
 
 
 TAKE_MOST = 16

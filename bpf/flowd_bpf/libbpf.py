@@ -179,3 +179,17 @@ def verified_instructions(program: int) -> int:
     if status < 0:
         raise kernel_error("cannot ask for a program's size", -status)
     return int.from_bytes(info.raw[216:220], "little")
+
+
+def map_entries(fd: int) -> int:
+    """How many entries a map has at most, from struct bpf_map_info.
+
+    Raises:
+        BpfError: the kernel refused to tell.
+    """
+    info = (c_uint32 * 20)()
+    size = c_uint32(ctypes.sizeof(info))
+    status = library().bpf_obj_get_info_by_fd(fd, info, byref(size))
+    if status < 0:
+        raise kernel_error("cannot ask for a map's size", -status)
+    return info[4]

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd_bpf import libbpf
-from flowd_bpf.layout import CONNECTION, KEY, TakeHow
-from flowd_bpf.maps import HashMap
+from flowd_bpf.layout import TakeHow
+from flowd_bpf.slots import Slots
 from flowd_bpf.taking import Taker
 
 Rows = NDArray[Any]
 
-Choice = Callable[[Rows, Rows], NDArray[np.bool_]]
-"""Which of N entries, KEY and CONNECTION rows, are meant."""
+Choice = Callable[[Rows], NDArray[np.bool_]]
+"""Which of N CONNECTION rows are meant."""
 
 FIN, RST, ACK = 0x01, 0x04, 0x10
 TCP, ICMP, ICMPV6 = 6, 1, 58
@@ -56,16 +56,25 @@ class ConnectionTable:
     """The kernel's connections.
 
     Args:
-        fd: the map flowd_conns.
+        maps: of them flowd_conns and flowd_held.
         programs: of them flowd_clock and flowd_take.
         ticks: jiffies a second.
-        size: the map's max_entries.
+        size: connections that the table is made for; half as many more fit in.
+
+    Raises:
+        BpfError: the kernel did not tell the table's size.
+        OSError: it did not let it be mapped.
     """
 
     def __init__(
-        self, fd: int, programs: Mapping[str, int], ticks: int, size: int, limits: Limits
+        self,
+        maps: Mapping[str, int],
+        programs: Mapping[str, int],
+        ticks: int,
+        size: int,
+        limits: Limits,
     ) -> None:
-        self._map = HashMap(fd, KEY, CONNECTION)
+        self._slots = Slots(maps)
         self._clock = programs["flowd_clock"]
         self._taker = Taker(programs["flowd_take"])
         self._ticks = ticks
@@ -82,8 +91,8 @@ class ConnectionTable:
         """The kernel's clock that entries are stamped with, modulo 2**32."""
         return libbpf.run_program(self._clock, bytes(64))[0]
 
-    def expire(self, live: int) -> Iterator[tuple[Rows, Rows]]:
-        """Take out what is over, in batches of (KEY, CONNECTION) rows; `live` entries are known.
+    def expire(self, live: int) -> Iterator[Rows]:
+        """Take out what is over, in batches of CONNECTION rows; `live` entries are known.
 
         An entry leaves the kernel in one step with its last numbers. One that came alive between
         being found and being taken stays.
@@ -93,11 +102,9 @@ class ConnectionTable:
         """
         now = self.jiffies()
         divisor = self._pressure if live > self._crowded else 1.0
-        return self._take(
-            lambda keys, values: self._over(keys, values, now, divisor), TakeHow.SILENT
-        )
+        return self._take(lambda values: self._over(values, now, divisor), TakeHow.SILENT)
 
-    def take_out(self, chosen: Choice) -> Iterator[tuple[Rows, Rows]]:
+    def take_out(self, chosen: Choice) -> Iterator[Rows]:
         """Take out what is chosen in the same way, whether or not packets still come.
 
         Raises:
@@ -105,27 +112,34 @@ class ConnectionTable:
         """
         return self._take(chosen, TakeHow.ANYHOW)
 
-    def _take(self, chosen: Choice, how: TakeHow) -> Iterator[tuple[Rows, Rows]]:
-        for keys, values in self._map.scan():
-            over = chosen(keys, values)
+    def _take(self, chosen: Choice, how: TakeHow) -> Iterator[Rows]:
+        for slots, values in self._slots.scan():
+            over = chosen(values)
             if over.any():
                 which = np.flatnonzero(over)
-                yield self._taker.take(keys.take(which), values.take(which), how)
+                yield self._taker.take(slots.take(which), values.take(which), how)
 
-    def drain(self) -> Iterator[tuple[Rows, Rows]]:
-        """Take out everything, in batches that are views until the next one.
+    def drain(self) -> Iterator[Rows]:
+        """Everything, in batches of CONNECTION rows, when the programs are detached.
 
         Raises:
             BpfError: the kernel refused it.
+            OSError: likewise.
         """
-        return self._map.scan(delete=True)
+        for _, values in self._slots.scan():
+            yield values
 
-    def _over(self, keys: Rows, values: Rows, now: int, divisor: float) -> NDArray[np.bool_]:
-        side = values["side"]
+    def close(self) -> None:
+        """Let go of the kernel's memory."""
+        self._slots.close()
+
+    def _over(self, values: Rows, now: int, divisor: float) -> NDArray[np.bool_]:
+        protocol, side = values["key"]["protocol"], values["side"]
         age = (np.uint32(now) - side["seen"]).astype("i4")
         age[side["owner"] == 0] = np.iinfo("i4").max
         idle = age.min(axis=1)
+        idle[(side["owner"] == 0).all(axis=1)] = 0  # its first packet is just being counted
         both = flags_seen(values, 0) & flags_seen(values, 1)
-        opening = (keys["protocol"] == TCP) & (both & ACK == 0)
-        limit = np.where(opening, self._opening, self._idle[keys["protocol"]]) / divisor
+        opening = (protocol == TCP) & (both & ACK == 0)
+        limit = np.where(opening, self._opening, self._idle[protocol]) / divisor
         return idle > np.where(closed(values), self._closed, limit)

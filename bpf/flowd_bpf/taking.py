@@ -24,22 +24,21 @@ class Taker:
     def __init__(self, program: int) -> None:
         self._program = program
 
-    def take(self, keys: Rows, values: Rows, how: TakeHow) -> tuple[Rows, Rows]:
-        """Those of N entries (KEY and CONNECTION rows) that were taken out, with their last numbers.
+    def take(self, slots: NDArray[np.uint32], values: Rows, how: TakeHow) -> Rows:
+        """Those of N CONNECTION rows that were taken out of their slots, with their last numbers.
 
         Raises:
             BpfError: the kernel refused to run the program.
         """
-        count = -(-len(keys) // TAKE_MOST)
+        count = -(-len(slots) // TAKE_MOST)
         asked = np.zeros(count * TAKE_MOST, TAKEN)
-        asked["key"][: len(keys)] = keys
-        asked["value"][: len(keys)] = values
-        asked["value"]["taken"][: len(keys)] = how
+        asked["slot"][: len(slots)] = slots
+        asked["how"][: len(slots)] = how
+        asked["value"][: len(slots)] = values
         runs = np.zeros(count, _RUN)
         runs["asked"] = asked.view(_RUN["asked"])
         for run in range(count):
             address = runs.ctypes.data + run * _RUN.itemsize
             libbpf.run_in_place(self._program, address, _RUN.itemsize)
         asked = runs["asked"].copy().view(TAKEN)
-        done = asked[asked["value"]["taken"] != 0]
-        return done["key"], done["value"]
+        return asked["value"][asked["how"] != 0]

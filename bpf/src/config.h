@@ -5,6 +5,12 @@
 #define MAX_CONNECTIONS 131072
 #endif
 
+#define SLOTS (MAX_CONNECTIONS + MAX_CONNECTIONS / 2) /* of the table: they are never all in use */
+
+#ifndef HASH_SEED
+#define HASH_SEED 0 /* what the sender of packets must not know, 32 bits */
+#endif
+
 #ifndef MAX_ENDPOINTS
 #define MAX_ENDPOINTS 65536
 #endif

@@ -43,7 +43,7 @@ struct connection_key {
 	union address addr[2];
 	__u16 port[2]; /* network byte order */
 	__u8 protocol;
-	__u8 pad[3]; /* not zero for one that is over and whose place another one has taken */
+	__u8 pad[3];
 };
 
 enum tunnel_kind {
@@ -84,25 +84,34 @@ struct side {
 #define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out, or will be */
 
 /*
- * In the kernel's table 88 bytes come before it, so that what a packet reads and what it writes for
- * either side are in one cache line each: the two sides are often on two CPUs.
+ * A slot of the table: see conns.h. A packet needs the first cache line and, of what it writes at
+ * every packet, either side needs another one: the two sides are often on two CPUs.
  */
 struct connection {
+	__u64 home; /* of the connections that belong here, not of the one that is here: see conns.h */
+	struct connection_key key;
 	__u64 marks;
+	__u32 reported; /* jiffies of the last record; of a free slot, of its becoming free */
+	__u8 state;	/* slot_state; this and the next three are 0 when it is free */
+	__u8 place;	/* where from its home it is */
+	__u8 forward;	/* side that began the connection */
+	__u8 family;
+	struct side side[2];
 	__u64 first_ns; /* CLOCK_MONOTONIC */
 	__u64 conn_id;
-	__u32 endpoint[2];
-	__u32 reported; /* jiffies of the last record */
-	__u32 refused;	/* jiffies of the last time the ring was full */
-	struct side side[2];
 	__u32 tunnel; /* key of flowd_tunnels */
-	__u8 forward; /* side that began the connection */
 	__u8 initiator;
-	__u8 family;
 	__u8 icmp_type; /* of the first packet */
 	__u8 icmp_code;
-	__u8 taken; /* only in struct taken: take_how, and then whether it was */
-	__u8 pad[22];
+	__u8 pad;
+	__u32 endpoint[2];
+};
+
+enum slot_state {
+	SLOT_FREE = 0,
+	SLOT_CLAIMED = 1, /* being filled */
+	SLOT_HELD = 2,
+	SLOT_ASIDE = 3, /* by a connection that is over and whose ports another one has: packets no longer find it */
 };
 
 enum take_how {
@@ -114,7 +123,8 @@ enum take_how {
 
 /* An entry as it was found, and then as it was when it was taken out. */
 struct taken {
-	struct connection_key key;
+	__u32 slot;
+	__u32 how; /* take_how; 0 if it was not */
 	struct connection value;
 };
 
@@ -152,9 +162,9 @@ _Static_assert(sizeof(struct connection_key) == 40, "connection_key");
 _Static_assert(sizeof(struct prefix) == 20, "prefix");
 _Static_assert(sizeof(struct tunnel) == 40, "tunnel");
 _Static_assert(sizeof(struct side) == 48, "side");
-_Static_assert(sizeof(struct connection) == 168, "connection");
-_Static_assert(sizeof(struct taken) == 208, "taken");
+_Static_assert(sizeof(struct connection) == 192, "connection");
+_Static_assert(sizeof(struct taken) == 200, "taken");
 _Static_assert(sizeof(struct flow_event) == 152, "flow_event");
-_Static_assert(__builtin_offsetof(struct connection, side) == 40, "connection.side");
+_Static_assert(__builtin_offsetof(struct connection, side) == 64, "connection.side");
 _Static_assert(__builtin_offsetof(struct flow_event, src_addr) == 88, "flow_event.src_addr");
 _Static_assert(__builtin_offsetof(struct flow_event, protocol) == 140, "flow_event.protocol");

@@ -12,6 +12,7 @@
 
 #include "budget.h"
 #include "config.h"
+#include "conns.h"
 #include "counters.h"
 #include "dns.h"
 #include "event.h"
@@ -75,11 +76,11 @@ static __always_inline bool report(struct connection *c, struct packet *p, u32 r
 	u64 before, owner;
 	bool at_once;
 
-	if (c->refused == now)
+	if (p->ring_full == now)
 		return false;
 	event = flowd_events.ringbuf_reserve(sizeof(*event));
 	if (!event) {
-		c->refused = now;
+		p->ring_full = now;
 		counters->count[COUNT_RING_FULL]++;
 		return false;
 	}
@@ -132,50 +133,114 @@ static __always_inline bool report(struct connection *c, struct packet *p, u32 r
 	return true;
 }
 
+static __always_inline void fill(struct connection *c, struct packet *p, u32 now,
+				 struct counters *counters)
+{
+	__builtin_memset(&c->side, 0, sizeof(c->side));
+	c->key = p->key;
+	c->marks = 0;
+	c->reported = now;
+	c->place = p->place;
+	c->forward = p->reversed ? !p->from : p->from;
+	c->family = p->family;
+	c->first_ns = bpf_ktime_get_ns();
+	c->conn_id = (u64)(bpf_get_smp_processor_id() + 1) << 40 | (counters->count[COUNT_CREATED] + 1);
+	c->tunnel = 0;
+	c->initiator = (p->flags & SYN) ? INITIATOR_SYN : INITIATOR_FIRST_PACKET;
+	c->icmp_type = p->icmp_type;
+	c->icmp_code = p->icmp_code;
+	c->pad = 0;
+	c->endpoint[0] = c->endpoint[1] = 0;
+	FORGET();
+	c->state = SLOT_HELD;
+}
+
+/* Let packets find the connection that was put in the slot, if `known` is still all that they find. */
+static __always_inline bool announce(struct packet *p, struct connection *home)
+{
+	u64 with = (p->known | 1ULL << (p->place & 63)) + CAME;
+	u64 was = __sync_val_compare_and_swap(&home->home, p->known, with);
+
+	if (was == p->known)
+		return true;
+	p->known = was;
+	FORGET();
+	return false;
+}
+
 /* The entry of a new connection, made by this CPU or by one that was first; NULL when full. */
-static __always_inline struct connection *create(struct packet *p, u32 now,
+static __always_inline struct connection *create(struct packet *p, struct connection *home, u32 now,
 						 struct counters *counters)
 {
-	struct connection c = {};
-	bool syn = p->flags & SYN;
+	struct connection *c, *other;
 
-	c.first_ns = bpf_ktime_get_ns();
-	c.conn_id = (u64)(bpf_get_smp_processor_id() + 1) << 40 | (counters->count[COUNT_CREATED] + 1);
-	c.reported = now;
-	c.refused = now - 1;
-	c.forward = p->reversed ? !p->from : p->from;
-	c.initiator = syn ? INITIATOR_SYN : INITIATOR_FIRST_PACKET;
-	c.family = p->family;
-	c.icmp_type = p->icmp_type;
-	c.icmp_code = p->icmp_code;
-	if (!flowd_conns.insert(&p->key, &c))
-		counters->count[COUNT_CREATED]++;
-	return flowd_conns.lookup(&p->key);
+	if (p->table_full == now)
+		return NULL;
+	c = claim(p, p->home, p->known, PLACES, now);
+	if (!c) {
+		p->table_full = now;
+		return NULL;
+	}
+	fill(c, p, now, counters);
+	if (!announce(p, home)) {
+		other = find(p, home);
+		if (other || !announce(p, home)) {
+			release(c, p->slot, now, 0);
+			return other;
+		}
+	}
+	counters->count[COUNT_CREATED]++;
+	return c;
 }
 
 /*
- * Make room for a new connection with the ports of one that is over: under a key of its own the old
- * one waits until user space takes it.
+ * In another slot a connection that is over waits until user space takes it. Any slot will do, as no
+ * packet looks for it.
  */
-static __always_inline bool set_aside(struct connection *c, struct packet *p,
-				      struct counters *counters)
+static __always_inline bool set_aside(struct connection *c, struct connection *home,
+				      struct packet *p, u32 now, struct counters *counters)
 {
-	bool moved;
+	struct connection *other;
 
 	if (__sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
 		return false;
-	p->key.pad[0] = 1;
-	p->key.pad[1] = c->conn_id;
-	p->key.pad[2] = c->conn_id >> 8;
-	moved = !flowd_conns.insert(&p->key, c);
-	p->key.pad[0] = p->key.pad[1] = p->key.pad[2] = 0;
-	if (moved) {
-		flowd_conns.delete(&p->key);
-	} else {
+	other = claim(p, spread(mix(HASH_SEED, c->conn_id)), 0, ASIDE_PLACES, now);
+	if (!other) {
 		__sync_fetch_and_and(&c->marks, ~MARK_ENDED);
 		counters->count[COUNT_MERGED]++;
+		return false;
 	}
-	return moved;
+	p->known = unlink(c, home);
+	other->key = c->key;
+	other->marks = c->marks;
+	other->reported = c->reported;
+	other->forward = c->forward;
+	other->family = c->family;
+	__builtin_memcpy(&other->side, &c->side,
+			 sizeof(*c) - __builtin_offsetof(struct connection, side));
+	FORGET();
+	other->state = SLOT_ASIDE;
+	release(c, place_of(p->home, c->place), now, 0);
+	return true;
+}
+
+/* Whether the packet is the first of another connection than the one that has its ports. */
+static __always_inline bool begins_anew(struct connection *c, struct packet *p)
+{
+	return (p->flags & (SYN | ACK)) == SYN && finished(c->marks);
+}
+
+/* Take a connection that is over out of the way; returns whether that could be. */
+static __always_inline bool make_way(struct connection *c, struct connection *home,
+				     struct packet *p, u32 now, struct counters *counters)
+{
+	/* For one whose NEW is not out, an END is not enough. */
+	if (!(c->marks & MARK_ANNOUNCED) || !report(c, p, REASON_END, MARK_ENDED, now, counters))
+		return set_aside(c, home, p, now, counters);
+	counters->count[COUNT_ENDED]++;
+	p->known = unlink(c, home);
+	release(c, place_of(p->home, c->place), now, 0);
+	return true;
 }
 
 /* Whether this interface and hook count the side's packets: the first that saw one, while it does. */
@@ -222,7 +287,7 @@ static __always_inline bool counted_before(struct packet *p, u64 here, u32 now)
 static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32 l2)
 {
 	struct counters *counters;
-	struct connection *c;
+	struct connection *c, *home;
 	struct packet *p;
 	struct side *side;
 	enum parsed parsed = BROKEN;
@@ -256,22 +321,19 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 		counters->count[COUNT_ELSEWHERE]++;
 		return PASS;
 	}
-	c = flowd_conns.lookup(&p->key);
-	if (c && (p->flags & (SYN | ACK)) == SYN && finished(c->marks)) {
-		/* For one whose NEW is not out, an END is not enough. */
-		if ((c->marks & MARK_ANNOUNCED) &&
-		    report(c, p, REASON_END, MARK_ENDED, now, counters)) {
-			flowd_conns.delete(&p->key);
-			counters->count[COUNT_ENDED]++;
-			c = NULL;
-		} else if (set_aside(c, p, counters)) {
-			c = NULL;
-		}
-	}
+	p->home = home_of(&p->key);
+	home = flowd_conns.lookup(&p->home);
+	if (!home)
+		return PASS;
+	p->known = home->home;
+	FORGET();
+	c = find(p, home);
+	if (c && begins_anew(c, p) && make_way(c, home, p, now, counters))
+		c = NULL;
 	if (!c) {
 		if (!chosen(p, counters))
 			return PASS;
-		c = create(p, now, counters);
+		c = create(p, home, now, counters);
 	}
 	if (!c) {
 		counters->count[COUNT_MAP_FULL]++;

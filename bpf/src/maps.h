@@ -6,11 +6,9 @@
 #include "event.h"
 #include "parse.h"
 
-/*
- * Preallocated, 256 bytes each: otherwise one new connection in fifty waits 30 us, on the packet's
- * path, while the kernel gets memory for the next ones.
- */
-BPF_TABLE("hash", struct connection_key, struct connection, flowd_conns, MAX_CONNECTIONS);
+/* The table, and a bit for each of its slots that is in use, so that nobody looks through all of it. */
+BPF_F_TABLE("array", u32, struct connection, flowd_conns, SLOTS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, u64, flowd_held, SLOTS / 64 + 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", union address, u32, flowd_endpoints, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct prefix, u32, flowd_prefixes, MAX_PREFIXES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", u32, struct tunnel, flowd_tunnels, MAX_TUNNELS, BPF_F_NO_PREALLOC);

@@ -62,7 +62,14 @@ struct packet {
 	u8 family;
 	u8 icmp_type;
 	u8 icmp_code;
-	struct counted last; /* stays from packet to packet: unwrap() copies what is before it */
+	u64 known; /* the word `home` of the slot below, when the key was looked for: see conns.h */
+	u32 home;
+	u32 place; /* from there, of the slot that was claimed, and its number */
+	u32 slot;
+	u32 pad;
+	struct counted last; /* this and what follows stays: unwrap() copies what is before it */
+	u32 ring_full;	     /* jiffies of the last time that it was on this CPU */
+	u32 table_full;
 };
 
 enum parsed {

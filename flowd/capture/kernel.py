@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,6 +120,7 @@ class KernelCapture:
         self._settings = {
             "DETAIL_RECORDS": details,
             "MAX_CONNECTIONS": connections,
+            "HASH_SEED": secrets.randbits(32),
             "MAX_ENDPOINTS": endpoints,
             "RING_BYTES": ring_bytes,
             "ACTIVE_TICKS": max(1, round(active_seconds * loader.ticks_per_second())),
@@ -177,7 +179,7 @@ class KernelCapture:
             self._filter.fill(maps)
             self._endpoints.start(maps)
             self._table = ConnectionTable(
-                maps["flowd_conns"],
+                maps,
                 programs,
                 loader.ticks_per_second(),
                 self._settings["MAX_CONNECTIONS"],
@@ -319,15 +321,16 @@ class KernelCapture:
             if self._out is not None:
                 self._emit(self._out)
                 epoch = self._unix_epoch()
-                for keys, values in self._table.drain():
-                    rows = from_entries(keys, values, epoch, time.time_ns(), ended=False)
+                for entries in self._table.drain():
+                    rows = from_entries(entries, epoch, time.time_ns(), ended=False)
                     self._out.put(self._tunnels.resolve(rows))
-                    self._removed += len(keys)
+                    self._removed += len(entries)
             self._count()
             self._sockets.close()
             self._attacher = None
             self._links.close()
             self._ring.close()
+            self._table.close()
         await self._abandon()
 
     async def _abandon(self) -> None:
@@ -356,20 +359,20 @@ class KernelCapture:
         self._count()
         self._dropped.put(self._drops.read(self._unix_epoch()))
         live = self.live_connections()
-        for keys, values in self._pace.timed(self._table.expire(live), live):
-            self._end(keys, values, out)
+        for entries in self._pace.timed(self._table.expire(live), live):
+            self._end(entries, out)
             await asyncio.sleep(0)
 
     def _take_out(self, chosen: Choice, out: Queue[ConnectionBatch]) -> None:
-        for keys, values in self._table.take_out(chosen):
-            self._end(keys, values, out)
+        for entries in self._table.take_out(chosen):
+            self._end(entries, out)
 
-    def _end(self, keys: NDArray[Any], values: NDArray[Any], out: Queue[ConnectionBatch]) -> None:
+    def _end(self, entries: NDArray[Any], out: Queue[ConnectionBatch]) -> None:
         # What the ring still holds of these connections was written before they were taken.
         self._emit(out)
-        rows = from_entries(keys, values, self._unix_epoch(), time.time_ns(), ended=True)
+        rows = from_entries(entries, self._unix_epoch(), time.time_ns(), ended=True)
         out.put(self._tunnels.resolve(rows))
-        self._removed += len(keys)
+        self._removed += len(entries)
 
     def _count(self) -> None:
         self._sockets.count()

@@ -49,14 +49,12 @@ class Moved:
         return endpoint.kind, endpoint.namespace, endpoint.name
 
 
-def of_former_holders(
-    moved: Mapping[bytes, int], keys: NDArray[Any], values: NDArray[Any]
-) -> NDArray[np.bool_]:
-    """Which entries, KEY and CONNECTION rows, are of somebody who has an address no more."""
-    found = np.zeros(len(keys), np.bool_)
-    addresses = np.ascontiguousarray(keys["addr"]).view("u8")
+def of_former_holders(moved: Mapping[bytes, int], entries: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which CONNECTION rows are of somebody who has an address no more."""
+    found = np.zeros(len(entries), np.bool_)
+    addresses = np.ascontiguousarray(entries["key"]["addr"]).view("u8")
     for address, index in moved.items():
         here = (addresses == np.frombuffer(address, "u8")).all(axis=2)
-        held = values["endpoint"]
+        held = entries["endpoint"]
         found |= (here & (held != 0) & (held != index)).any(axis=1)
     return found

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Reason
 from flowd.model.rows import chosen, joined, plain_bytes
-from flowd_bpf.layout import KEY, MARK_ANNOUNCED
+from flowd_bpf.layout import CONNECTION, KEY_AT, MARK_ANNOUNCED
 from flowd_bpf.table import closed, flags_seen
 
 _SAME = (
@@ -64,10 +64,8 @@ def from_events(events: NDArray[Any], epoch: int) -> ConnectionBatch:
     return rows
 
 
-def from_entries(
-    keys: NDArray[Any], values: NDArray[Any], epoch: int, now: int, *, ended: bool
-) -> ConnectionBatch:
-    """Rows for KEY and CONNECTION arrays taken out of the table, with what no record has brought.
+def from_entries(entries: NDArray[Any], epoch: int, now: int, *, ended: bool) -> ConnectionBatch:
+    """Rows for CONNECTION arrays taken out of the table, with what no record has brought.
 
     Args:
         epoch: as in `from_events`.
@@ -77,25 +75,26 @@ def from_entries(
 
     An entry whose first record the ring had no space for gives a NEW row before any other.
     """
-    forward = (values["forward"] & 1) != 0
+    keys = entries["key"]
+    forward = (entries["forward"] & 1) != 0
 
-    rows = empty_connections(len(keys))
+    rows = empty_connections(len(entries))
     rows["time_ns"] = now
-    rows["first_ns"] = values["first_ns"] + np.uint64(epoch)
+    rows["first_ns"] = entries["first_ns"] + np.uint64(epoch)
     for column, pair in (
         ("port", keys["port"]),
-        ("endpoint", values["endpoint"]),
+        ("endpoint", entries["endpoint"]),
     ):
         rows[f"src_{column}"], rows[f"dst_{column}"] = _turned(pair, forward)
-    ends = _turned(keys.view(_ADDRESSES)["addr"], forward)
+    ends = _turned(entries.view(_ADDRESSES)["addr"], forward)
     for column, end in zip(("src_addr", "dst_addr"), ends, strict=True):
         plain_bytes(rows, column, 16)[:] = end
     rows["protocol"] = keys["protocol"]
     for column in ("conn_id", "family", "initiator", "icmp_type", "icmp_code", "tunnel"):
-        rows[column] = values[column]
-    seen = _turned(np.stack([flags_seen(values, 0), flags_seen(values, 1)], axis=1), forward)
+        rows[column] = entries[column]
+    seen = _turned(np.stack([flags_seen(entries, 0), flags_seen(entries, 1)], axis=1), forward)
     rows["flags_fwd"], rows["flags_rev"] = seen
-    side = values["side"]
+    side = entries["side"]
     for column in ("bytes", "packets"):
         fresh, before = _turned(side[column], forward), _turned(side[f"total_{column}"], forward)
         for way, added, so_far in zip(("fwd", "rev"), fresh, before, strict=True):
@@ -106,8 +105,8 @@ def from_entries(
     rows["ifindex"] = owner >> np.uint64(1)
     rows["hook"] = owner & np.uint64(1)
 
-    over = closed(values) | ended
-    announced = (values["marks"] & np.uint64(MARK_ANNOUNCED)) != 0
+    over = closed(entries) | ended
+    announced = (entries["marks"] & np.uint64(MARK_ANNOUNCED)) != 0
     left = (rows["packets_fwd"] != 0) | (rows["packets_rev"] != 0)
     late = chosen(rows, ~announced)
     late["reason"] = Reason.NEW
@@ -120,9 +119,14 @@ def from_entries(
 
 
 _ADDRESSES = np.dtype(
-    {"names": ["addr"], "formats": [("V16", (2,))], "offsets": [0], "itemsize": KEY.itemsize}
+    {
+        "names": ["addr"],
+        "formats": [("V16", (2,))],
+        "offsets": [KEY_AT],
+        "itemsize": CONNECTION.itemsize,
+    }
 )
-"""KEY with its addresses as whole values."""
+"""CONNECTION with its addresses, which are first in its key, as whole values."""
 
 
 def _turned(pair: NDArray[Any], forward: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 SECONDS = 1.0
 SHARE = 0.05  # of the time, at most, is spent on connections that turn out not to be over
 
-Batch = tuple[NDArray[Any], NDArray[Any]]
+Batch = NDArray[Any]
 
 
 class Pace:
@@ -45,7 +45,7 @@ class Pace:
             spent += self._cpu() - began
             if batch is None:
                 break
-            ended += len(batch[0])
+            ended += len(batch)
             yield batch
         stayed = max(0, live - ended) / max(1, live)
         self._at = self._clock() + max(SECONDS, spent * stayed / SHARE)

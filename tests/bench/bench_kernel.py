@@ -18,7 +18,7 @@ from flowd.model.losses import Losses
 from flowd.model.request import empty_requests
 from flowd.pipeline.identify import identify
 from flowd_bpf import libbpf, loader
-from flowd_bpf.layout import CONNECTION, EVENT, KEY, MARK_ANNOUNCED
+from flowd_bpf.layout import CONNECTION, EVENT, MARK_ANNOUNCED, SlotState
 from flowd_bpf.maps import HashMap
 from flowd_bpf.ring import Ring
 from flowd_bpf.table import ConnectionTable, Limits
@@ -28,7 +28,7 @@ from tests.kernel.packets import ethernet, ipv4, segment, tcp
 
 ROUNDS = 7
 RING = 4 << 20
-ENTRIES = 100_000
+ENTRIES = 102_400
 
 
 def per_second(call: Callable[[], int], before: Callable[[], object]) -> float:
@@ -112,28 +112,31 @@ def whole_way() -> list[tuple[str, str]]:
 def entries() -> list[tuple[str, str]]:
     """What looking through the table costs, and taking entries out."""
     loaded = loader.load()
-    fd = loaded.maps["flowd_conns"]
-    every = HashMap(fd, KEY, CONNECTION)
+    every = HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION)
+    bits = HashMap(loaded.maps["flowd_held"], np.dtype("u4"), np.dtype("u8"))
     ticks = loader.ticks_per_second()
-    table = ConnectionTable(fd, loaded.programs, ticks, 131072, Limits())
-    keys, values = np.zeros(ENTRIES, KEY), np.zeros(ENTRIES, CONNECTION)
-    keys["protocol"] = 17
-    keys["addr"][:, 1, 12:] = np.arange(ENTRIES, dtype=">u4").view("u1").reshape(-1, 4)
+    table = ConnectionTable(loaded.maps, loaded.programs, ticks, 131072, Limits())
+    slots, values = np.arange(ENTRIES, dtype="u4"), np.zeros(ENTRIES, CONNECTION)
+    words = np.arange(ENTRIES // 64, dtype="u4")
+    values["state"] = SlotState.HELD
+    values["key"]["protocol"] = 17
+    values["key"]["addr"][:, 1, 12:] = slots.astype(">u4").view("u1").reshape(-1, 4)
     values["marks"] = MARK_ANNOUNCED
     values["side"]["owner"] = 2
 
     def fill(idle: float) -> None:
         values["side"]["seen"] = (table.jiffies() - int(idle * ticks)) & 0xFFFFFFFF
-        every.update(keys, values)
+        every.update(slots, values)
+        bits.update(words, np.full(len(words), -1, "i8").view("u8"))
 
     def sweep() -> int:
-        for expired, states in table.expire(0):
-            from_entries(expired, states, 0, 0, ended=True)
+        for over in table.expire(0):
+            from_entries(over, 0, 0, ended=True)
         return ENTRIES
 
     def drain() -> int:
-        for kept, states in table.drain():
-            from_entries(kept, states, 0, 0, ended=False)
+        for kept in table.drain():
+            from_entries(kept, 0, 0, ended=False)
         return ENTRIES
 
     whole = per_second(drain, lambda: fill(0))

@@ -17,12 +17,12 @@ import numpy as np
 
 from flowd.capture.kernel_filter import Filter
 from flowd_bpf import libbpf, loader
-from flowd_bpf.layout import CONNECTION, EVENT, KEY
-from flowd_bpf.maps import HashMap
+from flowd_bpf.layout import EVENT
 from flowd_bpf.ring import Ring
 from tests.kernel.frames import ether, ip, outer, tagged, vxlan
 from tests.kernel.frames import tcp as made_tcp
 from tests.kernel.packets import ethernet, ipv4, ipv6, segment, tcp
+from tests.kernel.programs import clear
 
 RUNS = 300_000
 SHORT = 10_000  # runs between readings of the ring, where a run writes records
@@ -122,9 +122,7 @@ class Under:
 
     def forget(self) -> None:
         """Empty the table of connections and the ring."""
-        table = HashMap(self.loaded.maps["flowd_conns"], KEY, CONNECTION)
-        for _ in table.scan(delete=True):
-            pass
+        clear(self.loaded.maps)
         self._ring.read()
 
     def close(self) -> None:

@@ -1,17 +1,28 @@
 """The loaded programs, run on one packet at a time."""
 
+import mmap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowd_bpf import libbpf, loader
-from flowd_bpf.layout import CONNECTION, EVENT, FATES, KEY, TUNNEL, Counter
+from flowd_bpf.layout import CONNECTION, EVENT, FATES, TUNNEL, Counter
 from flowd_bpf.maps import HashMap, PerCpuCounters
 from flowd_bpf.ring import Ring
+from flowd_bpf.slots import Slots
 
 PASS = 0xFFFFFFFF  # TCX_NEXT and TC_ACT_UNSPEC
 RING = 1 << 16
+
+
+def clear(maps: Mapping[str, int]) -> None:
+    """Empty the table of connections, which the programs do not do by themselves."""
+    for name, size in (("flowd_conns", CONNECTION.itemsize), ("flowd_held", 8)):
+        length = libbpf.map_entries(maps[name]) * size
+        with mmap.mmap(maps[name], length, mmap.MAP_SHARED, mmap.PROT_WRITE) as everything:
+            everything[:] = bytes(length)
 
 
 class Programs:
@@ -19,9 +30,10 @@ class Programs:
 
     def __init__(self, loaded: loader.Loaded) -> None:
         self._programs = loaded.programs
+        self._maps = loaded.maps
         self._ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
         self._counters = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter))
-        self._conns = HashMap(loaded.maps["flowd_conns"], KEY, CONNECTION)
+        self._conns = Slots(loaded.maps)
         self._tunnels = HashMap(loaded.maps["flowd_tunnels"], np.dtype("u4"), TUNNEL)
         self._zero = self._counters.read()
 
@@ -47,11 +59,11 @@ class Programs:
         return int(counts[counter])
 
     def entries(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """KEY and CONNECTION rows of the table."""
-        batches = [(keys.copy(), values.copy()) for keys, values in self._conns.scan()]
-        keys, values = zip(*batches, strict=True) if batches else ((), ())
+        """Slots of the table, and their CONNECTION rows."""
+        batches = list(self._conns.scan())
+        slots, values = zip(*batches, strict=True) if batches else ((), ())
         return (
-            np.concatenate([np.empty(0, KEY), *keys]),
+            np.concatenate([np.empty(0, "u4"), *slots]),
             np.concatenate([np.empty(0, CONNECTION), *values]),
         )
 
@@ -62,11 +74,11 @@ class Programs:
 
     def forget(self) -> None:
         """Empty the table."""
-        for _ in self._conns.scan(delete=True):
-            pass
+        clear(self._maps)
 
     def clear(self) -> None:
         """Empty the table and unmap the ring."""
         self.forget()
         self._ring.read()
         self._ring.close()
+        self._conns.close()

@@ -19,11 +19,11 @@ from tests.kernel.traffic import FAMILIES, PORT
 
 def totals(programs: Programs) -> dict[tuple[int, int], tuple[int, int]]:
     """Packets and bytes by the two ports of a connection, in order."""
-    keys, values = programs.entries()
+    _, values = programs.entries()
     sides = values["side"]
     packets = (sides["packets"] + sides["total_packets"]).sum(axis=1)
     sizes = (sides["bytes"] + sides["total_bytes"]).sum(axis=1)
-    ports = np.sort(keys["port"].astype("u2"), axis=1)
+    ports = np.sort(values["key"]["port"].astype("u2"), axis=1)
     return {
         (int(a), int(b)): (int(p), int(s))
         for (a, b), p, s in zip(ports, packets, sizes, strict=True)

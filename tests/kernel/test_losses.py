@@ -70,8 +70,8 @@ def test_two_cpus_on_one_connection_count_exactly() -> None:
         for thread in threads:
             thread.join()
         records.append(ring.read())
-        table = ConnectionTable(loaded.maps["flowd_conns"], loaded.programs, 250, 8, Limits())
-        left = [values.copy() for _, values in table.drain()]
+        table = ConnectionTable(loaded.maps, loaded.programs, 250, 8, Limits())
+        left = list(table.drain())
         events = np.concatenate(records)
         counts = counters.read()
         ring.close()

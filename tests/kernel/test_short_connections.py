@@ -9,9 +9,9 @@ from flowd.model.enums import Protocol, Reason, SocketReason
 from flowd.model.socket import SocketBatch
 from flowd_bpf import libbpf, loader
 from flowd_bpf.layout import EVENT, Counter, TakeHow
-from flowd_bpf.maps import HashMap, PerCpuCounters
+from flowd_bpf.maps import PerCpuCounters
 from flowd_bpf.ring import Ring
-from flowd_bpf.table import CONNECTION, KEY
+from flowd_bpf.slots import Slots
 from flowd_bpf.taking import Taker
 from tests.kernel import traffic
 from tests.kernel.net import Cluster
@@ -70,9 +70,9 @@ async def test_socket_in_use_tells_late_that_it_is_established(cluster: Cluster)
 
 
 def test_ports_used_again_while_the_ring_is_full(programs: Programs, loaded: loader.Loaded) -> None:
-    """Every life is there once: in the ring, or in the table under a key of its own."""
+    """Every life is there once: in the ring, or in another slot of the table."""
     libbpf.run_program(loaded.programs["flowd_in"], tcp(SYN_RST), LIVES)
-    keys, values = programs.entries()
+    slots, values = programs.entries()
     ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
     try:
         events = ring.read()
@@ -80,13 +80,13 @@ def test_ports_used_again_while_the_ring_is_full(programs: Programs, loaded: loa
         ring.close()
     over = events[events["reason"] == Reason.END]
     assert 0 < len(over) < LIVES
-    assert len(over) + len(keys) == LIVES == programs.count(Counter.CREATED)
+    assert len(over) + len(slots) == LIVES == programs.count(Counter.CREATED)
     assert len(np.unique(np.concatenate([over["conn_id"], values["conn_id"]]))) == LIVES
     assert programs.count(Counter.MERGED) == 0
     packets = values["side"]["packets"].sum() + values["side"]["total_packets"].sum()
     assert packets + over["total_packets"].sum() == LIVES
-    taken, _ = Taker(loaded.programs["flowd_take"]).take(keys, values, TakeHow.SILENT)
-    assert len(taken) == len(keys)
+    taken = Taker(loaded.programs["flowd_take"]).take(slots, values, TakeHow.SILENT)
+    assert len(taken) == len(slots)
     assert len(programs.entries()[0]) == 0
 
 
@@ -111,8 +111,7 @@ def test_neither_ring_nor_table_has_space() -> None:
         counters = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter))
         libbpf.run_program(loaded.programs["flowd_in"], tcp(SYN_RST), LIVES)
         counts = counters.read()
-        table = HashMap(loaded.maps["flowd_conns"], KEY, CONNECTION)
-        entries = sum(len(keys) for keys, _ in table.scan())
+        entries = sum(len(found) for found, _ in Slots(loaded.maps).scan())
     finally:
         loaded.close()
     assert counts[Counter.COUNTED] == LIVES
@@ -124,14 +123,14 @@ def test_neither_ring_nor_table_has_space() -> None:
 def test_what_changed_since_it_was_found_stays(programs: Programs, loaded: loader.Loaded) -> None:
     taker = Taker(loaded.programs["flowd_take"])
     programs.run(tcp(SYN_RST))
-    keys, values = programs.entries()
+    slots, values = programs.entries()
     alive = values.copy()
     alive["side"]["seen"][:, 0] -= 1
     alive["side"]["seen"][:, 1] -= 1
-    assert len(taker.take(keys, alive, TakeHow.SILENT)[0]) == 0
+    assert len(taker.take(slots, alive, TakeHow.SILENT)) == 0
     other = values.copy()
     other["conn_id"] += 1
-    assert len(taker.take(keys, other, TakeHow.ANYHOW)[0]) == 0
-    gone, last = taker.take(keys, alive, TakeHow.ANYHOW)
-    assert (len(gone), int(last["conn_id"][0])) == (1, int(values["conn_id"][0]))
-    assert len(taker.take(keys, values, TakeHow.ANYHOW)[0]) == 0
+    assert len(taker.take(slots, other, TakeHow.ANYHOW)) == 0
+    (gone,) = taker.take(slots, alive, TakeHow.ANYHOW)
+    assert gone["conn_id"] == values["conn_id"][0]
+    assert len(taker.take(slots, values, TakeHow.ANYHOW)) == 0

@@ -147,6 +147,12 @@ def test_ways_of_taking() -> None:
     assert f"#define TAKE_MOST {layout.TAKE_MOST} " in text
 
 
+def test_states_of_a_slot() -> None:
+    text = (loader.folder("src") / "event.h").read_text()
+    found = dict(re.findall(r"^\tSLOT_(\w+) = (\d),", text, re.MULTILINE))
+    assert found == {state.name: str(state.value) for state in layout.SlotState}
+
+
 def test_marks() -> None:
     text = (loader.folder("src") / "event.h").read_text()
     marks = {name: 1 << int(bit) for name, bit in re.findall(r"MARK_(\w+) \(1ULL << (\d+)\)", text)}

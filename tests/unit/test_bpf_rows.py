@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from flowd.capture.kernel_rows import from_entries, from_events
 from flowd.model.address import pack, unpack
 from flowd.model.enums import Protocol, Reason
-from flowd_bpf.layout import CONNECTION, EVENT, KEY, MARK_ANNOUNCED
+from flowd_bpf.layout import CONNECTION, EVENT, MARK_ANNOUNCED
 
 FIN_ACK, ACK = 0x11, 0x10
 
 
-def entries(count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def entries(count: int) -> NDArray[Any]:
     """Announced UDP connections that side 1 (10.0.0.2:5000) began to side 0 (10.0.0.1:53)."""
-    keys, values = np.zeros(count, KEY), np.zeros(count, CONNECTION)
+    values = np.zeros(count, CONNECTION)
+    keys = values["key"]
     keys["addr"] = np.frombuffer(pack("10.0.0.1") + pack("10.0.0.2"), "u1").reshape(2, 16)
     keys["port"] = (53, 5000)
     keys["protocol"] = Protocol.UDP
@@ -28,12 +29,12 @@ def entries(count: int) -> tuple[NDArray[Any], NDArray[Any]]:
     values["side"]["bytes"] = (100, 200)
     values["side"]["total_packets"] = (10, 20)
     values["side"]["total_bytes"] = (1000, 2000)
-    return keys, values
+    return values
 
 
 def test_rows_are_turned_to_the_initiator() -> None:
-    keys, values = entries(1)
-    (row,) = from_entries(keys, values, 0, 123, ended=True)
+    values = entries(1)
+    (row,) = from_entries(values, 0, 123, ended=True)
     assert (unpack(bytes(row["src_addr"])), int(row["src_port"])) == ("10.0.0.2", 5000)
     assert (unpack(bytes(row["dst_addr"])), int(row["dst_port"])) == ("10.0.0.1", 53)
     assert (row["src_endpoint"], row["dst_endpoint"]) == (20, 10)
@@ -44,9 +45,9 @@ def test_rows_are_turned_to_the_initiator() -> None:
 
 
 def test_connection_that_was_never_announced_begins_before_it_ends() -> None:
-    keys, values = entries(2)
+    values = entries(2)
     values["marks"][1] = 0
-    rows = from_entries(keys, values, 0, 1, ended=True)
+    rows = from_entries(values, 0, 1, ended=True)
     mine = rows[rows["conn_id"] == 2]
     assert list(mine["reason"]) == [Reason.NEW, Reason.END]
     assert list(mine["bytes_fwd"]) == [200, 0]
@@ -54,11 +55,11 @@ def test_connection_that_was_never_announced_begins_before_it_ends() -> None:
 
 
 def test_open_connections_are_active_if_there_is_news() -> None:
-    keys, values = entries(3)
+    values = entries(3)
     values["side"]["packets"][1] = 0
     values["marks"][2] |= FIN_ACK | FIN_ACK << 8
-    keys["protocol"][2] = Protocol.TCP
-    rows = from_entries(keys, values, 0, 1, ended=False)
+    values["key"]["protocol"][2] = Protocol.TCP
+    rows = from_entries(values, 0, 1, ended=False)
     assert [(int(r["conn_id"]), Reason(r["reason"])) for r in rows] == [
         (1, Reason.ACTIVE),
         (3, Reason.END),
@@ -67,9 +68,9 @@ def test_open_connections_are_active_if_there_is_news() -> None:
 
 
 def test_side_that_answered_alone_owns_the_row() -> None:
-    keys, values = entries(1)
+    values = entries(1)
     values["side"]["owner"][0, 1] = 0
-    (row,) = from_entries(keys, values, 0, 1, ended=True)
+    (row,) = from_entries(values, 0, 1, ended=True)
     assert (row["ifindex"], row["hook"]) == (7, 1)
 
 
@@ -92,4 +93,4 @@ def test_records_keep_every_column() -> None:
 
 def test_nothing_gives_no_rows() -> None:
     assert len(from_events(np.zeros(0, EVENT), 0)) == 0
-    assert len(from_entries(*entries(0), 0, 1, ended=True)) == 0
+    assert len(from_entries(entries(0), 0, 1, ended=True)) == 0

@@ -8,7 +8,7 @@ from flowd.capture.kernel_moved import Moved, of_former_holders
 from flowd.model.address import pack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint, EndpointKind
-from flowd_bpf.layout import CONNECTION, KEY
+from flowd_bpf.layout import CONNECTION
 
 HERE, THERE = pack("10.0.0.1"), pack("10.0.0.2")
 
@@ -44,10 +44,11 @@ def test_former_holders_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPat
 
 
 def test_entries_of_former_holders() -> None:
-    keys, values = np.zeros(4, KEY), np.zeros(4, CONNECTION)
+    entries = np.zeros(4, CONNECTION)
     here, there = (np.frombuffer(address, "u1") for address in (HERE, THERE))
-    keys["addr"][:, 0], keys["addr"][:, 1] = here, there
-    keys["addr"][3, 0] = there
-    values["endpoint"] = [(1, 9), (2, 9), (0, 9), (1, 9)]
-    assert of_former_holders({HERE: 2}, keys, values).tolist() == [True, False, False, False]
-    assert of_former_holders({HERE: 2, THERE: 8}, keys, values).tolist() == [True] * 4
+    addresses = entries["key"]["addr"]
+    addresses[:, 0], addresses[:, 1] = here, there
+    addresses[3, 0] = there
+    entries["endpoint"] = [(1, 9), (2, 9), (0, 9), (1, 9)]
+    assert of_former_holders({HERE: 2}, entries).tolist() == [True, False, False, False]
+    assert of_former_holders({HERE: 2, THERE: 8}, entries).tolist() == [True] * 4
