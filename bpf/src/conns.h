@@ -60,6 +60,12 @@ static __always_inline bool same_key(struct connection_key *one, struct connecti
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4];
 }
 
+/* Whether a packet with that key is to be counted here: not when somebody is just taking it out. */
+static __always_inline bool goes_to(struct connection *c, struct connection_key *key)
+{
+	return same_key(&c->key, key) && !(c->marks & MARK_ENDED);
+}
+
 /* struct connection from `reported` to `family`, to be changed at once. */
 union hold {
 	u64 whole;
@@ -79,7 +85,7 @@ static __always_inline struct connection *find(struct packet *p, struct connecti
 {
 	u64 known = p->known;
 
-	if (known & 1 && same_key(&home->key, &p->key))
+	if (known & 1 && goes_to(home, &p->key))
 		return home;
 #pragma clang loop unroll(disable)
 	for (u32 place = 1; place < PLACES; place++) {
@@ -93,7 +99,7 @@ static __always_inline struct connection *find(struct packet *p, struct connecti
 			continue;
 		slot = place_of(p->home, place);
 		c = flowd_conns.lookup(&slot);
-		if (c && same_key(&c->key, &p->key))
+		if (c && goes_to(c, &p->key))
 			return c;
 	}
 	return NULL;

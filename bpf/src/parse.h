@@ -66,7 +66,6 @@ struct packet {
 	u32 home;
 	u32 place; /* from there, of the slot that was claimed, and its number */
 	u32 slot;
-	u32 pad;
 	struct counted last; /* this and what follows stays: unwrap() copies what is before it */
 	u32 ring_full;	     /* jiffies of the last time that it was on this CPU */
 	u32 table_full;

@@ -1,0 +1,181 @@
+"""The kernel's table of connections: every key has one entry, wherever in the table that is."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from flowd_bpf import libbpf, loader, slots
+from flowd_bpf.layout import CONNECTION, MARK_ENDED, Counter, TakeHow
+from flowd_bpf.maps import HashMap
+from flowd_bpf.slots import Slots
+from flowd_bpf.table import ConnectionTable, Limits
+from flowd_bpf.taking import Taker
+from tests.kernel.packets import datagram, ethernet, ipv4, tcp
+from tests.kernel.programs import RING, Programs
+
+CONNECTIONS = 4096
+
+
+def frames(count: int) -> Iterator[bytes]:
+    """A packet each of connections whose addresses follow one another."""
+    one = ethernet(ipv4(datagram(), 17))
+    for number in range(count):
+        yield one[:26] + (0x0A000000 + number).to_bytes(4, "big") + one[30:]
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest) -> Iterator[tuple[loader.Loaded, Programs]]:
+    """Programs of their own, with the settings that are given."""
+    settings = {"MAX_CONNECTIONS": CONNECTIONS, "RING_BYTES": RING}
+    loaded = loader.load({**settings, **getattr(request, "param", {})})
+    programs = Programs(loaded)
+    yield loaded, programs
+    programs.clear()
+    loaded.close()
+
+
+def test_as_many_as_were_asked_for_fit_in(made: tuple[loader.Loaded, Programs]) -> None:
+    loaded, programs = made
+    for _ in range(2):
+        for frame in frames(CONNECTIONS):
+            libbpf.run_program(loaded.programs["flowd_in"], frame)
+    _, entries = programs.entries()
+    assert programs.count(Counter.MAP_FULL) == 0
+    assert programs.count(Counter.CREATED) == len(entries) == CONNECTIONS
+    assert len(np.unique(entries["key"].copy().view("V40"))) == CONNECTIONS
+    side = entries["side"]
+    assert ((side["packets"] + side["total_packets"]).sum(axis=1) == 2).all()
+    at_home = np.count_nonzero(entries["place"] == 0)
+    assert 0.6 < at_home / CONNECTIONS < 0.85  # two thirds are in use in the end; 0.73 by chance
+    assert entries["place"].max() > 3
+
+
+def test_entries_beyond_their_home_are_taken_out_too(
+    made: tuple[loader.Loaded, Programs],
+) -> None:
+    loaded, programs = made
+    count = CONNECTIONS // 2  # with those whose slots rest, a third of the slots and a sixth
+    for frame in frames(count):
+        libbpf.run_program(loaded.programs["flowd_in"], frame)
+    where, entries = programs.entries()
+    half = np.arange(0, count, 2)
+    taken = Taker(loaded.programs["flowd_take"]).take(where[half], entries[half], TakeHow.SILENT)
+    assert sorted(taken["conn_id"]) == sorted(entries["conn_id"][half])
+    for frame in frames(count):
+        libbpf.run_program(loaded.programs["flowd_in"], frame)
+    where, entries = programs.entries()
+    assert programs.count(Counter.CREATED) == count + len(half)
+    assert len(np.unique(where)) == len(entries) == count
+    side = entries["side"]
+    packets = (side["packets"] + side["total_packets"]).sum(axis=1)
+    assert np.bincount(packets).tolist() == [0, count // 2, count // 2]
+    Taker(loaded.programs["flowd_take"]).take(where, entries, TakeHow.ANYHOW)
+    assert not programs.entries()[1].size
+    table = HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION)
+    every = np.arange(libbpf.map_entries(loaded.maps["flowd_conns"]), dtype="u4")
+    assert not (table.get(every)[1]["home"] << np.uint64(40)).any()
+
+
+def test_seed_moves_every_connection() -> None:
+    found: list[dict[bytes, int]] = []
+    for seed in (0, 1):
+        loaded = loader.load({"RING_BYTES": RING, "HASH_SEED": seed})
+        programs = Programs(loaded)
+        for frame in frames(64):
+            libbpf.run_program(loaded.programs["flowd_in"], frame)
+        where, entries = programs.entries()
+        found.append({k.tobytes(): int(n) for k, n in zip(entries["key"], where, strict=True)})
+        programs.clear()
+        loaded.close()
+    assert found[0].keys() == found[1].keys()
+    assert sum(found[0][key] == found[1][key] for key in found[0]) < 4
+
+
+def test_two_cpus_begin_the_same_connections(made: tuple[loader.Loaded, Programs]) -> None:
+    loaded, programs = made
+    each, rounds = 16, 300
+    gate = threading.Barrier(2)
+
+    def work(flow: int, order: int) -> None:
+        for number in range(rounds):
+            packets = list(frames(4))[::order]
+            gate.wait()
+            for packet in packets:
+                port = (number % 8 + 1).to_bytes(2, "big")
+                libbpf.run_program(flow, packet[:34] + port + packet[36:], each)
+            gate.wait()
+            if order == 1 and number % 8 == 7:
+                where, entries = programs.entries()
+                totals.append(entries)
+                Taker(loaded.programs["flowd_take"]).take(where, entries, TakeHow.ANYHOW)
+            gate.wait()
+
+    totals: list[np.ndarray] = []
+    flow = loaded.programs["flowd_in"]
+    threads = [threading.Thread(target=work, args=(flow, order)) for order in (1, -1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    _, left = programs.entries()
+    for entries in totals:
+        assert len(np.unique(entries["key"].copy().view("V40"))) == len(entries) == 32
+    side = np.concatenate([*totals, left])["side"]
+    assert programs.count(Counter.MAP_FULL) == 0
+    counted = (side["packets"] + side["total_packets"]).sum()
+    assert counted == programs.count(Counter.COUNTED) == 2 * each * rounds * 4
+
+
+def test_packet_does_not_go_to_what_is_being_taken(made: tuple[loader.Loaded, Programs]) -> None:
+    """Whoever takes a connection out marks it first; a packet that comes then begins another."""
+    loaded, programs = made
+    programs.run(tcp(0x10))
+    where, entries = programs.entries()
+    entries["marks"] |= np.uint64(MARK_ENDED)
+    HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION).update(where, entries)
+    programs.run(tcp(0x10))
+    programs.run(tcp(0x02))
+    now, both = programs.entries()
+    assert len(both) == 2
+    side = both["side"][now != where[0]]
+    assert (side["packets"] + side["total_packets"]).sum() == 2
+
+
+def test_both_ways_to_read_give_the_same(
+    made: tuple[loader.Loaded, Programs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, _ = made
+    for frame in frames(CONNECTIONS):
+        libbpf.run_program(loaded.programs["flowd_in"], frame)
+    table = Slots(loaded.maps)
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        where, rows = zip(*table.scan(), strict=True)
+        return np.concatenate(where), np.concatenate(rows)
+
+    monkeypatch.setattr(slots, "_WINDOW", 4096)
+    windows = read()
+    monkeypatch.setattr(slots, "_FEW", 1)
+    asked = read()
+    table.close()
+    assert len(windows[0]) == CONNECTIONS
+    assert (windows[0] == asked[0]).all()
+    assert (windows[1] == asked[1]).all()
+
+
+def test_connection_that_is_just_made_is_not_over(made: tuple[loader.Loaded, Programs]) -> None:
+    """Between its being made and its first packet's being counted nobody has it as an owner."""
+    loaded, programs = made
+    programs.run(tcp(0x10))
+    where, entries = programs.entries()
+    entries["side"] = np.zeros_like(entries["side"])
+    HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION).update(where, entries)
+    table = ConnectionTable(loaded.maps, loaded.programs, 250, CONNECTIONS, Limits())
+    assert not list(table.expire(0))
+    entries["side"]["owner"][:, 1] = 2
+    HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION).update(where, entries)
+    (over,) = table.expire(0)
+    table.close()
+    assert over["conn_id"] == entries["conn_id"]
