@@ -74,7 +74,8 @@ class KernelCapture:
             `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map), `dns_ring_full`
             (stretches of DNS).
         interfaces: globs; `!glob` excludes, `lo` only when named.
-        connections, endpoints: entries of the kernel maps.
+        connections: that the kernel's table is made for; half as many more fit in.
+        endpoints: entries of the kernel's map.
         ring_bytes: size of the ring, a power of two.
         active_seconds: between records of a connection that has packets.
         detail_records: a second at most, of TCP flags that are new to a connection, and of sockets that are
