@@ -76,6 +76,7 @@ class KernelCapture:
         interfaces: globs; `!glob` excludes, `lo` only when named.
         connections: that the kernel's table is made for; half as many more fit in.
         endpoints: entries of the kernel's map.
+        hash_seed: of the kernel's table, 32 bits; random if not given.
         ring_bytes: size of the ring, a power of two.
         active_seconds: between records of a connection that has packets.
         detail_records: a second at most, of TCP flags that are new to a connection, and of sockets that are
@@ -101,6 +102,7 @@ class KernelCapture:
         interfaces: Sequence[str] = ("*",),
         connections: int = 131072,
         endpoints: int = 65536,
+        hash_seed: int | None = None,
         ring_bytes: int = 4 << 20,
         active_seconds: float = 5.0,
         detail_records: int = 2000,
@@ -121,7 +123,7 @@ class KernelCapture:
         self._settings = {
             "DETAIL_RECORDS": details,
             "MAX_CONNECTIONS": connections,
-            "HASH_SEED": secrets.randbits(32),
+            "HASH_SEED": secrets.randbits(32) if hash_seed is None else hash_seed,
             "MAX_ENDPOINTS": endpoints,
             "RING_BYTES": ring_bytes,
             "ACTIVE_TICKS": max(1, round(active_seconds * loader.ticks_per_second())),

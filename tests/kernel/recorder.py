@@ -70,7 +70,7 @@ async def eventually(met: Callable[[], bool], seconds: float = SECONDS) -> None:
 @contextlib.asynccontextmanager
 async def recording(**options: Any) -> AsyncGenerator[Recorder]:
     """A capture that runs meanwhile; afterwards the recorder has its last rows too."""
-    recorder = Recorder(**{"limits": Limits(closed=0.5), **options})
+    recorder = Recorder(**{"limits": Limits(closed=0.5), "hash_seed": 0, **options})
     await recorder.capture.start()
     task = recorder.task = asyncio.create_task(recorder.capture.run(recorder.queue))
     try:
