@@ -45,7 +45,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(description="Interface to capture on, as a glob; `!glob` excludes."),
     ] = ("*", "!lo")
     max_connections: Annotated[
-        int, Meta(ge=1024, le=4194304, description="Connections that the kernel's table is made for.")
+        int,
+        Meta(ge=1024, le=4194304, description="Connections that the kernel's table is made for."),
     ] = 131072
     detail_records: Annotated[
         int,

@@ -74,8 +74,7 @@ class KernelCapture:
             `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map), `dns_ring_full`
             (stretches of DNS).
         interfaces: globs; `!glob` excludes, `lo` only when named.
-        connections: that the kernel's table is made for; half as many more fit in.
-        endpoints: entries of the kernel's map.
+        connections, endpoints: that the kernel's maps have space for.
         hash_seed: of the kernel's table, 32 bits; random if not given.
         ring_bytes: size of the ring, a power of two.
         active_seconds: between records of a connection that has packets.
@@ -189,9 +188,8 @@ class KernelCapture:
                 self._limits,
             )
             self._tunnels = TunnelNames(self._directory, maps["flowd_tunnels"])
-            self._attacher = await self._apart(
-                partial(attacher, programs, self._mode, head=self._head)
-            )
+            attach = partial(attacher, programs, self._mode, head=self._head)
+            self._attacher = await self._apart(attach)
             self._links = KernelLinks(self._directory, self._globs, self._attacher, self._apart)
             self._dns.start(self._loaded)
         except BpfError as error:
