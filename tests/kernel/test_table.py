@@ -25,15 +25,20 @@ def frames(count: int) -> Iterator[bytes]:
         yield one[:26] + (0x0A000000 + number).to_bytes(4, "big") + one[30:]
 
 
-@pytest.fixture
-def made(request: pytest.FixtureRequest) -> Iterator[tuple[loader.Loaded, Programs]]:
-    """Programs of their own, with the settings that are given."""
-    settings = {"MAX_CONNECTIONS": CONNECTIONS, "RING_BYTES": RING}
-    loaded = loader.load({**settings, **getattr(request, "param", {})})
-    programs = Programs(loaded)
-    yield loaded, programs
-    programs.clear()
+@pytest.fixture(scope="module")
+def small() -> Iterator[loader.Loaded]:
+    """Programs with a table of their own."""
+    loaded = loader.load({"MAX_CONNECTIONS": CONNECTIONS, "RING_BYTES": RING})
+    yield loaded
     loaded.close()
+
+
+@pytest.fixture
+def made(small: loader.Loaded) -> Iterator[tuple[loader.Loaded, Programs]]:
+    """The same, with the table emptied."""
+    programs = Programs(small)
+    yield small, programs
+    programs.clear()
 
 
 def test_as_many_as_were_asked_for_fit_in(made: tuple[loader.Loaded, Programs]) -> None:
