@@ -64,7 +64,7 @@ class Programs:
         slots, values = zip(*batches, strict=True) if batches else ((), ())
         return (
             np.concatenate([np.empty(0, "u4"), *slots]),
-            np.concatenate([np.empty(0, CONNECTION), *values]),
+            np.concatenate([np.empty(0, CONNECTION), *values], dtype=CONNECTION),
         )
 
     def tunnel(self, number: int) -> tuple[int, bytes, bytes, int]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flowd_bpf import libbpf, loader, slots
-from flowd_bpf.layout import CONNECTION, MARK_ENDED, Counter, TakeHow
+from flowd_bpf.layout import CONNECTION, MARK_ENDED, Counter, SlotState, TakeHow
 from flowd_bpf.maps import HashMap
 from flowd_bpf.slots import Slots
 from flowd_bpf.table import ConnectionTable, Limits
@@ -16,6 +16,7 @@ from tests.kernel.packets import datagram, ethernet, ipv4, tcp
 from tests.kernel.programs import RING, Programs
 
 CONNECTIONS = 4096
+SYN_RST = 0x06  # begins a connection, and says that the one before is over
 
 
 def frames(count: int) -> Iterator[bytes]:
@@ -78,6 +79,9 @@ def test_entries_beyond_their_home_are_taken_out_too(
     assert np.bincount(packets).tolist() == [0, count // 2, count // 2]
     Taker(loaded.programs["flowd_take"]).take(where, entries, TakeHow.ANYHOW)
     assert not programs.entries()[1].size
+    table = Slots(loaded.maps)
+    assert not table.held().size
+    table.close()
     table = HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION)
     every = np.arange(libbpf.map_entries(loaded.maps["flowd_conns"]), dtype="u4")
     assert not (table.get(every)[1]["home"] << np.uint64(40)).any()
@@ -131,6 +135,30 @@ def test_two_cpus_begin_the_same_connections(made: tuple[loader.Loaded, Programs
     assert programs.count(Counter.MAP_FULL) == 0
     counted = (side["packets"] + side["total_packets"]).sum()
     assert counted == programs.count(Counter.COUNTED) == 2 * each * rounds * 4
+
+
+def test_two_cpus_end_and_begin_one_connection(made: tuple[loader.Loaded, Programs]) -> None:
+    """Every packet ends the connection that is there, be it in the ring or in the table."""
+    loaded, programs = made
+    packet, each = tcp(SYN_RST), 3000
+    threads = [
+        threading.Thread(
+            target=libbpf.run_program, args=(loaded.programs["flowd_in"], packet, each)
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    where, entries = programs.entries()
+    count = programs.count
+    assert count(Counter.COUNTED) == 2 * each
+    assert count(Counter.CREATED) - count(Counter.ENDED) == len(entries)
+    held = entries["state"] == SlotState.HELD
+    assert np.count_nonzero(held) == 1
+    assert len(np.unique(where)) == len(np.unique(entries["conn_id"])) == len(entries) > 500
+    assert np.bitwise_count(entries["home"] & np.uint64((1 << 24) - 1)).sum() <= 1
 
 
 def test_packet_does_not_go_to_what_is_being_taken(made: tuple[loader.Loaded, Programs]) -> None:
