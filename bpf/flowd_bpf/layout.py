@@ -201,8 +201,7 @@ class Counter(IntEnum):
     CREATED = 11
     ENDED = 12
     TUNNEL_UNNAMED = 13
-    MERGED = 14
-    DNS_RING_FULL = 15
+    DNS_RING_FULL = 14
 
 
 class TunnelKind(IntEnum):

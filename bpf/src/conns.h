@@ -22,7 +22,6 @@
 #define PLACES 24
 #define PLACES_SET ((1ULL << PLACES) - 1)
 #define CAME (1ULL << PLACES)
-#define ASIDE_PLACES 8
 
 /* Jiffies that a slot is left alone after user space took it: another CPU may just be counting there. */
 #define REST_TICKS 2
@@ -106,19 +105,18 @@ static __always_inline struct connection *find(struct packet *p, struct connecti
 }
 
 /* A free slot for one more of those that have their home there, which is then claimed; or NULL. */
-static __always_inline struct connection *claim(struct packet *p, u32 number, u64 known,
-						const u32 places, u32 now)
+static __always_inline struct connection *claim(struct packet *p, u32 now)
 {
 #pragma clang loop unroll(disable)
-	for (u32 place = 0; place < places; place++) {
+	for (u32 place = 0; place < PLACES; place++) {
 		union hold is, claimed;
 		u64 *word;
 		struct connection *c;
 		u32 slot;
 
-		if (known >> place & 1)
+		if (p->known >> place & 1)
 			continue;
-		slot = place_of(number, place);
+		slot = place_of(p->home, place);
 		c = flowd_conns.lookup(&slot);
 		if (!c)
 			break;
@@ -140,12 +138,13 @@ static __always_inline struct connection *claim(struct packet *p, u32 number, u6
 	return NULL;
 }
 
-/* Make it one that packets do not find; returns those that they still do at its home. */
+/* Make it one that packets do not find; returns its bit. */
 static __always_inline u64 unlink(struct connection *c, struct connection *home)
 {
 	u64 bit = 1ULL << (c->place & 63);
 
-	return __sync_fetch_and_and(&home->home, ~bit) & ~bit;
+	__sync_fetch_and_and(&home->home, ~bit);
+	return bit;
 }
 
 /* Let anybody claim the slot, `rest` jiffies after `now`. */

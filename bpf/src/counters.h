@@ -21,7 +21,6 @@ enum counter {
 	COUNT_CREATED,	 /* connections */
 	COUNT_ENDED,	 /* connections ended by the program, a new one having taken their place */
 	COUNT_TUNNEL_UNNAMED, /* connections whose tunnel found no place in flowd_tunnels */
-	COUNT_MERGED, /* connections that go on in the entry of the one that had their ports before */
 	COUNT_DNS_RING_FULL, /* stretches of DNS payload without space in their ring */
 	COUNTERS,
 };

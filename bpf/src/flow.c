@@ -28,13 +28,14 @@
 /* Whether this interface and hook count the side's packets: the first that saw one, while it does. */
 static __always_inline bool owns(struct side *side, u64 here, u32 now)
 {
-	u64 owner = side->owner;
+	u64 owner = side->owner, was;
 
 	if (owner == here)
 		return true;
 	if (owner && now - side->seen < SILENT_TICKS)
 		return false;
-	return __sync_val_compare_and_swap(&side->owner, owner, here) == owner;
+	was = __sync_val_compare_and_swap(&side->owner, owner, here);
+	return was == owner || was == here;
 }
 
 static __always_inline void count_packet(struct __sk_buff *skb, struct side *side, u32 headers,
@@ -107,8 +108,10 @@ static __always_inline int flow(struct __sk_buff *skb, const u32 hook, const u32
 	p->known = home->home;
 	FORGET();
 	c = find(p, home);
-	if (c && begins_anew(c, p) && make_way(c, home, p, now, counters))
+	if (c && begins_anew(c, p)) {
+		make_way(c, home, p, now, counters);
 		c = NULL;
+	}
 	if (!c) {
 		if (!chosen(p, counters))
 			return PASS;

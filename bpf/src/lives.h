@@ -58,7 +58,7 @@ static __always_inline struct connection *create(struct packet *p, struct connec
 
 	if (p->table_full == now)
 		return NULL;
-	c = claim(p, p->home, p->known, PLACES, now);
+	c = claim(p, now);
 	if (!c) {
 		p->table_full = now;
 		return NULL;
@@ -75,35 +75,14 @@ static __always_inline struct connection *create(struct packet *p, struct connec
 	return c;
 }
 
-/*
- * In another slot a connection that is over waits until user space takes it. Any slot will do, as no
- * packet looks for it.
- */
-static __always_inline bool set_aside(struct connection *c, struct connection *home,
-				      struct packet *p, u32 now, struct counters *counters)
+/* Where it is, a connection that is over waits until user space takes it; no packet finds it. */
+static __always_inline void set_aside(struct connection *c, struct connection *home,
+				      struct packet *p)
 {
-	struct connection *other;
-
 	if (__sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
-		return true; /* somebody else takes it out */
-	other = claim(p, spread(mix(HASH_SEED, c->conn_id)), 0, ASIDE_PLACES, now);
-	if (!other) {
-		__sync_fetch_and_and(&c->marks, ~MARK_ENDED);
-		counters->count[COUNT_MERGED]++;
-		return false;
-	}
-	p->known = unlink(c, home);
-	other->key = c->key;
-	other->marks = c->marks;
-	other->reported = c->reported;
-	other->forward = c->forward;
-	other->family = c->family;
-	__builtin_memcpy(&other->side, &c->side,
-			 sizeof(*c) - __builtin_offsetof(struct connection, side));
-	FORGET();
-	other->state = SLOT_ASIDE;
-	release(c, place_of(p->home, c->place), now, 0);
-	return true;
+		return; /* somebody else takes it out */
+	p->known &= ~unlink(c, home);
+	c->state = SLOT_ASIDE;
 }
 
 /* Whether the packet is the first of another connection than the one that has its ports. */
@@ -112,15 +91,16 @@ static __always_inline bool begins_anew(struct connection *c, struct packet *p)
 	return (p->flags & (SYN | ACK)) == SYN && finished(c->marks);
 }
 
-/* Take a connection that is over out of the way; returns whether that could be. */
-static __always_inline bool make_way(struct connection *c, struct connection *home,
+/* Take a connection that is over out of the way. */
+static __always_inline void make_way(struct connection *c, struct connection *home,
 				     struct packet *p, u32 now, struct counters *counters)
 {
 	/* For one whose NEW is not out, an END is not enough. */
-	if (!(c->marks & MARK_ANNOUNCED) || !report(c, p, REASON_END, MARK_ENDED, now, counters))
-		return set_aside(c, home, p, now, counters);
+	if (!(c->marks & MARK_ANNOUNCED) || !report(c, p, REASON_END, MARK_ENDED, now, counters)) {
+		set_aside(c, home, p);
+		return;
+	}
 	counters->count[COUNT_ENDED]++;
-	p->known = unlink(c, home);
+	p->known &= ~unlink(c, home);
 	release(c, place_of(p->home, c->place), now, 0);
-	return true;
 }

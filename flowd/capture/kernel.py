@@ -53,7 +53,6 @@ DNS_ROWS = 65536
 _LOST = {
     "ring_full": Counter.RING_FULL,
     "map_full": Counter.MAP_FULL,
-    "connections_merged": Counter.MERGED,
     "malformed": Counter.MALFORMED,
     "fragment_unknown": Counter.FRAGMENT_UNKNOWN,
     "tunnel_unnamed": Counter.TUNNEL_UNNAMED,
@@ -67,8 +66,7 @@ class KernelCapture:
     Args:
         directory: its `interfaces` are kept current, and its `tunnels` grow.
         losses: what the kernel could not take, under Place.KERNEL: `ring_full` (records that had to
-            wait for the next one), `map_full` and `malformed` (packets), `connections_merged`
-            (counted with one that had the same ports, neither ring nor map having space), `endpoints_full`
+            wait for the next one), `map_full` and `malformed` (packets), `endpoints_full`
             (addresses and networks without a place in the kernel's maps), `fragment_unknown`
             (later fragments that came before their first, and so count without ports),
             `tunnel_unnamed` (connections whose tunnel had no place in the kernel's map), `dns_ring_full`

@@ -42,6 +42,10 @@ class Programs:
     ) -> NDArray[Any]:
         """EVENT records of one packet."""
         assert libbpf.run_program(self._programs[name], packet, context=context)[0] == PASS
+        return self.read()
+
+    def read(self) -> NDArray[Any]:
+        """EVENT records of packets that were run elsewhere."""
         return self._ring.read().copy()
 
     def run(self, packet: bytes, name: str = "flowd_in") -> list[tuple[int, ...]]:
