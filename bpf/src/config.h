@@ -31,6 +31,10 @@
 #define SILENT_TICKS (2 * TICKS) /* until another interface may count in the owner's place */
 #endif
 
+#ifndef REST_TICKS
+#define REST_TICKS 2 /* until a slot of the table is used again: a CPU may just have found it in use */
+#endif
+
 #ifndef WAKE_RECORDS
 #define WAKE_RECORDS 1024 /* on one CPU, until the reader is woken before its own time */
 #endif

@@ -23,9 +23,6 @@
 #define PLACES_SET ((1ULL << PLACES) - 1)
 #define CAME (1ULL << PLACES)
 
-/* Jiffies that a slot is left alone after user space took it: another CPU may just be counting there. */
-#define REST_TICKS 2
-
 /* A slot of any of `SLOTS`, as even as the bits of the hash. */
 static __always_inline u32 spread(u32 hash)
 {
@@ -147,10 +144,10 @@ static __always_inline u64 unlink(struct connection *c, struct connection *home)
 	return bit;
 }
 
-/* Let anybody claim the slot, `rest` jiffies after `now`. */
-static __always_inline void release(struct connection *c, u32 slot, u32 now, u32 rest)
+/* Let anybody claim the slot, when it has rested since then. */
+static __always_inline void release(struct connection *c, u32 slot, u32 since)
 {
-	union hold free = { .reported = now + rest - REST_TICKS };
+	union hold free = { .reported = since };
 	u32 number = slot / 64;
 	u64 *word = flowd_held.lookup(&number);
 

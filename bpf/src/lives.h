@@ -67,7 +67,7 @@ static __always_inline struct connection *create(struct packet *p, struct connec
 	if (!announce(p, home)) {
 		other = find(p, home);
 		if (other || !announce(p, home)) {
-			release(c, p->slot, now, 0);
+			release(c, p->slot, now - REST_TICKS); /* no packet found it */
 			return other;
 		}
 	}
@@ -102,5 +102,5 @@ static __always_inline void make_way(struct connection *c, struct connection *ho
 	}
 	counters->count[COUNT_ENDED]++;
 	p->known &= ~unlink(c, home);
-	release(c, place_of(p->home, c->place), now, 0);
+	release(c, place_of(p->home, c->place), now);
 }

@@ -42,7 +42,7 @@ static __always_inline void hand_over(struct taken *asked, u32 now)
 	if (!c)
 		return;
 	__builtin_memcpy(&asked->value, c, sizeof(*c));
-	release(c, asked->slot, now, REST_TICKS);
+	release(c, asked->slot, now);
 }
 
 /* Run by user space, never attached, on a "packet" of struct taken. */
