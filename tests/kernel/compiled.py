@@ -8,6 +8,7 @@ import numpy as np
 from flowd_bpf import loader
 from flowd_bpf.layout import Counter, SocketCounter
 from flowd_bpf.maps import HashMap, possible_cpus
+from tests.kernel.programs import clear
 
 _COUNTED = {"flowd_counters": len(Counter), "flowd_socket_counters": len(SocketCounter)}
 
@@ -15,7 +16,8 @@ _COUNTED = {"flowd_counters": len(Counter), "flowd_socket_counters": len(SocketC
 class Compiled:
     """In place of `loader.load`: the same arguments give the same programs and maps again.
 
-    A capture leaves its tables and rings empty when it closes; counters begin at 0 again here.
+    A capture leaves its rings empty when it closes; the table of connections is emptied here, and
+    counters begin at 0 again.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,7 @@ class Compiled:
         if key not in self._kept:
             self._kept[key] = self._load(settings, drops, sockets)
         kept = self._kept[key]
+        clear(kept.maps)
         for name, length in _COUNTED.items():
             if name in kept.maps:
                 zeros = np.zeros((1, possible_cpus(), length), "u8")
