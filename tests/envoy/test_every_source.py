@@ -197,15 +197,16 @@ async def test_each_request_once_a_source_and_joined_to_both_sockets(
     assert agent.lost() == {}
     requests, connections = agent.rows.requests, agent.rows.connections
     assert counts(requests) == dict.fromkeys(SOURCES, TOTAL)
-    by_client = {local: number for (kind, number), local in sent.items() if kind in STREAMS}
+    # Linux may give connections to two listeners the same port.
+    streams_by = {(kind, local): number for (kind, number), local in sent.items()}
     told: Counter[tuple[str, str]] = Counter()
     firsts = {int(row["conn_id"]): row for row in connections[connections["reason"] == Reason.NEW]}
     locals_ = {number: local for (_, number), local in sent.items()}
     kinds = {number: kind for kind, number in sent}
     for row in requests:
-        number = (
-            row["request_id"] if row["kind"] == EntryKind.HTTP else by_client[ends(row, "client")]
-        )
+        number = row["request_id"]
+        if row["kind"] != EntryKind.HTTP:
+            number = streams_by["tls" if row["sni"] else "tcp", ends(row, "client")]
         told[source_of(row), number] += 1
         assert locals_[number] in (ends(row, "client"), "")
         assert seen[number][1] == ends(row, "up_local"), "the backend's peer"
