@@ -156,12 +156,19 @@ def test_two_cpus_end_and_begin_the_same_connections() -> None:
 
     child = os.fork()
     if child == 0:
+        status = 1
         try:
             work(1)
+            status = 0
         finally:
-            os._exit(0)
-    work(0)
-    os.waitpid(child, 0)
+            turns[1] = tuples  # so that the other one does not wait for it
+            os._exit(status)
+    try:
+        work(0)
+    finally:
+        turns[0] = tuples
+        _, ended = os.waitpid(child, 0)
+    assert ended == 0
     table = Slots(loaded.maps)
     counts = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter)).read()
     entries = np.concatenate([rows.view("V192") for _, rows in table.scan()]).view(CONNECTION)
