@@ -22,6 +22,7 @@ from flowd.capture.kernel_rows import batches, from_entries
 from flowd.capture.kernel_sockets import KernelSockets
 from flowd.capture.kernel_tunnels import TunnelNames, port_settings
 from flowd.capture.pace import Pace
+from flowd.capture.wakes import Wakes
 from flowd.errors import UnsupportedError
 from flowd.model.connection import ConnectionBatch
 from flowd.model.directory import Directory
@@ -45,7 +46,6 @@ Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.2
 DROP_ROWS = 65536
 SOCKET_ROWS = 131072
 DNS_ROWS = 65536
@@ -203,31 +203,22 @@ class KernelCapture:
         log.info("capture started", extra={"interfaces": len(self._attacher)})
 
     async def run(self, out: Queue[ConnectionBatch]) -> None:
-        """Put rows into `out`, five times a second or sooner when the ring fills, until cancelled.
+        """Put rows into `out`, five times a second or sooner when a ring fills, until cancelled.
 
         Raises:
             UnsupportedError: the kernel refuses what it did before.
         """
         self._out = out
-        loop = asyncio.get_running_loop()
-        wake = asyncio.Event()
-        watched = [fd for fd in (self._ring.fd, self._sockets.fd) if fd is not None]
-        for fd in watched:
-            loop.add_reader(fd, wake.set)
-        links = asyncio.create_task(self._links.watch(wake))
+        wakes = Wakes(fd for fd in (self._ring.fd, self._sockets.fd) if fd is not None)
+        links = asyncio.create_task(self._links.watch(wakes.set))
         try:
             while True:
-                try:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await wake.wait()
-                except TimeoutError:
-                    pass
-                wake.clear()
+                await wakes.wait()
                 self._emit(out)
                 self._messages.put(self._dns.read(self._unix_epoch()))
                 if links.done():  # attaching takes its time, and the ring fills meanwhile
                     links.result()
-                    links = asyncio.create_task(self._links.watch(wake))
+                    links = asyncio.create_task(self._links.watch(wakes.set))
                 if self._pace.due():
                     await self._sweep(out)
         except BpfError as error:
@@ -235,8 +226,8 @@ class KernelCapture:
         except OSError as error:
             raise UnsupportedError(f"cannot follow the interfaces: {error}") from None
         finally:
-            for fd in (*watched, self._links.fileno()):
-                loop.remove_reader(fd)
+            wakes.close()
+            asyncio.get_running_loop().remove_reader(self._links.fileno())
             links.cancel()
             await asyncio.wait([links])
 

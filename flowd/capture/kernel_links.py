@@ -49,8 +49,8 @@ class KernelLinks:
         """Readable when something changed."""
         return self._watch.fileno()
 
-    async def watch(self, wake: asyncio.Event) -> None:
-        """Follow what changed so far, and set `wake` when there is more from then on.
+    async def watch(self, wake: Callable[[], None]) -> None:
+        """Follow what changed so far, and call `wake` when there is more from then on.
 
         Raises:
             OSError: the kernel does not answer.
@@ -58,7 +58,7 @@ class KernelLinks:
         loop, fd = asyncio.get_running_loop(), self.fileno()
         loop.remove_reader(fd)
         await self.follow()
-        loop.add_reader(fd, wake.set)
+        loop.add_reader(fd, wake)
 
     async def follow(self) -> None:
         """Attach to what appeared since the last call, and detach from what is gone.
