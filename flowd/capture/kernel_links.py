@@ -50,7 +50,7 @@ class KernelLinks:
         return self._watch.fileno()
 
     async def watch(self, wake: Callable[[], None]) -> None:
-        """Follow what changed so far, and call `wake` when there is more from then on.
+        """Follow what changed so far, and call `wake` once when there is more from then on.
 
         Raises:
             OSError: the kernel does not answer.
@@ -58,7 +58,12 @@ class KernelLinks:
         loop, fd = asyncio.get_running_loop(), self.fileno()
         loop.remove_reader(fd)
         await self.follow()
-        loop.add_reader(fd, wake)
+
+        def changed() -> None:
+            loop.remove_reader(fd)  # it stays readable until the next call
+            wake()
+
+        loop.add_reader(fd, changed)
 
     async def follow(self) -> None:
         """Attach to what appeared since the last call, and detach from what is gone.
