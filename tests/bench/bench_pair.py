@@ -136,7 +136,8 @@ def main() -> None:
         with forked(server, lambda: serve(server.address, PORT)):
             time.sleep(0.5)
             for number in range(rounds):
-                for way in (*WAYS[number % 4 :], *WAYS[: number % 4]):
+                first = number % len(WAYS)
+                for way in (*WAYS[first:], *WAYS[:first]):
                     found[way].append(once(cluster, way, seconds))
     show(found)
 
