@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Sized)
 
 LATE_SECONDS = 0.1
+LATEST_SECONDS = 0.4
 
 
 async def guard(name: str, work: Awaitable[None], failed: Callable[[str, str], None]) -> None:
@@ -44,7 +45,8 @@ async def stage(
 
     Args:
         late: gives what the function held back: asked with False whenever nothing came for
-            LATE_SECONDS, and once with True at the end, for all.
+            LATE_SECONDS, then more and more seldom, LATEST_SECONDS at most, until something comes;
+            and once with True at the end, for all.
     """
 
     def put(call: Callable[[], T], rows: int) -> None:
@@ -54,15 +56,18 @@ async def stage(
             log.exception("batch left out", extra={"stage": out.name, "rows": rows})
             losses.add(Place.STAGE, out.name, rows)
 
+    patience = LATE_SECONDS
     try:
         while True:
             try:
-                async with asyncio.timeout(LATE_SECONDS if late else None):
+                async with asyncio.timeout(patience if late else None):
                     batch = await source.get()
             except TimeoutError:
                 if late:
                     put(partial(late, False), 0)
+                patience = min(2 * patience, LATEST_SECONDS)
                 continue
+            patience = LATE_SECONDS
             put(partial(function, batch), len(batch))
     except Closed:
         if late:

@@ -85,7 +85,7 @@ class ConntrackWatch:
         Raises:
             OSError: the kernel does not answer.
         """
-        chunks = [np.zeros(0, ENTRY)]
+        chunks: list[Entries] = []
         view = self._buffer.data
         for _ in range(CHUNKS):
             starts: list[int] = []
@@ -93,10 +93,11 @@ class ConntrackWatch:
             while at <= CHUNK - DATAGRAM and (size := self._receive(view[at:])):
                 starts.append(at)
                 at += (size + 3) & ~3
-            chunks.append(parse(self._buffer, np.array(starts, np.int64)))
+            if starts:
+                chunks.append(parse(self._buffer, np.array(starts, np.int64)))
             if at <= CHUNK - DATAGRAM:
                 break
-        return np.concatenate(chunks)
+        return np.concatenate(chunks) if chunks else np.zeros(0, ENTRY)
 
     def list(self, limit: int) -> tuple[Entries, int]:
         """The translated entries there are, as ENTRY rows.

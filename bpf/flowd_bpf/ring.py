@@ -29,6 +29,7 @@ class Ring:
         self._record = record
         # Rows of a structured dtype would be copied column by column
         whole = np.dtype(f"V{record.itemsize}")
+        self._nothing = np.zeros(0, record)
         self._slot = np.dtype([("header", "u4"), ("page", "u4"), ("record", whole)])
         page = mmap.PAGESIZE
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -39,6 +40,8 @@ class Ring:
     def read(self) -> NDArray[np.void]:
         """Every finished record since the last call, copied, as a 1-D array of the record dtype."""
         read, written = int(self._read[0]), int(self._written[0])
+        if read == written:
+            return self._nothing
         slots: NDArray[Any] = np.frombuffer(
             self._data,
             self._slot,

@@ -57,6 +57,9 @@ class DnsReader:
             now_ns: CLOCK_MONOTONIC up to which all records are here.
             epoch: Unix time in ns at which CLOCK_MONOTONIC was 0.
         """
+        batches = [batch for batch in batches if len(batch)]
+        if not batches and not self._pending and not self._streams:
+            return empty_dns()
         heads: NDArray[Any] = np.concatenate(
             [np.empty(0, DNS_HEAD), *(batch["head"] for batch in batches)]
         )

@@ -210,15 +210,14 @@ class KernelCapture:
         """
         self._out = out
         wakes = Wakes(fd for fd in (self._ring.fd, self._sockets.fd) if fd is not None)
-        links = asyncio.create_task(self._links.watch(wakes.set))
+        links = asyncio.create_task(self._links.watch())
         try:
             while True:
                 await wakes.wait()
                 self._emit(out)
                 self._messages.put(self._dns.read(self._unix_epoch()))
-                if links.done():  # attaching takes its time, and the ring fills meanwhile
+                if links.done():
                     links.result()
-                    links = asyncio.create_task(self._links.watch(wakes.set))
                 if self._pace.due():
                     await self._sweep(out)
         except BpfError as error:
@@ -227,7 +226,6 @@ class KernelCapture:
             raise UnsupportedError(f"cannot follow the interfaces: {error}") from None
         finally:
             wakes.close()
-            asyncio.get_running_loop().remove_reader(self._links.fileno())
             links.cancel()
             await asyncio.wait([links])
 

@@ -13,6 +13,7 @@ from flowd_bpf.netlink import Interface, LinkWatch
 
 log = logging.getLogger(__name__)
 
+GATHER_SECONDS = 0.05
 GONE = 256  # interfaces whose names are kept for rows that are still on their way
 
 
@@ -27,6 +28,7 @@ class KernelLinks:
         directory: its `interfaces` are kept current.
         globs: as in LinkWatch.
         apart: attaching waits for the kernel's readers, 12 ms a program, so it has another thread.
+        gather: seconds in which what else changes is left for the next look.
 
     Attributes:
         failed: why an interface is not captured, by index.
@@ -36,12 +38,18 @@ class KernelLinks:
     """
 
     def __init__(
-        self, directory: Directory, globs: Sequence[str], way: Attacher, apart: Apart
+        self,
+        directory: Directory,
+        globs: Sequence[str],
+        way: Attacher,
+        apart: Apart,
+        gather: float = GATHER_SECONDS,
     ) -> None:
         self.failed: dict[int, str] = {}
         self._directory = directory
         self._way = way
         self._apart = apart
+        self._gather = gather
         self._watch = LinkWatch(globs)
         self._gone: deque[int] = deque()
 
@@ -49,21 +57,29 @@ class KernelLinks:
         """Readable when something changed."""
         return self._watch.fileno()
 
-    async def watch(self, wake: Callable[[], None]) -> None:
-        """Follow what changed so far, and call `wake` once when there is more from then on.
+    async def watch(self) -> None:
+        """Follow what changes, until cancelled.
 
         Raises:
             OSError: the kernel does not answer.
         """
-        loop, fd = asyncio.get_running_loop(), self.fileno()
-        loop.remove_reader(fd)
-        await self.follow()
+        while True:
+            await self._changed()
+            await self.follow()
+            await asyncio.sleep(self._gather)
 
-        def changed() -> None:
-            loop.remove_reader(fd)  # it stays readable until the next call
-            wake()
+    async def _changed(self) -> None:
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
-        loop.add_reader(fd, changed)
+        def readable() -> None:
+            loop.remove_reader(self.fileno())  # it stays so until it is read
+            changed.set()
+
+        loop.add_reader(self.fileno(), readable)
+        try:
+            await changed.wait()
+        finally:
+            loop.remove_reader(self.fileno())
 
     async def follow(self) -> None:
         """Attach to what appeared since the last call, and detach from what is gone.

@@ -38,12 +38,15 @@ class Wakes:
 
     async def wait(self) -> None:
         """Until it is time to read."""
-        await asyncio.sleep(self._shortest)
+        loop = asyncio.get_running_loop()
+        soonest = loop.time() + self._shortest
+        timer = loop.call_later(self._longest, self._event.set)
         try:
-            async with asyncio.timeout(self._longest - self._shortest):
-                await self._event.wait()
-        except TimeoutError:
-            pass
+            await self._event.wait()
+        finally:
+            timer.cancel()
+        if (early := soonest - loop.time()) > 0:
+            await asyncio.sleep(early)
         self._event.clear()
 
     def close(self) -> None:

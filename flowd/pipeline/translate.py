@@ -64,6 +64,8 @@ class Translator:
         for news in self._news():
             self.table.update(news)
         self._losses.put(Place.CAPTURE, "translations_full", self.table.evicted)
+        if not len(batch) and not len(self._held):
+            return batch
         now = time.monotonic_ns()
         held, self._held = self._held, empty_connections()
         self._fill(batch)

@@ -223,3 +223,33 @@ async def test_the_stage_asks_for_what_was_held_back_and_at_the_end_for_all() ->
         await task
     assert asked[-1] is True
     assert not any(asked[:-1])
+
+
+async def test_the_stage_asks_more_and_more_seldom_while_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = Losses()
+    source: Queue[ConnectionBatch] = Queue("in", 100, losses)
+    out: Queue[ConnectionBatch] = Queue("out", 100, losses)
+    waited: list[float] = []
+    enough = asyncio.Event()
+    real = asyncio.timeout
+
+    def at_once(seconds: float) -> asyncio.Timeout:
+        waited.append(seconds)
+        if len(waited) == 5:
+            source.put(record(1))
+        if len(waited) == 8:
+            enough.set()
+        return real(None if enough.is_set() else 0)
+
+    def late(_: bool) -> ConnectionBatch:
+        return empty_connections()
+
+    monkeypatch.setattr("flowd.tasks.asyncio.timeout", at_once)
+    task = asyncio.create_task(stage(source, out, lambda batch: batch, losses, late))
+    await enough.wait()
+    source.close()
+    await task
+    assert waited[:4] == [0.1, 0.2, 0.4, 0.4]
+    assert waited[5:8] == [0.1, 0.2, 0.4]
