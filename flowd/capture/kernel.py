@@ -12,6 +12,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from numpy.typing import NDArray
 
+from flowd.capture.epoch import UnixEpoch
 from flowd.capture.kernel_dns import KernelDns
 from flowd.capture.kernel_drops import KernelDrops
 from flowd.capture.kernel_endpoints import KernelEndpoints
@@ -150,7 +151,7 @@ class KernelCapture:
         self._out: Queue[ConnectionBatch] | None = None
         self._endpoints = KernelEndpoints(losses)
         self._moved = Moved(directory)
-        self._epoch = 0
+        self._epoch = UnixEpoch()
         self._pace = Pace()
         self._created = self._ended = self._removed = 0
         self._packets = dict.fromkeys(FATES, 0)
@@ -215,7 +216,7 @@ class KernelCapture:
             while True:
                 await wakes.wait()
                 self._emit(out)
-                self._messages.put(self._dns.read(self._unix_epoch()))
+                self._messages.put(self._dns.read(self._epoch.now()))
                 if links.done():
                     links.result()
                 if self._pace.due():
@@ -301,14 +302,14 @@ class KernelCapture:
         """
         if self._attacher is not None:
             await self._apart(self._attacher.close)
-            self._dropped.put(self._drops.read(self._unix_epoch()))
+            self._dropped.put(self._drops.read(self._epoch.now()))
             self._drops.close()
             await self._apart(self._sockets.detach)
-            self._reported.put(self._sockets.read(self._unix_epoch()))
-            self._messages.put(self._dns.read(self._unix_epoch(), everything=True))
+            self._reported.put(self._sockets.read(self._epoch.now()))
+            self._messages.put(self._dns.read(self._epoch.now(), everything=True))
             if self._out is not None:
                 self._emit(self._out)
-                epoch = self._unix_epoch()
+                epoch = self._epoch.now()
                 for entries in self._table.drain():
                     rows = from_entries(entries, epoch, time.time_ns(), ended=False)
                     self._out.put(self._tunnels.resolve(rows))
@@ -337,15 +338,15 @@ class KernelCapture:
         self._aside.shutdown(wait=False)
 
     def _emit(self, out: Queue[ConnectionBatch]) -> None:
-        for rows in batches(self._ring.read(), self._unix_epoch()):
+        for rows in batches(self._ring.read(), self._epoch.now()):
             out.put(self._tunnels.resolve(rows))
-        sockets = self._sockets.read(self._unix_epoch())
+        sockets = self._sockets.read(self._epoch.now())
         if len(sockets):
             self._reported.put(sockets)
 
     async def _sweep(self, out: Queue[ConnectionBatch]) -> None:
         self._count()
-        self._dropped.put(self._drops.read(self._unix_epoch()))
+        self._dropped.put(self._drops.read(self._epoch.now()))
         live = self.live_connections()
         for entries in self._pace.timed(self._table.expire(live), live):
             self._end(entries, out)
@@ -358,7 +359,7 @@ class KernelCapture:
     def _end(self, entries: NDArray[Any], out: Queue[ConnectionBatch]) -> None:
         # What the ring still holds of these connections was written before they were taken.
         self._emit(out)
-        rows = from_entries(entries, self._unix_epoch(), time.time_ns(), ended=True)
+        rows = from_entries(entries, self._epoch.now(), time.time_ns(), ended=True)
         out.put(self._tunnels.resolve(rows))
         self._removed += len(entries)
 
@@ -370,13 +371,6 @@ class KernelCapture:
         self._packets = {fate: int(counters[fate]) for fate in FATES}
         for reason, counter in _LOST.items():
             self._losses.put(Place.KERNEL, reason, int(counters[counter]))
-
-    def _unix_epoch(self) -> int:
-        """Unix time at which CLOCK_MONOTONIC was 0; the same until somebody sets the clock."""
-        epoch = time.time_ns() - time.monotonic_ns()
-        if abs(epoch - self._epoch) > 1_000_000:
-            self._epoch = epoch
-        return self._epoch
 
     async def _apart(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._aside, call, *args)
