@@ -4,9 +4,10 @@
 
 Every round has all ways in turn, in an order that changes: straight with nothing, straight with a
 whole agent (every part on) on the node, with nothing again, and through an Envoy without an agent.
-Each is run at a steady 1,600 requests a second and at saturation. Figures are medians of rounds;
-ratios are of the mean of both runs with nothing in the same round, so that what these two say of
-each other is the noise to read the others by. Many short rounds tell more than few long ones.
+Each is run, when it has settled, at a steady 1,600 requests a second and at saturation. Figures are
+medians of rounds; ratios are of the mean of both runs with nothing in the same round, so that what
+these two say of each other is the noise to read the others by. Many short rounds tell more than few
+long ones.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from tests.bench.watched import agent
 from tests.kernel.net import Cluster, Pod, inside
 
 RATE, STEADY, SATURATING = 1600, 8, 4
+SETTLE = 2.0
 WAYS = ("nothing", "agent", "nothing again", "Envoy")
 ENVOY_PORT = 10080
 
@@ -105,6 +107,7 @@ def once(cluster: Cluster, way: str, seconds: float) -> tuple[float, float, floa
             stack.enter_context(agent(cluster, "--als-listen", "127.0.0.1:9001"))
         elif way == "Envoy":
             stack.enter_context(running(middle, server.address))
+        time.sleep(SETTLE)  # what begins an agent or an Envoy is none of the requests' cost
         steady = latencies(client, *target, seconds, STEADY, RATE)
         full = latencies(client, *target, seconds, SATURATING)
     p50, p99 = np.percentile(np.array(steady), [50, 99]) / 1e6
