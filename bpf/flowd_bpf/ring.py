@@ -27,9 +27,9 @@ class Ring:
         self.fd = fd
         self._mask = size - 1
         self._record = record
+        self._nothing = np.zeros(0, record)
         # Rows of a structured dtype would be copied column by column
         whole = np.dtype(f"V{record.itemsize}")
-        self._nothing = np.zeros(0, record)
         self._slot = np.dtype([("header", "u4"), ("page", "u4"), ("record", whole)])
         page = mmap.PAGESIZE
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

@@ -88,7 +88,6 @@ class KernelDns:
         now = time.monotonic_ns()
         batches: list[NDArray[Any]] = [*self._later, *(ring.read() for ring in self._rings)]
         self._later = []
-        batches = [batch for batch in batches if len(batch)]
         if not everything:
             early = [batch["head"]["time_ns"] <= now for batch in batches]
             late = [batch[~mask] for batch, mask in zip(batches, early, strict=True)]

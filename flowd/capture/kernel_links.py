@@ -53,10 +53,6 @@ class KernelLinks:
         self._watch = LinkWatch(globs)
         self._gone: deque[int] = deque()
 
-    def fileno(self) -> int:
-        """Readable when something changed."""
-        return self._watch.fileno()
-
     async def watch(self) -> None:
         """Follow what changes, until cancelled.
 
@@ -70,16 +66,11 @@ class KernelLinks:
 
     async def _changed(self) -> None:
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def readable() -> None:
-            loop.remove_reader(self.fileno())  # it stays so until it is read
-            changed.set()
-
-        loop.add_reader(self.fileno(), readable)
+        loop.add_reader(self._watch, changed.set)
         try:
             await changed.wait()
         finally:
-            loop.remove_reader(self.fileno())
+            loop.remove_reader(self._watch)  # it stays readable until it is read
 
     async def follow(self) -> None:
         """Attach to what appeared since the last call, and detach from what is gone.

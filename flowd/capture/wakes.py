@@ -32,10 +32,6 @@ class Wakes:
             self._edges.register(ring, select.EPOLLIN | select.EPOLLET)
         asyncio.get_running_loop().add_reader(self._edges, self._edge)
 
-    def set(self) -> None:
-        """Ask for a reading."""
-        self._event.set()
-
     async def wait(self) -> None:
         """Until it is time to read."""
         loop = asyncio.get_running_loop()

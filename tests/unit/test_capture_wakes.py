@@ -84,7 +84,6 @@ def test_whoever_asks_waits_for_a_batch_that_is_worth_its_price() -> None:
         with ring() as fd:
             wakes = Wakes([fd], NEVER, NEVER)
             waiting = asyncio.create_task(wakes.wait())
-            wakes.set()
             os.eventfd_write(fd, 1)
             await turns()
             assert not waiting.done()
