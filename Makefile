@@ -26,13 +26,13 @@ lint: setup-test ## Style (ruff), types (pyright strict), import contracts, fres
 	@echo "==> generated files" && $(RUN)/python tools/proto.py --check && $(RUN)/python tools/docs_configuration.py --check && $(RUN)/python tools/docs_metrics.py --check && $(RUN)/python tools/docs_attribution.py --check
 
 test-second-kernel: setup-test ## Run tests/kernel on a stock Debian 6.1 kernel, emulated (ARGS: for pytest)
-	@$(RUN)/python tools/second_kernel.py $(ARGS)
+	@$(RUN)/python -m tests.kernel.second_kernel $(ARGS)
 
 test-switches: setup-test ## Compile and load the kernel programs with every combination of switches (ARGS=--second-kernel: on 6.1)
-	@$(RUN)/python $(if $(findstring --second-kernel,$(ARGS)),tools/second_kernel.py --run,-m) tests.kernel.every_combination
+	@$(RUN)/python -m $(if $(findstring --second-kernel,$(ARGS)),tests.kernel.second_kernel --run) tests.kernel.every_combination
 
 accuracy: setup-test ## Compare with the kernel's own counters and write docs/accuracy.md (ARGS=--second-kernel: on 6.1, emulated)
-	@$(RUN)/python tools/accuracy.py $(ARGS)
+	@$(RUN)/python -m tests.kernel.accuracy_page $(ARGS)
 
 bench: setup-test ## Rates and costs, several runs each, as tables on stdout
 	@for module in $$(ls tests/bench/bench_*.py | sed 's/.*\/\(.*\)\.py/\1/'); do \

@@ -5,7 +5,7 @@
     Envoy ───► attribute ─┘
 
 Every queue carries batches (numpy structured arrays), is bounded, and counts what it drops. The
-parts are made in `flowd/assemble.py`; tests pass their own.
+parts are made in `flowd/runtime/assemble.py`; tests pass their own.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from flowd.model.batch import FlowBatch
-from flowd.model.connection import ConnectionBatch
 from flowd.model.losses import Losses
-from flowd.model.request import RequestBatch
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.connection import ConnectionBatch
+from flowd.model.records.request import RequestBatch
 from flowd.model.status import PartStatus, State
-from flowd.queue import Queue
-from flowd.sink import Exporter
-from flowd.tasks import guard, stage
+from flowd.runtime.exporter import Exporter
+from flowd.runtime.queue import Queue
+from flowd.runtime.tasks import guard, stage
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 10.0

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.attribution_truth import DIALECTS, Entry, manifests, paired, sources, tally
+from tests.support.attribution_truth import DIALECTS, Entry, manifests, paired, sources, tally
 
 PAGE = ROOT / "docs" / "attribution.md"
 NAMES = {

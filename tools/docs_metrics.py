@@ -6,15 +6,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "exporters")]
 
-from flowd_exporters.metric import Metric
-from flowd_exporters.metric_labels import LABELS
-from flowd_exporters.metrics import METRICS, PROCESS_METRICS
+from flowd_exporters.prometheus.label_help import LABELS
+from flowd_exporters.prometheus.metric import Metric
+from flowd_exporters.prometheus.metric_definitions import METRICS, PROCESS_METRICS
 
 PAGE = ROOT / "docs" / "metrics.md"
 
 HEAD = """# Metrics
 
-Made from `exporters/flowd_exporters/metrics.py` by `make docs`. They are served on
+Made from `exporters/flowd_exporters/prometheus/metric_definitions.py` by `make docs`. They are served on
 `http://127.0.0.1:9965/metrics` (setting `metrics_listen`), as Prometheus text or OpenMetrics, whichever
 the client asks for. `/healthz` answers while the agent lives, `/readyz` is 503 while a part of it
 has failed.

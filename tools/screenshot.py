@@ -6,14 +6,14 @@ import re
 import sys
 from pathlib import Path
 
-from flowd.client import Client
+from flowd.client.client import Client
 from flowd.diagnostics import report
 from flowd.errors import ConnectError, FlowdError, TimedOut
 from flowd_tui.app import TopApp
 from flowd_tui.board import Options
-from flowd_tui.glyphs import UTF8
-from flowd_tui.source import Source
-from flowd_tui.store import Link, Store
+from flowd_tui.data.source import Source
+from flowd_tui.data.store import Link, Store
+from flowd_tui.draw.glyphs import UTF8
 
 ROWS = 10  # flows or requests to wait for
 

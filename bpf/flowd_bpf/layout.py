@@ -1,4 +1,4 @@
-"""The structs of bpf/src/event.h, drop.h, socket.h and dns_record.h, and the counters, for numpy."""
+"""The structs of bpf/src/records/event.h, drop.h, socket.h and dns_record.h, and the counters, for numpy."""
 
 from enum import IntEnum
 

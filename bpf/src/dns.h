@@ -5,9 +5,9 @@
 #pragma once
 
 #include "config.h"
-#include "counters.h"
-#include "dns_record.h"
-#include "parse.h"
+#include "records/counters.h"
+#include "records/dns_record.h"
+#include "packet/parse.h"
 
 #ifdef DNS_PORT
 

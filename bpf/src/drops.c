@@ -9,7 +9,7 @@
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
 
-#include "drop.h"
+#include "records/drop.h"
 
 #ifndef MAX_DROPS
 #define MAX_DROPS 8192

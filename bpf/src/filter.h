@@ -7,8 +7,8 @@
 #pragma once
 
 #include "config.h"
-#include "counters.h"
-#include "parse.h"
+#include "records/counters.h"
+#include "packet/parse.h"
 
 #define OTHERS_STAY 1
 #define OTHERS_GO 2

@@ -6,18 +6,18 @@
 
 #include "budget.h"
 #include "config.h"
-#include "conns.h"
-#include "counters.h"
+#include "conn/table.h"
+#include "records/counters.h"
 #include "dns.h"
-#include "event.h"
+#include "records/event.h"
 #include "filter.h"
-#include "fragment.h"
-#include "lives.h"
+#include "packet/fragment.h"
+#include "conn/lifecycle.h"
 #include "maps.h"
-#include "parse.h"
-#include "report.h"
-#include "take.h"
-#include "tunnel.h"
+#include "packet/parse.h"
+#include "conn/report.h"
+#include "conn/evict.h"
+#include "packet/tunnel.h"
 
 #define PASS (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
 #define PULL 512  /* bytes made linear for headers that are not */

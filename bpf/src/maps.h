@@ -2,9 +2,9 @@
 #pragma once
 
 #include "config.h"
-#include "counters.h"
-#include "event.h"
-#include "parse.h"
+#include "records/counters.h"
+#include "records/event.h"
+#include "packet/parse.h"
 
 /* The table, and a bit for each of its slots that is in use, so that nobody looks through all of it. */
 BPF_F_TABLE("array", u32, struct connection, flowd_conns, SLOTS, BPF_F_MMAPABLE);

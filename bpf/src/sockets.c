@@ -13,7 +13,7 @@
 #include <linux/types.h>
 
 #include "budget.h"
-#include "socket.h"
+#include "records/socket.h"
 
 #ifndef SOCKET_RING_BYTES
 #define SOCKET_RING_BYTES (2 << 20)

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from demo import certificates, client, network, objects, processes, state
+from demo import client, network, objects, processes, state
 from demo.backend import Seen
 from demo.client import Sent
-from demo.envoy_config import Translator
+from demo.envoy import certificates
+from demo.envoy.config import Translator
 from demo.errors import DemoError, NetworkError
 from demo.state import State
 from demo.topology import (

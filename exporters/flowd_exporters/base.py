@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowd.model.batch import FlowBatch
 from flowd.model.enums import EntryKind
 from flowd.model.losses import Losses, Place
-from flowd.model.request import RequestBatch
-from flowd.queue import Closed, Queue
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.request import RequestBatch
+from flowd.runtime.queue import Closed, Queue
 
 log = logging.getLogger(__name__)
 

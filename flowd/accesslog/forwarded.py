@@ -6,7 +6,7 @@ import numpy as np
 
 from flowd.accesslog.values import address
 from flowd.model.address import NONE
-from flowd.model.request import RequestBatch
+from flowd.model.records.request import RequestBatch
 
 HEADER = "x-forwarded-for"
 _LONGEST = 1024

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 from flowd.accesslog.fields import field_of
 from flowd.accesslog.keys import known_field
 from flowd.accesslog.operators import Operator, split_format
-from flowd.accesslog.rows import Plan, Row
+from flowd.accesslog.raw_to_columns import Plan, Row
 from flowd.accesslog.textformat import TextFormat
 
 Keys: TypeAlias = tuple[str, ...]

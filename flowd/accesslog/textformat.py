@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from flowd.accesslog.fields import Field, field_of
 from flowd.accesslog.operators import Operator, split_format
-from flowd.accesslog.rows import Plan, Row
+from flowd.accesslog.raw_to_columns import Plan, Row
 from flowd.accesslog.times import pattern
 
 ENVOY = (

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 
-from flowd.capture import conntrack
-from flowd.capture.kernel_dns import KernelDns
-from flowd.capture.kernel_drops import TUPLES
-from flowd.capture.kernel_filter import Filter
+from flowd.capture.dns.source import KernelDns
+from flowd.capture.kernel import conntrack
+from flowd.capture.kernel.drops import TUPLES
+from flowd.capture.kernel.filter import Filter
 from flowd.model.losses import Losses
 from flowd.model.status import State
-from flowd_bpf import bcc, libbpf, loader
-from flowd_bpf.cgroup import find_cgroup2, probe
-from flowd_bpf.droptypes import drop_types
+from flowd_bpf import libbpf
+from flowd_bpf.attach.cgroup import find_cgroup2, probe
 from flowd_bpf.errors import BpfError
-from flowd_bpf.socktypes import ATTACHED, RING_BYTES, socket_unit
+from flowd_bpf.load import bcc, loader
+from flowd_bpf.load.drop_types import drop_types
+from flowd_bpf.load.socket_types import ATTACHED, RING_BYTES, socket_unit
 
 OLDEST_KERNEL = (5, 14)
 BTF = Path("/sys/kernel/btf/vmlinux")

@@ -17,7 +17,7 @@ def command(output: str) -> None:
     Compiles and loads the kernel programs as the configuration wants them, and attaches nothing. Exits with 4 when a required one
     is missing; without it the agent still serves access logs, but captures no connections.
     """
-    from flowd.capture.kernel_filter import filter_of
+    from flowd.capture.kernel.filter import filter_of
     from flowd.capture.preflight import Grade, checks
     from flowd.config import load
     from flowd.text import printable

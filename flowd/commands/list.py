@@ -6,7 +6,13 @@ from typing import Any, TypeVar
 
 import click
 
-from flowd.observe.options import OUTPUT, GroupedCommand, environment, option, server_options
+from flowd.observe.options.click_options import (
+    OUTPUT,
+    GroupedCommand,
+    environment,
+    option,
+    server_options,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,9 +49,9 @@ def command() -> None:
 @server_options
 def nodes(**params: Any) -> None:
     """List the nodes behind a server, with their state and history."""
-    from flowd.client import Client
-    from flowd.observe.connect import make_client
-    from flowd.observe.listing import nodes_text
+    from flowd.client.client import Client
+    from flowd.observe.output.listing import nodes_text
+    from flowd.observe.sources.connect import make_client
 
     async def ask(client: Client) -> str:
         async with client:
@@ -59,9 +65,9 @@ def nodes(**params: Any) -> None:
 @server_options
 def namespaces(**params: Any) -> None:
     """List the namespaces that had flows lately."""
-    from flowd.client import Client
-    from flowd.observe.connect import make_client
-    from flowd.observe.listing import namespaces_text
+    from flowd.client.client import Client
+    from flowd.observe.output.listing import namespaces_text
+    from flowd.observe.sources.connect import make_client
 
     async def ask(client: Client) -> str:
         async with client:

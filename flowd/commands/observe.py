@@ -6,7 +6,7 @@ import click
 
 from flowd.model.enums import Attribution
 from flowd.observe.complete import completion, fixed
-from flowd.observe.options import (
+from flowd.observe.options.click_options import (
     GIVEN,
     OUTPUT,
     RAW,
@@ -19,7 +19,7 @@ from flowd.observe.options import (
     option,
     servers_options,
 )
-from flowd.observe.times import TIME_FORMATS, TIME_HELP
+from flowd.observe.options.times import TIME_FORMATS, TIME_HELP
 
 FORMATS = ("compact", "wide", "dict", "table", "json", "jsonpb", "tab")
 

@@ -21,7 +21,7 @@ def command(config: str | None, flags: dict[str, object]) -> None:
     """
     from flowd.config import load, unknown_variables
     from flowd.diagnostics import setup_logging
-    from flowd.service import serve
+    from flowd.runtime.process import serve
 
     settings = load(flags, config).settings
     setup_logging(settings.log_level, settings.log_format)

@@ -6,7 +6,13 @@ from typing import Any
 import click
 
 from flowd.errors import ExitCode
-from flowd.observe.options import OUTPUT, GroupedCommand, environment, option, server_options
+from flowd.observe.options.click_options import (
+    OUTPUT,
+    GroupedCommand,
+    environment,
+    option,
+    server_options,
+)
 
 
 @click.command("status", cls=GroupedCommand)
@@ -32,8 +38,8 @@ def command(**params: Any) -> ExitCode:
 
     Exits with 3 when no server is reached, with 1 when it does not serve.
     """
-    from flowd.observe.connect import make_client
-    from flowd.observe.status import FORMATS, ask
+    from flowd.observe.output.status import FORMATS, ask
+    from flowd.observe.sources.connect import make_client
 
     report = asyncio.run(ask(make_client(params)))
     click.echo(FORMATS[params["output"]](report), nl=False)

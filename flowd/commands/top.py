@@ -61,12 +61,12 @@ def command(
     flowd top --filter 'ns=shop not verdict=forwarded'
     flowd top --view gateways --once -o json  the same for a program
     """  # fmt: skip
-    from flowd.client import Client, server_address
-    from flowd_tui.glyphs import ASCII, UTF8
+    from flowd.client.client import Client, server_address
+    from flowd_tui.draw.glyphs import ASCII, UTF8
     from flowd_tui.once import print_once
-    from flowd_tui.query import QueryError
     from flowd_tui.views import VIEWS
     from flowd_tui.views.base import Query
+    from flowd_tui.views.query import QueryError
 
     try:
         VIEWS[view]().check(filter_)
@@ -95,8 +95,8 @@ def command(
         raise FlowdError(
             "flowd top needs Textual, which is not installed", "pip install 'flowd-agent[top]'"
         ) from None
-    from flowd_tui.source import Source
-    from flowd_tui.store import Store
+    from flowd_tui.data.source import Source
+    from flowd_tui.data.store import Store
 
     colors = not (no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
     # Textual takes even an empty NO_COLOR for a wish, and looks nowhere else.

@@ -7,7 +7,7 @@ import re
 import click
 
 from flowd import __version__
-from flowd_bpf.bcc import MissingBcc, find_bcc
+from flowd_bpf.load.bcc import MissingBcc, find_bcc
 
 
 @click.command("version")

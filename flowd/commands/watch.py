@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from flowd.observe.options import OUTPUT, GroupedCommand, environment, option, server_options
+from flowd.observe.options.click_options import (
+    OUTPUT,
+    GroupedCommand,
+    environment,
+    option,
+    server_options,
+)
 
 ALIASES = {"peer": "peers"}
 
@@ -36,9 +42,9 @@ def command() -> None:
 @server_options
 def peers(**params: Any) -> None:
     """Print every node that a server knows, then every change, until interrupted."""
-    from flowd.observe.connect import make_client
-    from flowd.observe.listing import peer_text
-    from flowd.observe.stream import quiet_pipe, write
+    from flowd.observe.output.listing import peer_text
+    from flowd.observe.sources.connect import make_client
+    from flowd.observe.sources.stream import quiet_pipe, write
 
     client = make_client(params)
 

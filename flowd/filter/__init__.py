@@ -15,9 +15,14 @@ still applies. `RouteFilter(gateway=(...,)).pack()` makes that message.
 """
 
 from flowd.filter.compile import Select, compile_filters
-from flowd.filter.errors import CostlyFilter, ExpressionError, FilterError, UnsupportedFilter
+from flowd.filter.grammar.errors import (
+    CostlyFilter,
+    ExpressionError,
+    FilterError,
+    UnsupportedFilter,
+)
+from flowd.filter.grammar.raw import filter_of, parse_filters
 from flowd.filter.message import message_filter
-from flowd.filter.raw import filter_of, parse_filters
 from flowd.filter.routes import RouteFilter, route_filter
 
 __all__ = [

@@ -10,7 +10,7 @@ from flowd.filter.wanted import L4_NAMES, EventTypes, Networks, OneOf, Predicate
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint
 from flowd.model.enums import EventType, FlowType, L7Protocol, L7Type, Nat, Protocol, Verdict
-from flowd.model.flow import FlowRows
+from flowd.model.records.flow import FlowRows
 
 View: TypeAlias = Callable[[Endpoint, Directory], Any]
 """What a predicate is asked of an endpoint; None for one that never matches."""

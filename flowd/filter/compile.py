@@ -5,15 +5,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flowd.filter.cel import Matches, compile_expressions
 from flowd.filter.cost import Meter, check
-from flowd.filter.errors import FilterError, UnsupportedFilter
 from flowd.filter.fields import FIELDS
+from flowd.filter.grammar.cel import Matches, compile_expressions
+from flowd.filter.grammar.errors import FilterError, UnsupportedFilter
 from flowd.filter.routes import RouteFilter
 from flowd.filter.tables import Mask, Test, TextTest
 from flowd.model.directory import Directory
 from flowd.model.enums import EventType
-from flowd.model.flow import FlowRows
+from flowd.model.records.flow import FlowRows
 from flowd.wire.flow.flow_pb2 import Flow, FlowFilter
 
 Select: TypeAlias = Callable[[FlowRows], Mask]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from flowd.filter.errors import CostlyFilter
+from flowd.filter.grammar.errors import CostlyFilter
 
 MOST_SECONDS = 0.25
 """For one batch of rows, which nobody else can interrupt."""

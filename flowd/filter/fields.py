@@ -15,8 +15,8 @@ from flowd.filter.tables import Test, TextTest, constant
 from flowd.filter.uuid7 import UuidTest, node_bits
 from flowd.filter.wanted import Parser, Predicate
 from flowd.model.directory import Directory
-from flowd.model.dns import Dns
 from flowd.model.endpoint import Endpoint as Known
+from flowd.model.records.dns import Dns
 from flowd.wire.flow.flow_pb2 import DROPPED, Endpoint, Flow
 
 Rows: TypeAlias = Callable[[Any, Directory], Test | TextTest]

@@ -6,10 +6,10 @@ The rules are those of `compile_filters`, which does the same over columns.
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from flowd.filter.cel import compile_expressions
 from flowd.filter.compile import bounded, check_fields
 from flowd.filter.extension import backend_of, route_of, struct_of
 from flowd.filter.fields import FIELDS, Field
+from flowd.filter.grammar.cel import compile_expressions
 from flowd.filter.routes import RouteFilter
 from flowd.filter.wanted import Predicate
 from flowd.wire.flow.flow_pb2 import Flow, FlowFilter

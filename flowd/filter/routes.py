@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from google.protobuf import any_pb2, struct_pb2
 from google.protobuf.message import DecodeError
 
-from flowd.filter.errors import FilterError
+from flowd.filter.grammar.errors import FilterError
 from flowd.filter.tables import RegistryTest, SetTest, Test
 from flowd.model.directory import Directory
 from flowd.model.enums import Attribution

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flowd.filter.cost import check
 from flowd.model.directory import Registry
-from flowd.model.flow import FlowRows
+from flowd.model.records.flow import FlowRows
 
 Mask: TypeAlias = NDArray[np.bool_]
 Test: TypeAlias = Callable[[FlowRows], Mask]

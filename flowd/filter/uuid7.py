@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.directory import Directory
-from flowd.model.flow import FlowRows
+from flowd.model.records.flow import FlowRows
 
 _FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _SEQ_BITS = 46

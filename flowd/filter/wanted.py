@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flowd.filter import patterns
-from flowd.filter.errors import FilterError
-from flowd.filter.selector import parse_selector
+from flowd.filter.grammar import patterns
+from flowd.filter.grammar.errors import FilterError
+from flowd.filter.grammar.selector import parse_selector
 from flowd.filter.tables import Mask, Test, either
-from flowd.model.flow import FlowRows
+from flowd.model.records.flow import FlowRows
 from flowd.wire.flow.flow_pb2 import TCPFlags
 
 Predicate: TypeAlias = Callable[[Any], bool]

@@ -6,12 +6,12 @@ from enum import IntEnum
 from sys import intern
 from typing import TypeAlias
 
-from flowd.identity.numbers import Key
+from flowd.identity.allocator import Key
 from flowd.identity.owners import workload
-from flowd.kubernetes.core import EndpointSlice, Node, Object, Pod, Service
-from flowd.kubernetes.gatewayapi import Gateway
-from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import proxy_name
+from flowd.kubernetes.objects.core import EndpointSlice, Node, Object, Pod, Service
+from flowd.kubernetes.objects.gateway_api import Gateway
+from flowd.kubernetes.objects.proxies import proxy_name
+from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.address import pack, unpack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 

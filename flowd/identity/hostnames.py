@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from flowd.identity.allocator import Key
 from flowd.identity.claims import cilium_labels
-from flowd.identity.numbers import Key
-from flowd.kubernetes.objects import Objects
-from flowd.kubernetes.proxies import gateway_of
+from flowd.kubernetes.objects.proxies import gateway_of
+from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint, EndpointKind
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.identity.numbers import Key
-from flowd.identity.sortedkeys import SortedKeys
-from flowd.kubernetes.core import CIDRGroup
+from flowd.identity.allocator import Key
+from flowd.identity.sorted_keys import SortedKeys
+from flowd.kubernetes.objects.core import CIDRGroup
 from flowd.model.address import MAPPED, network, unpack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint, EndpointKind

@@ -1,7 +1,7 @@
 """From a Pod to the workload that people know it by."""
 
-from flowd.kubernetes.core import Pod, controller_of
-from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.objects.core import Pod, controller_of
+from flowd.kubernetes.objects.snapshot import Objects
 
 HASH_LABEL = "pod-template-hash"
 

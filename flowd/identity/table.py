@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flowd.identity.address_claims import Ledger
+from flowd.identity.allocator import Numbers
 from flowd.identity.claims import Claim
 from flowd.identity.history import History
-from flowd.identity.hostaddr import host_addresses, is_loopback
+from flowd.identity.host_addresses import host_addresses, is_loopback
 from flowd.identity.hostnames import Hostnames
-from flowd.identity.ledger import Ledger
 from flowd.identity.networks import Networks
-from flowd.identity.nodeports import NodePorts
-from flowd.identity.numbers import Numbers
-from flowd.identity.sortedkeys import SortedKeys
-from flowd.kubernetes.objects import Objects
+from flowd.identity.node_ports import NodePorts
+from flowd.identity.sorted_keys import SortedKeys
+from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.address import unpack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import HOST, WORLD, Endpoint, EndpointKind

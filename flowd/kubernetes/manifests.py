@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from flowd.errors import UsageError
-from flowd.kubernetes.objects import KINDS, Kind, Objects
+from flowd.kubernetes.objects.snapshot import KINDS, Kind, Objects
 from flowd.kubernetes.yaml import BadYaml, as_list, as_mapping, documents
 from flowd.model.losses import Losses, Place
 from flowd.text import printable

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from flowd.observe.flags import FLAGS
+from flowd.observe.options.flags import FLAGS
 
 if TYPE_CHECKING:
-    from flowd.client import Client
+    from flowd.client.client import Client
 
 PATIENCE = 0.3
 """Seconds that a person waits at the Tab key at most."""
@@ -50,12 +50,12 @@ def _ask(ctx: click.Context, question: Callable[[Any], Any]) -> list[str]:
 
 
 def _clients(ctx: click.Context) -> "list[Client]":
-    from flowd.client import Client, server_address
+    from flowd.client.client import Client, server_address
 
     params: dict[str, Any] = {**ctx.params, "timeout": PATIENCE, "debug": False}
     if "tls" not in params:
         return [Client(server_address(params.get("server")), timeout=PATIENCE)]
-    from flowd.observe.connect import make_clients
+    from flowd.observe.sources.connect import make_clients
 
     return [] if params["port_forward"] else make_clients(params)
 

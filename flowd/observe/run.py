@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from flowd.errors import FlowdError, UsageError
-from flowd.observe.filters import Given
-from flowd.observe.options import environment
-from flowd.observe.request import (
+from flowd.observe.options.click_options import environment
+from flowd.observe.options.filters import Given
+from flowd.observe.options.request import (
     DEFAULT_LAST,
     POLICIES,
     PRINTED,
@@ -23,7 +23,7 @@ from flowd.observe.request import (
     field_mask,
     raw_filters_yaml,
 )
-from flowd.observe.style import Paint, Style
+from flowd.observe.output.style import Paint, Style
 from flowd.text import printable
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest
 
@@ -109,10 +109,10 @@ def _mask(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
 
 
 def _print(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
-    from flowd.observe.connect import ignore, make_clients, warn_if_newer
-    from flowd.observe.merge import Merge
-    from flowd.observe.printers import printer
-    from flowd.observe.stream import Counts, print_all, quiet_pipe
+    from flowd.observe.output.printers import printer
+    from flowd.observe.sources.connect import ignore, make_clients, warn_if_newer
+    from flowd.observe.sources.merge import Merge
+    from flowd.observe.sources.stream import Counts, print_all, quiet_pipe
 
     counts = Counts()
     output = printer(form, _style(params))
@@ -148,9 +148,9 @@ def _print(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
 
 
 def _print_file(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
-    from flowd.observe.inputfile import flows_of_file
-    from flowd.observe.printers import printer
-    from flowd.observe.stream import Counts, print_one, quiet_pipe, write
+    from flowd.observe.output.printers import printer
+    from flowd.observe.sources.input_file import flows_of_file
+    from flowd.observe.sources.stream import Counts, print_one, quiet_pipe, write
 
     silent = params["silent"]
     output = printer(form, _style(params))

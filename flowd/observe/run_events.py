@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from flowd.errors import UsageError
-from flowd.observe.connect import make_clients, warn_if_newer
-from flowd.observe.events import EventPrinter
-from flowd.observe.request import Selection
-from flowd.observe.stream import quiet_pipe
-from flowd.observe.style import Style
+from flowd.observe.options.request import Selection
+from flowd.observe.output.events import EventPrinter
+from flowd.observe.output.style import Style
+from flowd.observe.sources.connect import make_clients, warn_if_newer
+from flowd.observe.sources.stream import quiet_pipe
 from flowd.wire.observer.observer_pb2 import (
     GetAgentEventsRequest,
     GetDebugEventsRequest,

@@ -7,9 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.address import MAPPED
-from flowd.model.connection import SHARED_BYTES, SIDE_BYTES, ConnectionBatch
-from flowd.model.dns import DnsBatch
-from flowd.model.drop import DropBatch
 from flowd.model.enums import (
     Direction,
     EntryKind,
@@ -24,11 +21,14 @@ from flowd.model.enums import (
     Protocol,
     Verdict,
 )
-from flowd.model.flow import FLOW, FlowRows, empty_flows
-from flowd.model.request import RequestBatch
-from flowd.model.rows import arranged, plain_bytes
+from flowd.model.records.connection import SHARED_BYTES, SIDE_BYTES, ConnectionBatch
+from flowd.model.records.dns import DnsBatch
+from flowd.model.records.drop import DropBatch
+from flowd.model.records.flow import FLOW, FlowRows, empty_flows
+from flowd.model.records.request import RequestBatch
+from flowd.model.records.rows import arranged, plain_bytes
+from flowd.pipeline.dns_nat_flows import Translations, dns_flows
 from flowd.pipeline.identify import Addresses, Names, is_outside
-from flowd.pipeline.moreflows import Translations, dns_flows
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAPPED = np.frombuffer(MAPPED, np.uint8)

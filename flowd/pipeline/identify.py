@@ -6,14 +6,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.model.connection import ConnectionBatch
-from flowd.model.dns import DnsBatch
-from flowd.model.drop import DropBatch
 from flowd.model.endpoint import ReservedIdentity
 from flowd.model.enums import Direction, DnsKind, Hook
-from flowd.model.request import RequestBatch
-from flowd.model.rows import copied
-from flowd.model.socket import SocketBatch
+from flowd.model.records.connection import ConnectionBatch
+from flowd.model.records.dns import DnsBatch
+from flowd.model.records.drop import DropBatch
+from flowd.model.records.request import RequestBatch
+from flowd.model.records.rows import copied
+from flowd.model.records.socket import SocketBatch
 
 _OUTSIDE = (
     ReservedIdentity.UNKNOWN,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from flowd.errors import UsageError
-from flowd.model.request import RequestBatch
+from flowd.model.records.request import RequestBatch
 
 REDACTED = "HUBBLE_REDACTED"
 

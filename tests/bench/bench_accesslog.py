@@ -19,21 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from flowd.accesslog.lines import LineParser
-from flowd.capture.als import FLUSH_ROWS
-from flowd.capture.als_decode import EntryDecoder, Source
-from flowd.gateway.attribute import Attributor
+from flowd.accesslog.lines_to_rows import LineParser
+from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.capture.envoy.server import FLUSH_ROWS
+from flowd.gateway.attribution.attribute import Attributor
 from flowd.kubernetes.manifests import load_manifests
-from flowd.model.connection import empty_connections
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
-from flowd.model.request import RequestBatch
-from flowd.pipeline.conntable import ConnectionTable
-from flowd.pipeline.join import Join
+from flowd.model.records.connection import empty_connections
+from flowd.model.records.request import RequestBatch
+from flowd.pipeline.join.connection_table import ConnectionTable
+from flowd.pipeline.join.join import Join
 from flowd.wire.als.als_pb2 import Addr, Envelope, Message, Sock
-from flowd_exporters.prometheus import PrometheusExporter
-from tests.attribution_truth import LOGS, MANIFESTS
+from flowd_exporters.prometheus.exporter import PrometheusExporter
 from tests.bench.bench_als import SECOND, NoAddresses, records
+from tests.support.attribution_truth import LOGS, MANIFESTS
 
 ENTRIES, RUNS = 20_000, 7
 MESSAGE = 30  # entries of 16 KiB, as Envoy sends them

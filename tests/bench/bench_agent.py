@@ -18,13 +18,13 @@ from pathlib import Path
 
 import msgspec
 
-from flowd.client import Client
+from flowd.client.client import Client
 from tests.bench.bench_kubernetes import big_pod
 from tests.bench.bench_routes import PODS, ROUTES, SERVICES, TEAMS, cluster, route
 from tests.e2e.agent import Agent
 from tests.fakes import kube_api
 from tests.fakes.kube_api import FakeKubeApi
-from tests.unit.kube_client import write_kubeconfig
+from tests.support.kube_client import write_kubeconfig
 
 GATEWAYS, CHANGES = f"{kube_api.GATEWAY}/v1/gateways", 20
 

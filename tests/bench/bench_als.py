@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.capture.als import FLUSH_ROWS
-from flowd.capture.als_decode import EntryDecoder, Source
+from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.capture.envoy.server import FLUSH_ROWS
 from flowd.model.address import pack
-from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Protocol, Reason
 from flowd.model.losses import Losses
-from flowd.model.request import RequestBatch
-from flowd.pipeline.conntable import ConnectionTable
+from flowd.model.records.connection import ConnectionBatch, empty_connections
+from flowd.model.records.request import RequestBatch
 from flowd.pipeline.flows import FlowBuilder
-from flowd.pipeline.join import Join
+from flowd.pipeline.join.connection_table import ConnectionTable
+from flowd.pipeline.join.join import Join
 from flowd.wire.als.als_pb2 import Addr, Envelope, Http, Message, Sock
 
 DATA = Path(__file__).parents[1] / "data" / "als" / "envoy.als.bin"

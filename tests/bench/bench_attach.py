@@ -8,10 +8,10 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from flowd_bpf import loader
-from flowd_bpf.attach import AttachMode, attacher
+from flowd_bpf.attach.attacher import AttachMode, attacher
+from flowd_bpf.attach.interfaces import LinkWatch
 from flowd_bpf.libbpf import has_tcx
-from flowd_bpf.netlink import LinkWatch
+from flowd_bpf.load import loader
 from tests.kernel.net import Cluster
 
 

@@ -11,12 +11,13 @@ from collections.abc import Callable
 import dns.message
 import dns.rrset
 
-from flowd.capture.dns_messages import decode
-from flowd.capture.dns_reader import DnsReader
+from flowd.capture.dns.messages import decode
+from flowd.capture.dns.reader import DnsReader
 from flowd.model.losses import Losses
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import DNS_LONG, DNS_SHORT
-from flowd_bpf.ring import Ring
+from flowd_bpf.load import loader
+from flowd_bpf.maps.ring import Ring
 from tests.bench.bench_packets import RUNS, empty_program
 from tests.kernel.packets import ethernet, ipv4, tcp
 

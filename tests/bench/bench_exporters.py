@@ -9,14 +9,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import generate_latest
 
-from flowd.model.batch import FlowBatch
-from flowd.model.connection import empty_connections
-from flowd.model.flow import empty_flows
 from flowd.model.losses import Losses
-from flowd.model.request import empty_requests
-from flowd_exporters.prometheus import PrometheusExporter
-from flowd_exporters.spans import SpanBuilder
-from tests.exporter_batches import SPAN, TRACE, cluster, random_batch, web_requests
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.connection import empty_connections
+from flowd.model.records.flow import empty_flows
+from flowd.model.records.request import empty_requests
+from flowd_exporters.otlp.spans import SpanBuilder
+from flowd_exporters.prometheus.exporter import PrometheusExporter
+from tests.support.exporter_batches import SPAN, TRACE, cluster, random_batch, web_requests
 
 ROWS = 4096
 ROUNDS = 20

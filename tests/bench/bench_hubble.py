@@ -21,20 +21,20 @@ import grpc
 import numpy as np
 
 from flowd.filter import compile_filters
-from flowd.model.batch import FlowBatch
-from flowd.model.dns import Dns
-from flowd.model.flow import FlowRows
 from flowd.model.losses import Losses
-from flowd.queue import Queue as FlowQueue
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.dns import Dns
+from flowd.model.records.flow import FlowRows
+from flowd.runtime.queue import Queue as FlowQueue
 from flowd.wire.flow.flow_pb2 import FlowFilter
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest
-from flowd_exporters.hubble.encode import FlowEncoder
+from flowd_exporters.api_server import ApiServer
+from flowd_exporters.hubble.encode.fast_encode import FlowFrames
+from flowd_exporters.hubble.encode.field_mask import CLI_DEFAULT, parse_mask
+from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder
 from flowd_exporters.hubble.exporter import HubbleExporter
-from flowd_exporters.hubble.frames import FlowFrames
-from flowd_exporters.hubble.mask import CLI_DEFAULT, parse_mask
 from flowd_exporters.hubble.ring import FlowRing
-from flowd_exporters.server import ApiServer
-from tests.unit.flow_samples import batch, cluster, random_rows, sample_rows
+from tests.support.flow_samples import batch, cluster, random_rows, sample_rows
 
 STREAMED = 200_000
 CHUNK = 1024

@@ -9,20 +9,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowd.capture.kernel_rows import batches, from_entries
+from flowd.capture.kernel.rows import batches, from_entries
 from flowd.identity.table import IdentityTable
-from flowd.model.batch import FlowBatch
 from flowd.model.directory import Directory
-from flowd.model.flow import empty_flows
 from flowd.model.losses import Losses
-from flowd.model.request import empty_requests
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.flow import empty_flows
+from flowd.model.records.request import empty_requests
 from flowd.pipeline.identify import identify
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import CONNECTION, EVENT, MARK_ANNOUNCED, SlotState
-from flowd_bpf.maps import HashMap
-from flowd_bpf.ring import Ring
-from flowd_bpf.table import ConnectionTable, Limits
-from flowd_exporters.prometheus import PrometheusExporter
+from flowd_bpf.load import loader
+from flowd_bpf.maps.connection_table import ConnectionTable, Limits
+from flowd_bpf.maps.maps import HashMap
+from flowd_bpf.maps.ring import Ring
+from flowd_exporters.prometheus.exporter import PrometheusExporter
 from tests.bench import userland
 from tests.kernel.packets import ethernet, ipv4, segment, tcp
 

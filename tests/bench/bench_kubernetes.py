@@ -77,7 +77,7 @@ def rss() -> tuple[float, float]:
 
 async def client_flowd(url: str) -> dict[str, float]:
     """flowd's Cluster, until every kind is settled."""
-    from flowd.kubernetes.cluster import Cluster, connect
+    from flowd.kubernetes.api.cluster import Cluster, connect
     from flowd.model.losses import Losses
 
     base = rss()[0]

@@ -12,14 +12,14 @@ import sys
 from itertools import cycle
 from pathlib import Path
 
-from flowd.capture.als_decode import EntryDecoder, Source
-from flowd.gateway.attribute import Attributor
+from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.gateway.attribution.attribute import Attributor
 from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.wire.als.als_pb2 import Addr, Envelope, Http, Message, Sock
-from tests.attribution_truth import MANIFESTS
 from tests.fuzz.decoders import corpus
+from tests.support.attribution_truth import MANIFESTS
 
 STEP, BATCH, MESSAGES = 1_000_000, 4096, 20
 

@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowd.model.connection import empty_connections
 from flowd.model.directory import Directory
 from flowd.model.enums import Protocol, Reason
 from flowd.model.losses import Losses
-from flowd.model.translation import TRANSLATION, Translations
-from flowd.pipeline.translate import Translator
-from flowd_bpf.ctparse import parse
-from tests.unit.test_ctparse import message, side
+from flowd.model.records.connection import empty_connections
+from flowd.model.records.translation import TRANSLATION, Translations
+from flowd.pipeline.nat.translate import Translator
+from flowd_bpf.conntrack.parse import parse
+from tests.unit.bpf.test_conntrack_parse import message, side
 
 RUNS, EVENTS, LIVE, ROWS = 7, 10_000, 100_000, 100_000
 SECOND = 10**9

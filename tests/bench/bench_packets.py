@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from flowd.capture.kernel_filter import Filter
-from flowd_bpf import libbpf, loader
+from flowd.capture.kernel.filter import Filter
+from flowd_bpf import libbpf
 from flowd_bpf.layout import EVENT
-from flowd_bpf.ring import Ring
+from flowd_bpf.load import loader
+from flowd_bpf.maps.ring import Ring
 from tests.kernel.frames import ether, ip, outer, tagged, vxlan
 from tests.kernel.frames import tcp as made_tcp
 from tests.kernel.packets import ethernet, ipv4, ipv6, segment, tcp

@@ -10,15 +10,15 @@ from functools import partial
 import msgspec
 import numpy as np
 
-from flowd.gateway.attribute import Attributor
-from flowd.gateway.outcome import Request, match_request
-from flowd.gateway.table import RouteTable
-from flowd.kubernetes import core
-from flowd.kubernetes import gatewayapi as gw
-from flowd.kubernetes.objects import Objects
+from flowd.gateway.attribution.attribute import Attributor
+from flowd.gateway.report.simulate import Request, match_request
+from flowd.gateway.table.route_table import RouteTable
+from flowd.kubernetes.objects import core
+from flowd.kubernetes.objects import gateway_api as gw
+from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.directory import Directory
 from flowd.model.enums import EntryKind
-from flowd.model.request import empty_requests
+from flowd.model.records.request import empty_requests
 
 ROUTES, PODS, SERVICES = 5000, 10_000, 2000
 TEAMS = 50

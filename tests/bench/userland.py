@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.capture.kernel_rows import batches
-from flowd.capture.processes import Processes
+from flowd.capture.kernel.processes import Processes
+from flowd.capture.kernel.rows import batches
 from flowd.identity.table import IdentityTable
-from flowd.kubernetes import core
-from flowd.kubernetes.objects import Objects
+from flowd.kubernetes.objects import core
+from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.directory import Directory
 from flowd.model.enums import Protocol, Reason, SocketReason, SocketRole
 from flowd.model.losses import Losses
-from flowd.model.request import empty_requests
-from flowd.model.socket import SocketBatch, empty_sockets
+from flowd.model.records.request import empty_requests
+from flowd.model.records.socket import SocketBatch, empty_sockets
 from flowd.pipeline.identify import identify
-from flowd.pipeline.join import Join, stretches
-from flowd.pipeline.translate import Translator
+from flowd.pipeline.join.join import Join, stretches
+from flowd.pipeline.nat.translate import Translator
 from flowd_bpf.layout import EVENT
+from flowd_exporters.agent_api.traffic import TopExporter
 from flowd_exporters.hubble.exporter import HubbleExporter
-from flowd_exporters.prometheus import PrometheusExporter
-from flowd_exporters.top import TopExporter
+from flowd_exporters.prometheus.exporter import PrometheusExporter
 
 if TYPE_CHECKING:
-    from flowd.model.batch import FlowBatch
-    from flowd.model.connection import ConnectionBatch
+    from flowd.model.records.batch import FlowBatch
+    from flowd.model.records.connection import ConnectionBatch
 
 T = TypeVar("T")
 Events = NDArray[Any]

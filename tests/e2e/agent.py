@@ -19,7 +19,7 @@ FLOWD_AS_NOBODY = [
     sys.executable,
     "-c",
     (
-        "import os, sys; import flowd.cli, flowd.commands.run, flowd.assemble, flowd.service, numpy.ma;"
+        "import os, sys; import flowd.cli, flowd.commands.run, flowd.runtime.assemble, flowd.runtime.process, numpy.ma;"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "sys.argv[0] = 'flowd'; flowd.cli.main()"
     ),

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.attribution_truth import LOGS, manifests
 from tests.e2e.agent import PATIENCE, flowd, running
+from tests.support.attribution_truth import LOGS, manifests
 
 pytestmark = pytest.mark.e2e
 EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"

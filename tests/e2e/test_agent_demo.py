@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from demo.client import Sent
 from demo.lifecycle import Demo, envoy_binary
-from flowd.client import Client
+from flowd.client.client import Client
 from flowd.wire.flow import flow_pb2
 from flowd.wire.observer import observer_pb2
 from tests.e2e.agent import can_capture, running

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.agent import Agent, flowd
 from tests.fakes.kube_api import GATEWAY, HTTP_ROUTES, PODS, FakeKubeApi, http_route, pod
-from tests.unit.kube_client import write_kubeconfig
+from tests.support.kube_client import write_kubeconfig
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ import pytest
 
 from demo import Demo, DemoError, Sent
 from demo.lifecycle import envoy_binary
-from flowd.capture.als import AlsServer
+from flowd.capture.envoy.server import AlsServer
 from flowd.model.losses import Losses
-from flowd.model.request import RequestBatch
-from flowd.queue import Queue
+from flowd.model.records.request import RequestBatch
+from flowd.runtime.queue import Queue
 
 COUNT = 300
 

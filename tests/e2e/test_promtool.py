@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from flowd.model.losses import Losses, Place
-from flowd_exporters.metrics import METRICS
-from flowd_exporters.prometheus import PrometheusExporter
-from flowd_exporters.prometheus_http import MetricsServer
-from tests.exporter_batches import SPAN, TRACE, cluster, random_batch, web_requests
+from flowd_exporters.prometheus.exporter import PrometheusExporter
+from flowd_exporters.prometheus.http_server import MetricsServer
+from flowd_exporters.prometheus.metric_definitions import METRICS
+from tests.support.exporter_batches import SPAN, TRACE, cluster, random_batch, web_requests
 
 CONFIG = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}

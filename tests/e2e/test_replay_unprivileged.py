@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attribution_truth import LOGS, manifests
 from tests.e2e.agent import PATIENCE, ROOT
 from tests.e2e.otlp_receiver import receiving
+from tests.support.attribution_truth import LOGS, manifests
 
 pytestmark = [
     pytest.mark.e2e,
@@ -24,14 +24,14 @@ pytestmark = [
 # As root it imports what it needs, then steps down: so the user needs no right to read the checkout.
 AS_NOBODY = """
 import atexit, os, sys
-import flowd.cli, flowd.commands.replay, flowd.commands.replay_to, flowd.commands.replay_output
-import flowd.commands.replay_pace, flowd.commands.replay_targets, flowd.accesslog.snippet
-import flowd.gateway.attribute, flowd.kubernetes.manifests, numpy.ma
-import flowd_exporters.flowlog, flowd_exporters.flowlog_config, flowd_exporters.otlp
+import flowd.cli, flowd.commands.replay.command, flowd.commands.replay.into_exporters, flowd.commands.replay.output
+import flowd.commands.replay.pace, flowd.commands.replay.targets, flowd.accesslog.snippet
+import flowd.gateway.attribution.attribute, flowd.kubernetes.manifests, numpy.ma
+import flowd_exporters.flowlog.exporter, flowd_exporters.flowlog.config, flowd_exporters.otlp.exporter
 import opentelemetry.exporter.otlp.proto.grpc.trace_exporter
 
 def told():
-    kernel = [name for name in sys.modules if name.startswith(("flowd_bpf", "flowd.capture.kernel"))]
+    kernel = [name for name in sys.modules if name.startswith(("flowd_bpf", "flowd.capture.kernel.source"))]
     print("kernel modules", kernel, "user", os.getuid(), file=sys.stderr)
 
 atexit.register(told)

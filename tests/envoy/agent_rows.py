@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from flowd.assemble import Assembly
-from flowd.model.batch import FlowBatch
-from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.losses import Place
-from flowd.model.request import RequestBatch, empty_requests
-from flowd.queue import Closed, Queue
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.connection import ConnectionBatch, empty_connections
+from flowd.model.records.request import RequestBatch, empty_requests
+from flowd.runtime.assemble import Assembly
+from flowd.runtime.queue import Closed, Queue
 from flowd.settings import Settings
 from tests.kernel.recorder import eventually
 

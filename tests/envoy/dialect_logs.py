@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from flowd.commands.routes_headers import operators
+from flowd.commands.routes.headers import operators
 from tests.envoy.envoy import Json, als_logger
 
 _TYPE = "type.googleapis.com/envoy.extensions.access_loggers"

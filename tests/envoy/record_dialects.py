@@ -8,9 +8,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from tests.attribution_truth import LOGS, MANIFESTS
 from tests.envoy.dialect_run import Run, run_dialect
 from tests.envoy.dialects import DIALECTS
+from tests.support.attribution_truth import LOGS, MANIFESTS
 
 TRUTH = (
     "request_id",

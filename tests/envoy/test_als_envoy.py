@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowd.capture.als import AlsServer
+from flowd.capture.envoy.server import AlsServer
 from flowd.model.address import unpack
-from flowd.model.connection import ConnectionBatch
 from flowd.model.enums import EntryKind, HttpVersion
 from flowd.model.losses import Losses
-from flowd.model.request import RequestBatch
-from flowd.pipeline.join import Join
-from flowd.queue import Queue
+from flowd.model.records.connection import ConnectionBatch
+from flowd.model.records.request import RequestBatch
+from flowd.pipeline.join.join import Join
+from flowd.runtime.queue import Queue
 from tests.envoy.envoy import (
     Json,
     als_logger,
@@ -30,7 +30,7 @@ from tests.envoy.envoy import (
     running_envoy,
     tcp_filter,
 )
-from tests.unit.joinrows import KnownAddresses, connection
+from tests.support.join_rows import KnownAddresses, connection
 
 pytestmark = pytest.mark.envoy
 

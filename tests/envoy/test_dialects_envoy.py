@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.attribution_truth import DEFAULT, paired
 from tests.envoy.dialect_run import ROUNDS, SLOW, run_dialect
 from tests.envoy.dialects import DIALECTS
-from tests.unit.cli_runner import run_flowd
+from tests.support.attribution_truth import DEFAULT, paired
+from tests.support.cli_runner import run_flowd
 
 pytestmark = pytest.mark.envoy
 

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demo.certificates import make as make_certificate
+from demo.envoy.certificates import make as make_certificate
 from flowd.accesslog.textformat import ISTIO
 from flowd.capture.preflight import unsupported_reason
-from flowd.commands.routes_headers import operators
+from flowd.commands.routes.headers import operators
 from flowd.model.address import unpack
 from flowd.model.enums import EntryKind, HttpVersion, Reason
-from flowd.model.request import RequestBatch
+from flowd.model.records.request import RequestBatch
 from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import (
     Json,

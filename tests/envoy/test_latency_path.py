@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from flowd.capture.preflight import unsupported_reason
-from flowd.model.request import RequestBatch
+from flowd.model.records.request import RequestBatch
 from flowd.model.status import State
 from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import Json, als_logger, cluster, http_filter, listener, running_envoy

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from flowd.capture import envoy_stats
+from flowd.capture.envoy import stats
 from flowd.capture.preflight import unsupported_reason
-from flowd.commands.routes_headers import operators
+from flowd.commands.routes.headers import operators
 from flowd.model.losses import Place
 from tests.envoy.agent_rows import RunningAgent, running_agent, soon
 from tests.envoy.envoy import (
@@ -62,7 +62,7 @@ def pods() -> Iterator[Pods]:
 @pytest.fixture
 def page(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the gateway's Envoy shows its counters, for an agent that reads them often."""
-    monkeypatch.setattr(envoy_stats, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(stats, "READ_SECONDS", 0.2)
     return f"http://{pods.gateway.address}:{ADMIN}"
 
 

@@ -8,8 +8,8 @@ from textual.pilot import Pilot
 
 from flowd_tui.app import TopApp
 from flowd_tui.board import Options
-from flowd_tui.glyphs import UTF8
-from flowd_tui.store import Store
+from flowd_tui.data.store import Store
+from flowd_tui.draw.glyphs import UTF8
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 

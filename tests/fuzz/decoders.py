@@ -8,22 +8,22 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from flowd.accesslog.lines import LineParser
+from flowd.accesslog.lines_to_rows import LineParser
 from flowd.accesslog.values import MAX_TEXT
-from flowd.capture.als_decode import EntryDecoder, Source, source_of
-from flowd.capture.files_wrapping import Unwrapper
-from flowd.capture.otlp_entries import OtlpEntries
-from flowd.commands.replay_flows import FlowLines
-from flowd.commands.replay_inputs import Kind, read_entries
-from flowd.commands.replay_output import LineMaker
-from flowd.gateway.attribute import Attributor
+from flowd.capture.envoy.decode import EntryDecoder, Source, source_of
+from flowd.capture.logs.otlp_entries import OtlpEntries
+from flowd.capture.logs.wrapping import Unwrapper
+from flowd.commands.replay.flows import FlowLines
+from flowd.commands.replay.inputs import Kind, read_entries
+from flowd.commands.replay.output import LineMaker
+from flowd.gateway.attribution.attribute import Attributor
 from flowd.identity.table import IdentityTable
 from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
-from flowd.model.request import TEXT_COLUMNS, RequestBatch
+from flowd.model.records.request import TEXT_COLUMNS, RequestBatch
 from flowd.wire.als.als_pb2 import Envelope
-from tests.attribution_truth import LOGS, MANIFESTS
+from tests.support.attribution_truth import LOGS, MANIFESTS
 
 Decoder = Callable[[bytes], None]
 NOW = 1_795_248_845 * 10**9

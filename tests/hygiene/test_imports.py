@@ -48,7 +48,7 @@ def test_commands_load_only_their_own_world(args: tuple[str, ...], heavy: set[st
 
 
 def test_observing_loads_neither_screen_nor_agent() -> None:
-    code = "import flowd.commands.observe, flowd.observe.connect, flowd.observe.stream, sys; "
+    code = "import flowd.commands.observe, flowd.observe.sources.connect, flowd.observe.sources.stream, sys; "
     code += "print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"textual", "numpy", "opentelemetry", "flowd_exporters"}

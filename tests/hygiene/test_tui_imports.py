@@ -7,16 +7,16 @@ import pytest
 
 WITHOUT_SCREEN = [
     "flowd.commands.top",
-    "flowd_tui.actions",
-    "flowd_tui.cells",
+    "flowd_tui.key_bindings",
+    "flowd_tui.draw.cells",
     "flowd_tui.chrome",
-    "flowd_tui.flowline",
+    "flowd_tui.data.flow_line",
     "flowd_tui.once",
     "flowd_tui.order",
-    "flowd_tui.query",
-    "flowd_tui.source",
-    "flowd_tui.spark",
-    "flowd_tui.store",
+    "flowd_tui.views.query",
+    "flowd_tui.data.source",
+    "flowd_tui.draw.spark",
+    "flowd_tui.data.store",
     "flowd_tui.views",
     "flowd_tui.views.help",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flowd.model.address import pack
-from flowd.model.connection import ConnectionBatch
+from flowd.model.records.connection import ConnectionBatch
 from tests.kernel import counted
 from tests.kernel.counted import Figure, Traffic, Ways
 from tests.kernel.paths import IPV4, Leg, Path

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from flowd.capture.kernel_dns import defines as dns_defines
-from flowd_bpf import loader
-from flowd_bpf.droptypes import drop_types
+from flowd.capture.dns.source import defines as dns_defines
 from flowd_bpf.errors import BpfError
-from flowd_bpf.socktypes import RING_BYTES, socket_unit
+from flowd_bpf.load import loader
+from flowd_bpf.load.drop_types import drop_types
+from flowd_bpf.load.socket_types import RING_BYTES, socket_unit
 
 SWITCHES: dict[str, tuple[dict[str, int], ...]] = {
     "cidr": ({}, {"FILTER_CIDR": 1}, {"FILTER_CIDR": 2}),

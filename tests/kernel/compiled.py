@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flowd_bpf import loader
 from flowd_bpf.layout import Counter, SocketCounter
-from flowd_bpf.maps import HashMap, possible_cpus
+from flowd_bpf.load import loader
+from flowd_bpf.maps.maps import HashMap, possible_cpus
 from tests.kernel.programs import clear
 
 _COUNTED = {"flowd_counters": len(Counter), "flowd_socket_counters": len(SocketCounter)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowd.capture.preflight import unsupported_reason
-from flowd_bpf import loader
+from flowd_bpf.load import loader
 from tests.kernel.compiled import Compiled
 from tests.kernel.elsewhere import stand_in
 from tests.kernel.net import Cluster

@@ -12,11 +12,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from flowd_bpf import compile as build
-from flowd_bpf import loader
-from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
-from flowd_bpf.socktypes import RING_BYTES, socket_unit
+from flowd_bpf.load import compile as build
+from flowd_bpf.load import loader
+from flowd_bpf.load.drop_types import drop_types
+from flowd_bpf.load.socket_types import RING_BYTES, socket_unit
 from tests.kernel.combinations import defines, product
 from tests.kernel.elsewhere import FOLDER, bcc, stand_in
 from tests.kernel.elsewhere.compiler import Server

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flowd_bpf import libbpf
-from flowd_bpf.droptypes import drop_types
 from flowd_bpf.errors import BpfError
+from flowd_bpf.load.drop_types import drop_types
 
 if TYPE_CHECKING:
-    from flowd_bpf.attach import AttachMode
+    from flowd_bpf.attach.attacher import AttachMode
 
 
 def _reads_packets() -> bool:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import CONNECTION, EVENT, FATES, TUNNEL, Counter
-from flowd_bpf.maps import HashMap, PerCpuCounters
-from flowd_bpf.ring import Ring
-from flowd_bpf.slots import Slots
+from flowd_bpf.load import loader
+from flowd_bpf.maps.maps import HashMap, PerCpuCounters
+from flowd_bpf.maps.ring import Ring
+from flowd_bpf.maps.slots import Slots
 
 PASS = 0xFFFFFFFF  # TCX_NEXT and TC_ACT_UNSPEC
 RING = 1 << 16

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from flowd.capture.kernel import KernelCapture
-from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.capture.kernel.source import KernelCapture
 from flowd.model.directory import Directory
 from flowd.model.enums import Reason
 from flowd.model.losses import Losses, Place
-from flowd.queue import Queue
-from flowd_bpf.table import Limits
+from flowd.model.records.connection import ConnectionBatch, empty_connections
+from flowd.runtime.queue import Queue
+from flowd_bpf.maps.connection_table import Limits
 
 
 class Recorder:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from flowd.model.enums import SocketAlso, SocketReason
-from flowd.model.socket import SocketBatch, empty_sockets
+from flowd.model.records.socket import SocketBatch, empty_sockets
 from tests.kernel.recorder import Recorder, eventually
 
 SO_COOKIE = 57

@@ -9,7 +9,7 @@ import pytest
 
 from flowd.model.address import unpack
 from flowd.model.enums import Hook, Initiator, Protocol, Reason
-from flowd_bpf.table import Limits
+from flowd_bpf.maps.connection_table import Limits
 from tests.kernel import traffic
 from tests.kernel.net import Cluster
 from tests.kernel.recorder import Recorder, consistent, ended, recording

@@ -7,14 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from flowd.capture import dns_reader, kernel_dns, preflight
-from flowd.capture.kernel_filter import Filter
+from flowd.capture import preflight
+from flowd.capture.dns import reader, source
+from flowd.capture.kernel.filter import Filter
 from flowd.capture.preflight import Grade
 from flowd.model.address import column
-from flowd.model.connection import ConnectionBatch
-from flowd.model.dns import Dns, DnsBatch, empty_dns
 from flowd.model.enums import DnsKind, Protocol
 from flowd.model.losses import Place
+from flowd.model.records.connection import ConnectionBatch
+from flowd.model.records.dns import Dns, DnsBatch, empty_dns
 from flowd.model.status import PartStatus, State
 from tests.kernel import dns_server
 from tests.kernel.dns_server import ALIAS, LONG, MANY, SILENT, ask, ask_by_tcp
@@ -110,7 +111,7 @@ async def test_messages_are_rows(cluster: Cluster, monkeypatch: pytest.MonkeyPat
                 assert (row["dns"], row["rcode"]) == (answer, answer.rcode)
             assert not lost(recorder)
 
-            monkeypatch.setattr(dns_reader, "DNS_TIMEOUT_NS", 400_000_000)
+            monkeypatch.setattr(reader, "DNS_TIMEOUT_NS", 400_000_000)
             heard = Heard(recorder)
             port = await asyncio.to_thread(ask, client, server, SILENT, wait=False)
             (row,) = await heard.until(DnsKind.TIMEOUT, 1)
@@ -147,7 +148,7 @@ async def test_long_answers_over_tcp_come_whole(gso: bool) -> None:
 
 
 async def test_full_ring_is_counted(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_dns, "RING_BYTES", 4096)
+    monkeypatch.setattr(source, "RING_BYTES", 4096)
     client, server = cluster.pods
     count = 300
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import DNS_LONG, DNS_SHORT, Counter
-from flowd_bpf.maps import PerCpuCounters
-from flowd_bpf.ring import Ring
+from flowd_bpf.load import loader
+from flowd_bpf.maps.maps import PerCpuCounters
+from flowd_bpf.maps.ring import Ring
 from tests.kernel.frames import CLIENT, UDP, ether, geneve, ip, outer, vxlan
 from tests.kernel.packets import ethernet, ipv4, ipv6
 from tests.kernel.programs import PASS

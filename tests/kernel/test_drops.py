@@ -10,13 +10,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from flowd.capture import kernel_drops, preflight
-from flowd.capture.kernel_filter import Filter
+from flowd.capture import preflight
+from flowd.capture.kernel import drops as drops_module
+from flowd.capture.kernel.filter import Filter
 from flowd.model.address import pack
-from flowd.model.drop import DropBatch, empty_drops
 from flowd.model.enums import Protocol
+from flowd.model.records.drop import DropBatch, empty_drops
 from flowd.model.status import State
-from flowd_bpf.droptypes import DropTypes, drop_types
+from flowd_bpf.load.drop_types import DropTypes, drop_types
 from tests.kernel import traffic
 from tests.kernel.kernelhas import needs_packets
 from tests.kernel.net import Cluster, Pod, inside, run
@@ -198,7 +199,7 @@ async def test_what_a_closing_socket_lets_go_of_was_delivered(cluster: Cluster) 
 @needs_packets
 async def test_full_map_is_counted(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     client, server = cluster.pods
-    monkeypatch.setattr(kernel_drops, "TUPLES", 4)
+    monkeypatch.setattr(drops_module, "TUPLES", 4)
 
     def scatter() -> None:
         for port in range(20000, 20100):
@@ -231,9 +232,9 @@ async def test_packets_that_cannot_be_read_leave_the_socket(
 ) -> None:
     client, server = cluster.pods
     nft(client, "output", "udp dport 9 drop")
-    types = drop_types(kernel_drops.TUPLES)
+    types = drop_types(drops_module.TUPLES)
     # The id of something that is no function: refused, as one that may not be called
-    monkeypatch.setattr(kernel_drops, "drop_types", changed(types, function=types.unit.attach))
+    monkeypatch.setattr(drops_module, "drop_types", changed(types, function=types.unit.attach))
     with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((server.address, CLOSED))
         async with recording(drops=True) as recorder:
@@ -251,8 +252,8 @@ async def test_refused_program_leaves_connections(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = cluster.pods
-    types = drop_types(kernel_drops.TUPLES)
-    monkeypatch.setattr(kernel_drops, "drop_types", changed(types, attach=1, function=0))
+    types = drop_types(drops_module.TUPLES)
+    monkeypatch.setattr(drops_module, "drop_types", changed(types, attach=1, function=0))
     async with recording(drops=True) as recorder:
         drops = recorder.capture.status()[1]
         await asyncio.to_thread(traffic.tcp, client, server)

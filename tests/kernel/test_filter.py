@@ -8,14 +8,14 @@ from collections.abc import Callable, Generator, Iterator
 import numpy as np
 import pytest
 
-from flowd.capture.kernel_endpoints import KernelEndpoints
-from flowd.capture.kernel_filter import Filter
+from flowd.capture.kernel.endpoints import KernelEndpoints
+from flowd.capture.kernel.filter import Filter
 from flowd.model.address import pack
 from flowd.model.enums import Protocol
 from flowd.model.losses import Losses, Place
-from flowd_bpf import loader
 from flowd_bpf.layout import PREFIX, Counter
-from flowd_bpf.maps import HashMap
+from flowd_bpf.load import loader
+from flowd_bpf.maps.maps import HashMap
 from tests.kernel import traffic
 from tests.kernel.frames import ether, ip, outer, sctp, tcp, udp, vxlan
 from tests.kernel.net import Cluster

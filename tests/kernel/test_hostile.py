@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import FATES, Counter
+from flowd_bpf.load import loader
 from tests.kernel import hostile, traffic
 from tests.kernel.hostile import Kind
 from tests.kernel.net import Cluster

@@ -20,9 +20,9 @@ from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.enums import Protocol, Reason
 from flowd.model.status import State
 from flowd_bpf import libbpf
-from flowd_bpf.attach import AttachMode
-from flowd_bpf.cgroup import find_cgroup2
-from flowd_bpf.netlink import Interface, LinkWatch
+from flowd_bpf.attach.attacher import AttachMode
+from flowd_bpf.attach.cgroup import find_cgroup2
+from flowd_bpf.attach.interfaces import Interface, LinkWatch
 from tests.kernel import traffic
 from tests.kernel.kernelhas import MODES, needs_tcx
 from tests.kernel.net import Cluster, Pod, run

@@ -6,11 +6,12 @@ import threading
 import numpy as np
 
 from flowd.model.enums import Protocol
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import EVENT, FATES, Counter
-from flowd_bpf.maps import PerCpuCounters
-from flowd_bpf.ring import Ring
-from flowd_bpf.table import ConnectionTable, Limits
+from flowd_bpf.load import loader
+from flowd_bpf.maps.connection_table import ConnectionTable, Limits
+from flowd_bpf.maps.maps import PerCpuCounters
+from flowd_bpf.maps.ring import Ring
 from tests.kernel import traffic
 from tests.kernel.net import Cluster
 from tests.kernel.packets import tcp

@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from flowd.assemble import Assembly
-from flowd.capture.conntrack import Conntrack
+from flowd.capture.kernel.conntrack import Conntrack
 from flowd.model.address import unpack
-from flowd.model.connection import ConnectionBatch
 from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
+from flowd.model.records.connection import ConnectionBatch
 from flowd.model.status import PartStatus, State
+from flowd.runtime.assemble import Assembly
 from flowd.settings import Settings
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.nat_rules import (
@@ -238,8 +238,8 @@ def lost(seen: Translated) -> int:
 
 
 CHILD = """
-from flowd.capture.conntrack import probe
-from flowd.privileges import drop_privileges
+from flowd.capture.kernel.conntrack import probe
+from flowd.runtime.privileges import drop_privileges
 drop_privileges()
 print(*probe(), sep="|")
 """

@@ -8,18 +8,18 @@ import time
 import numpy as np
 
 from flowd.model.address import unpack
-from flowd.model.connection import empty_connections
 from flowd.model.enums import FlowType, Protocol, Reason
 from flowd.model.losses import Losses
-from flowd.model.request import RequestBatch, empty_requests
+from flowd.model.records.connection import empty_connections
+from flowd.model.records.request import RequestBatch, empty_requests
+from flowd.pipeline.dns_nat_flows import POST_FORWARD, PRE_FORWARD
 from flowd.pipeline.identify import identify
-from flowd.pipeline.join import Join
-from flowd.pipeline.moreflows import POST_FORWARD, PRE_FORWARD
+from flowd.pipeline.join.join import Join
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.nat_rules import LOAD_BALANCER, SERVICE, SERVICE_PORT
 from tests.kernel.recorder import eventually
 from tests.kernel.translated import exchange, translating
-from tests.unit.joinrows import KnownAddresses, request
+from tests.support.join_rows import KnownAddresses, request
 
 _numbers = itertools.count(1)
 TCP = socket.SOCK_STREAM

@@ -2,8 +2,9 @@
 
 import pytest
 
-from flowd_bpf import libbpf, loader
+from flowd_bpf import libbpf
 from flowd_bpf.layout import Counter
+from flowd_bpf.load import loader
 from tests.kernel.packets import datagram, ethernet, ipv4, ipv6, segment, tcp
 from tests.kernel.programs import Programs
 

@@ -6,13 +6,14 @@ import os
 import numpy as np
 
 from flowd.model.enums import Protocol, Reason, SocketReason
-from flowd.model.socket import SocketBatch
-from flowd_bpf import libbpf, loader
+from flowd.model.records.socket import SocketBatch
+from flowd_bpf import libbpf
 from flowd_bpf.layout import EVENT, Counter, TakeHow
-from flowd_bpf.maps import PerCpuCounters
-from flowd_bpf.ring import Ring
-from flowd_bpf.slots import Slots
-from flowd_bpf.taking import Taker
+from flowd_bpf.load import loader
+from flowd_bpf.maps.evict import Taker
+from flowd_bpf.maps.maps import PerCpuCounters
+from flowd_bpf.maps.ring import Ring
+from flowd_bpf.maps.slots import Slots
 from tests.kernel import traffic
 from tests.kernel.net import Cluster
 from tests.kernel.packets import tcp

@@ -16,7 +16,7 @@ import pytest
 from flowd.model.address import pack
 from flowd.model.enums import SocketReason, SocketRole
 from flowd.model.status import State
-from flowd_bpf.cgroup import find_cgroup2
+from flowd_bpf.attach.cgroup import find_cgroup2
 from tests.kernel import traffic
 from tests.kernel.net import Cluster, Pod, inside, run
 from tests.kernel.recorder import recording

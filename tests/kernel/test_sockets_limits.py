@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from flowd.capture.kernel_sockets import KernelSockets
+from flowd.capture.kernel.sockets import KernelSockets
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses, Place
 from flowd.model.status import State
-from flowd_bpf import cgroup, libbpf, loader
-from flowd_bpf.cgroup import CgroupLinks, find_cgroup2
+from flowd_bpf import libbpf
+from flowd_bpf.attach import cgroup
+from flowd_bpf.attach.cgroup import CgroupLinks, find_cgroup2
 from flowd_bpf.errors import BpfError
+from flowd_bpf.load import loader
 from tests.kernel import traffic
 from tests.kernel.net import Cluster, Pod, inside
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from flowd_bpf import libbpf, loader, slots
+from flowd_bpf import libbpf
 from flowd_bpf.layout import CONNECTION, MARK_ENDED, Counter, SlotState, TakeHow
-from flowd_bpf.maps import HashMap, PerCpuCounters
-from flowd_bpf.slots import Slots
-from flowd_bpf.table import ConnectionTable, Limits
-from flowd_bpf.taking import Taker
+from flowd_bpf.load import loader
+from flowd_bpf.maps import slots
+from flowd_bpf.maps.connection_table import ConnectionTable, Limits
+from flowd_bpf.maps.evict import Taker
+from flowd_bpf.maps.maps import HashMap, PerCpuCounters
+from flowd_bpf.maps.slots import Slots
 from tests.kernel.packets import datagram, ethernet, ipv4, tcp
 from tests.kernel.programs import RING, Programs
 

@@ -10,19 +10,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowd.model.connection import ConnectionBatch, empty_connections
 from flowd.model.enums import Reason, SocketReason
 from flowd.model.losses import Losses
-from flowd.model.request import empty_requests
-from flowd.model.socket import SocketBatch, empty_sockets
+from flowd.model.records.connection import ConnectionBatch, empty_connections
+from flowd.model.records.request import empty_requests
+from flowd.model.records.socket import SocketBatch, empty_sockets
 from flowd.pipeline.identify import identify
-from flowd.pipeline.join import Join
+from flowd.pipeline.join.join import Join
 from tests.kernel import traffic
 from tests.kernel.kernelhas import needs_packets
 from tests.kernel.net import Cluster, Pod, run
 from tests.kernel.recorder import Recorder, eventually, recording
 from tests.kernel.test_drops import Dropped
-from tests.unit.joinrows import KnownAddresses
+from tests.support.join_rows import KnownAddresses
 
 SYN, RST, ACK = 2, 4, 16
 TCP_USER_TIMEOUT, UNACKED, TOTAL_RETRANS = 18, 24, 100  # include/uapi/linux/tcp.h

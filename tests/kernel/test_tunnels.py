@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowd.capture.kernel_tunnels import TunnelNames
+from flowd.capture.kernel.tunnels import TunnelNames
 from flowd.model.address import pack, unpack
-from flowd.model.connection import empty_connections
 from flowd.model.directory import Directory
 from flowd.model.process import Tunnel
-from flowd_bpf import loader
+from flowd.model.records.connection import empty_connections
 from flowd_bpf.layout import Counter, TunnelKind
+from flowd_bpf.load import loader
 from tests.kernel import frames
 from tests.kernel.frames import NODE, NODE6, PEER, PEER6, VNI, ether, geneve, ip, outer, tcp, vxlan
 from tests.kernel.programs import RING, Programs

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from flowd.capture.conntrack import Conntrack
-from flowd.model.connection import ConnectionBatch, empty_connections
+from flowd.capture.kernel.conntrack import Conntrack
+from flowd.model.records.connection import ConnectionBatch, empty_connections
 from flowd.model.status import State
-from flowd.pipeline.translate import Translator
-from flowd_bpf.ctnetlink import RECEIVE_BYTES
+from flowd.pipeline.nat.translate import Translator
+from flowd_bpf.conntrack.netlink import RECEIVE_BYTES
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.recorder import eventually, recording
 

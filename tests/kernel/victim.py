@@ -4,11 +4,11 @@ import asyncio
 import sys
 from typing import cast
 
-from flowd.capture.kernel import KernelCapture
+from flowd.capture.kernel.source import KernelCapture
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
-from flowd.queue import Queue
-from flowd_bpf.attach import AttachMode
+from flowd.runtime.queue import Queue
+from flowd_bpf.attach.attacher import AttachMode
 
 
 async def main(mode: AttachMode) -> None:

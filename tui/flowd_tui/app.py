@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from textual.widgets import Input
 
-from flowd_tui.actions import BY_ID
 from flowd_tui.board import Board
-from flowd_tui.cells import columns_for
-from flowd_tui.query import QueryError
-from flowd_tui.store import WINDOWS
+from flowd_tui.data.store import WINDOWS
+from flowd_tui.draw.cells import columns_for
+from flowd_tui.key_bindings import BY_ID
 from flowd_tui.views.base import Query
 from flowd_tui.views.gateways import GatewayRow
+from flowd_tui.views.query import QueryError
 from flowd_tui.widgets import Lines, LineTable
 
 HELP_ACTIONS = (

@@ -14,12 +14,12 @@ from textual.containers import Horizontal
 from textual.widgets import Input
 
 from flowd_tui import chrome
-from flowd_tui.actions import ACTIONS
-from flowd_tui.glyphs import Glyphs
+from flowd_tui.data.source import Source
+from flowd_tui.data.store import WINDOWS, Snapshot, Store
+from flowd_tui.draw.glyphs import Glyphs
+from flowd_tui.draw.theme import PLAIN, STYLES, THEME
+from flowd_tui.key_bindings import ACTIONS
 from flowd_tui.order import Order
-from flowd_tui.source import Source
-from flowd_tui.store import WINDOWS, Snapshot, Store
-from flowd_tui.theme import PLAIN, STYLES, THEME
 from flowd_tui.views.base import Query, View
 from flowd_tui.views.flows import FlowsView
 from flowd_tui.views.gateways import GatewaysView

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowd.text import count, iec, short
-from flowd_tui.actions import ACTIONS, BY_ID, Action
-from flowd_tui.cells import Line, Span, ends, fit, line_width, pack
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.spark import spark
-from flowd_tui.store import LOSING_PLACES, Link, Snapshot
+from flowd_tui.data.store import LOSING_PLACES, Link, Snapshot
+from flowd_tui.draw.cells import Line, Span, ends, fit, line_width, pack
+from flowd_tui.draw.glyphs import Glyphs
+from flowd_tui.draw.spark import spark
+from flowd_tui.key_bindings import ACTIONS, BY_ID, Action
 from flowd_tui.views.base import Detail, Query
 from flowd_tui.views.gateway_detail import window_text
 

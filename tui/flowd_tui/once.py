@@ -8,12 +8,12 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
-from flowd.client import Unimplemented
+from flowd.client.client import Unimplemented
 from flowd.wire.observer import observer_pb2
-from flowd_tui.cells import Cell, Column, columns_for, draw, width_of
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.source import LAST_FLOWS, Reader
-from flowd_tui.store import Snapshot, Store
+from flowd_tui.data.source import LAST_FLOWS, Reader
+from flowd_tui.data.store import Snapshot, Store
+from flowd_tui.draw.cells import Cell, Column, columns_for, draw, width_of
+from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.views.base import Query, View
 
 WIDEST = 200

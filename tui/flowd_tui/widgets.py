@@ -10,8 +10,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from flowd_tui.cells import Cell, Column, Line, Span, columns_for, draw, fit, line_width
-from flowd_tui.glyphs import Glyphs
+from flowd_tui.draw.cells import Cell, Column, Line, Span, columns_for, draw, fit, line_width
+from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.views.base import View
 
 Styles = Mapping[str, Style]

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import time
 
-from flowd.model.batch import FlowBatch
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses, Place
-from flowd.queue import Queue
+from flowd.model.records.batch import FlowBatch
+from flowd.runtime.queue import Queue
 from flowd.wire.flow.flow_pb2 import OBSERVER_EVENTS_QUEUE, PERF_EVENT_RING_BUFFER
 from flowd_exporters.base import consume
 from flowd_exporters.h2grpc.service import Services

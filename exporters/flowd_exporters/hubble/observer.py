@@ -15,10 +15,10 @@ from flowd.wire.observer import observer_pb2 as wire
 from flowd.wire.relay.relay_pb2 import NODE_CONNECTED
 from flowd_exporters.h2grpc.service import Context, Services, stream, unary
 from flowd_exporters.hubble.agent_events import AgentEvents, Happened
-from flowd_exporters.hubble.encode import shown_node
-from flowd_exporters.hubble.frames import FlowFrames
+from flowd_exporters.hubble.encode.fast_encode import FlowFrames
+from flowd_exporters.hubble.encode.field_mask import MaskError
+from flowd_exporters.hubble.encode.flow_to_protobuf import shown_node
 from flowd_exporters.hubble.lost import stamp
-from flowd_exporters.hubble.mask import MaskError
 from flowd_exporters.hubble.rate import FlowRate, Namespaces
 from flowd_exporters.hubble.ring import FlowRing
 from flowd_exporters.hubble.stream import FlowStream, Query, RequestError, parse_query

@@ -10,7 +10,7 @@ from flowd.model.directory import Directory
 from flowd.wire.peer import peer_pb2 as wire
 from flowd_exporters.h2grpc.service import Context, Services, stream
 from flowd_exporters.hubble.changes import Changes
-from flowd_exporters.hubble.encode import node_in_cluster
+from flowd_exporters.hubble.encode.flow_to_protobuf import node_in_cluster
 
 SERVICE = "peer.Peer"
 PORT = "4244"

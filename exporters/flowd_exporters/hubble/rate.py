@@ -6,7 +6,7 @@ import numpy as np
 
 from flowd.filter.endpoints import pod_namespace
 from flowd.model.directory import Directory
-from flowd.model.flow import FlowRows
+from flowd.model.records.flow import FlowRows
 
 WINDOW = 60
 NAMESPACE_SECONDS = 3600.0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowd.model.flow import FlowRows
-from flowd_exporters.hubble.held import HELD, Texts, hold
+from flowd.model.records.flow import FlowRows
+from flowd_exporters.hubble.encode.ring_row import HELD, Texts, hold
 
 if TYPE_CHECKING:
     from flowd.wire.flow.flow_pb2 import LostEventSource

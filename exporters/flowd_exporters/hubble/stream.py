@@ -12,14 +12,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flowd.filter import Select, compile_filters, route_filter
 from flowd.filter.tables import Mask
 from flowd.model.directory import Directory
-from flowd.model.flow import FlowRows
 from flowd.model.losses import Losses, Place
+from flowd.model.records.flow import FlowRows
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
-from flowd_exporters.hubble.encode import FlowEncoder, shown_node
-from flowd_exporters.hubble.frames import FlowFrames
+from flowd_exporters.hubble.encode.fast_encode import FlowFrames
+from flowd_exporters.hubble.encode.field_mask import Tree, parse_mask
+from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder, shown_node
 from flowd_exporters.hubble.lost import Overwritten, lost_response, mark_event
-from flowd_exporters.hubble.mask import Tree, parse_mask
 from flowd_exporters.hubble.ring import Chunk, FlowRing
 
 CHUNK = 1024

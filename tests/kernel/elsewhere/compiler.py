@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from flowd_bpf.bcc import load_bcc
-from flowd_bpf.loader import folder
+from flowd_bpf.load.bcc import load_bcc
+from flowd_bpf.load.loader import folder
 
 ROOT = Path(__file__).resolve().parents[3]
 LOAD_WIDE = 0x18  # BPF_LD | BPF_IMM | BPF_DW

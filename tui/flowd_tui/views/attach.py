@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from flowd.wire.flowd import agent_pb2
-from flowd_tui.store import Snapshot
-from flowd_tui.traffic import Key
+from flowd_tui.data.store import Snapshot
+from flowd_tui.data.traffic import Key
 
 RouteId = tuple[str, str, str]  # kind, namespace, name
 

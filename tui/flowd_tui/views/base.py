@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from flowd_tui.cells import Cell, Column, Line, Span
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.store import Link, Snapshot
+from flowd_tui.data.store import Link, Snapshot
+from flowd_tui.draw.cells import Cell, Column, Line, Span
+from flowd_tui.draw.glyphs import Glyphs
 
 Row = TypeVar("Row")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from shlex import quote
 
-from flowd_tui.flowline import FlowLine, Peer
+from flowd_tui.data.flow_line import FlowLine, Peer
 
 
 def observe(flags: Sequence[tuple[str, str | int]], follow: bool = False) -> str:

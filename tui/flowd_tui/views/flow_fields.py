@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from flowd_tui.flowline import FlowLine, Peer
-from flowd_tui.query import Field, Kind, Schema
+from flowd_tui.data.flow_line import FlowLine, Peer
+from flowd_tui.views.query import Field, Kind, Schema
 
 SIDED: dict[str, tuple[Kind, Callable[[Peer], Sequence[str | float]]]] = {
     "pod": (Kind.PREFIX, lambda peer: [peer.name] if peer.pod else []),

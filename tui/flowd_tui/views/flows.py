@@ -5,14 +5,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 
 from flowd.text import count, iec, millis
-from flowd_tui.cells import Cell, Column, Line, Span
-from flowd_tui.flowline import FlowLine, Peer
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.query import Predicate, parse
-from flowd_tui.store import Snapshot
+from flowd_tui.data.flow_line import FlowLine, Peer
+from flowd_tui.data.store import Snapshot
+from flowd_tui.draw.cells import Cell, Column, Line, Span
+from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.views.base import Detail, Query, clock, label, timestamp, waiting
 from flowd_tui.views.commands import observe_flow
 from flowd_tui.views.flow_fields import SCHEMA
+from flowd_tui.views.query import Predicate, parse
 
 COLUMNS = (
     Column("time", "TIME", 8, 2, most=12),

@@ -5,12 +5,12 @@ from itertools import islice
 
 from flowd.text import millis, short
 from flowd.wire.flowd import agent_pb2
-from flowd_tui.cells import Line, Span
-from flowd_tui.flowline import FlowLine
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.spark import spark
-from flowd_tui.store import BINS, Snapshot
-from flowd_tui.traffic import Totals
+from flowd_tui.data.flow_line import FlowLine
+from flowd_tui.data.store import BINS, Snapshot
+from flowd_tui.data.traffic import Totals
+from flowd_tui.draw.cells import Line, Span
+from flowd_tui.draw.glyphs import Glyphs
+from flowd_tui.draw.spark import spark
 from flowd_tui.views.base import Detail, clock, label
 from flowd_tui.views.split import not_known, split_forms
 from flowd_tui.views.tree import Node

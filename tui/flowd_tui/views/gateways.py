@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from flowd.text import count, millis
-from flowd_tui.cells import Cell, Column, Line, Span
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.query import Field, Kind, Predicate, Schema, parse, quoted
-from flowd_tui.store import Link, Snapshot
-from flowd_tui.traffic import Totals
+from flowd_tui.data.store import Link, Snapshot
+from flowd_tui.data.traffic import Totals
+from flowd_tui.draw.cells import Cell, Column, Line, Span
+from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.views.base import Detail, Query, waiting
 from flowd_tui.views.commands import observe
 from flowd_tui.views.gateway_detail import detail, rate, short_flags
+from flowd_tui.views.query import Field, Kind, Predicate, Schema, parse, quoted
 from flowd_tui.views.split import split_data
 from flowd_tui.views.tree import Node, gateways
 

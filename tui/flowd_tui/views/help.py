@@ -3,10 +3,10 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from flowd_tui.actions import ACTIONS
-from flowd_tui.cells import Cell, Column, Line
-from flowd_tui.glyphs import Glyphs
-from flowd_tui.store import Snapshot
+from flowd_tui.data.store import Snapshot
+from flowd_tui.draw.cells import Cell, Column, Line
+from flowd_tui.draw.glyphs import Glyphs
+from flowd_tui.key_bindings import ACTIONS
 from flowd_tui.views.base import Detail, Query
 
 

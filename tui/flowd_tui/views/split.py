@@ -4,9 +4,9 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from flowd.text import millis
-from flowd_tui.cells import Line, Span
-from flowd_tui.store import AgentState
-from flowd_tui.traffic import Split, Totals
+from flowd_tui.data.store import AgentState
+from flowd_tui.data.traffic import Split, Totals
+from flowd_tui.draw.cells import Line, Span
 
 BAR, SHORT_BAR = 24, 12
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from flowd.wire.flowd import agent_pb2
-from flowd_tui.store import Snapshot
-from flowd_tui.traffic import Key, Totals, total
+from flowd_tui.data.store import Snapshot
+from flowd_tui.data.traffic import Key, Totals, total
 from flowd_tui.views.attach import Place, attached
 
 Group = TypeVar("Group", bound=Hashable)

@@ -1,1 +1,1 @@
-"""Makes this folder a BCC package to flowd_bpf.bcc."""
+"""Makes this folder a BCC package to flowd_bpf.load.bcc."""

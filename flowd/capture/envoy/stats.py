@@ -1,0 +1,243 @@
+"""What Envoys themselves say of their access logs: entries written, and dropped for want of room."""
+
+import asyncio
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from flowd.errors import ConnectError, UsageError
+from flowd.model.losses import Losses, Place
+from flowd.model.status import PartStatus, State
+from flowd.runtime.tasks import guard
+from flowd.text import count, printable
+
+if TYPE_CHECKING:
+    import httpx2
+
+log = logging.getLogger(__name__)
+
+PART = "envoy-stats"
+READ_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
+MAX_BYTES = 4 << 20
+PATH = "/stats/prometheus"
+QUERY = "filter=access_logs%7Cserver.uptime"
+FATES = ("written", "dropped")
+SOURCES = {"grpc": "envoy-als", "open_telemetry": "otlp-logs"}
+"""Access loggers by Envoy's name, and the source here that their entries come to."""
+
+_UPTIME = "envoy_server_uptime"
+_LOGS = re.compile(
+    r"envoy_access_logs_(grpc|open_telemetry)_access_log_(?:\w{1,200}_)?logs_(written|dropped)"
+)
+_LINES = re.compile(rf"^(?:{_UPTIME}|{_LOGS.pattern})[ {{][^\n]{{0,1000}}$".encode(), re.MULTILINE)
+
+
+class Reading(NamedTuple):
+    """One look at an Envoy: its counters by (source, fate), and how long it runs, in seconds."""
+
+    counts: dict[tuple[str, str], int]
+    uptime: float
+
+
+class EnvoyStats:
+    """Reads Envoys' Prometheus pages from time to time.
+
+    What is lost while the agent is away or slow, Envoy alone counts: `access_logs.grpc_access_log`
+    and `access_logs.open_telemetry_access_log`, see "Access log statistics" in Envoy's documentation.
+    The counters are passed on as they are and so begin again with Envoy, not with the agent.
+
+    Args:
+        urls: of the pages; `/stats/prometheus` where one has no path.
+        losses: `logs_dropped` under Place.ENVOY: what all of them dropped since the first look.
+
+    Raises:
+        UsageError: a URL that cannot be used, or two of one host and port.
+    """
+
+    def __init__(self, urls: Sequence[str], losses: Losses) -> None:
+        self._losses = losses
+        self._pages = [_Page(url) for url in urls]
+        names = Counter(page.name for page in self._pages)
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise UsageError(f"envoy_stats names {twice[0]} twice", "one URL for one Envoy")
+        if self._pages:
+            losses.add(Place.ENVOY, "logs_dropped", 0)
+
+    async def run(self, failed: Callable[[str, str], None]) -> None:
+        """Read every page until cancelled; `failed` as in `flowd.runtime.tasks.guard`."""
+        if not self._pages:
+            return
+        import httpx2
+
+        async with (
+            httpx2.AsyncClient(
+                timeout=ANSWER_SECONDS,
+                trust_env=False,
+                verify=any(page.url.startswith("https:") for page in self._pages),
+                headers={"accept": "text/plain", "accept-encoding": "identity"},
+            ) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for page in self._pages:
+                tasks.create_task(guard(page.part, self._watch(client, page), failed))
+
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """Each Envoy's own counters by (host:port, source, fate), as they were read last."""
+        return {(page.name, *key): n for page in self._pages for key, n in page.counts.items()}
+
+    def status(self) -> list[PartStatus]:
+        """One line a page."""
+        return [page.status() for page in self._pages]
+
+    async def _watch(self, client: "httpx2.AsyncClient", page: "_Page") -> None:
+        while True:
+            try:
+                dropped = page.take(await read(client, page.url))
+                self._losses.add(Place.ENVOY, "logs_dropped", dropped)
+                page.trouble = ""
+            except ConnectError as error:
+                if not page.trouble:
+                    log.warning("%s: %s", page.part, error.message)
+                page.trouble = f"{error.message}: {error.hint}"
+            await asyncio.sleep(READ_SECONDS)
+
+
+class _Page:
+    """One Envoy's page, and what it said last.
+
+    Attributes:
+        trouble: why it could not be read the last time.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url, self.name = _address(url)
+        self.part = f"{PART}/{self.name}"
+        self.trouble = ""
+        self._last: Reading | None = None
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Envoy's counters by (source, fate), as they were read last."""
+        return self._last.counts if self._last else {}
+
+    def take(self, now: Reading) -> int:
+        """Keep a reading; returns what was dropped since the last one, 0 at the first.
+
+        Uptime or a counter that fell is another life of Envoy, which began at 0.
+        """
+        last, self._last = self._last, now
+        if last is None:
+            return 0
+        risen = 0
+        for source in SOURCES.values():
+            keys = [(source, fate) for fate in FATES]
+            fell = any(now.counts.get(key, 0) < last.counts.get(key, 0) for key in keys)
+            before = {} if fell or now.uptime < last.uptime else last.counts
+            dropped = (source, "dropped")
+            risen += now.counts.get(dropped, 0) - before.get(dropped, 0)
+        return risen
+
+    def status(self) -> PartStatus:
+        """On with the numbers; degraded with the reason, the numbers staying."""
+        counts = self.counts
+        told = [
+            f"{source} {count(counts.get((source, 'written'), 0))} written,"
+            f" {count(counts.get((source, 'dropped'), 0))} dropped"
+            for source in SOURCES.values()
+            if any((source, fate) in counts for fate in FATES)
+        ]
+        if self.trouble:
+            return PartStatus(self.part, State.DEGRADED, "; ".join([self.trouble, *told]))
+        if self._last is None:
+            return PartStatus(self.part, State.OFF, "not read yet")
+        return PartStatus(self.part, State.ON, "; ".join(told) or "no entry over gRPC yet")
+
+
+async def read(client: "httpx2.AsyncClient", url: str) -> Reading:
+    """Ask for a page; redirects are not followed.
+
+    Raises:
+        ConnectError: no answer in time, another answer than a page of MAX_BYTES at most, or no
+            Prometheus text.
+    """
+    import httpx2
+
+    body = bytearray()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS), client.stream("GET", url) as answer:
+            if answer.status_code != 200:
+                raise ConnectError(f"HTTP status {answer.status_code}", _CHECK)
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "text/plain" or "content-encoding" in answer.headers:
+                raise ConnectError("the answer is no plain text", _CHECK)
+            async for chunk in answer.aiter_raw():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise ConnectError(f"an answer over {MAX_BYTES >> 20} MiB", _CHECK)
+    except (TimeoutError, httpx2.TimeoutException):
+        raise ConnectError(f"no whole answer within {ANSWER_SECONDS:.0f} s", _REACH) from None
+    except httpx2.HTTPError as error:
+        raise ConnectError(_why(error), _REACH) from None
+    return parse(body)
+
+
+def parse(body: bytes | bytearray) -> Reading:
+    """The counters of access logs in a page, summed over labels; all other lines are passed over.
+
+    Raises:
+        ConnectError: a line of theirs that is no Prometheus text, or no count.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    counts, uptime = Counter[tuple[str, str]](), 0.0
+    lines = b"\n".join(found[0] for found in _LINES.finditer(body))
+    try:
+        for family in text_string_to_metric_families(lines.decode()):
+            for sample in family.samples:
+                if not (math.isfinite(sample.value) and 0 <= sample.value < 2**63):
+                    raise ValueError(sample.name)
+                if sample.name == _UPTIME:
+                    uptime = sample.value
+                elif named := _LOGS.fullmatch(sample.name):
+                    counts[SOURCES[named[1]], named[2]] += int(sample.value)
+    except (ValueError, IndexError):  # the parser raises both for what it cannot read
+        raise ConnectError("the answer is no Prometheus text", _CHECK) from None
+    return Reading(dict(counts), uptime)
+
+
+_CHECK = f"give Envoy's own {PATH} in `envoy_stats`"
+_REACH = "check `envoy_stats`, and that Envoy runs"
+
+
+def _why(error: BaseException) -> str:
+    """The innermost reason, on one line."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(said or type(error).__name__, 200)
+
+
+def _address(text: str) -> tuple[str, str]:
+    """The URL to ask, and its host and port."""
+    shown = printable(text, 200)
+    try:
+        url = urlsplit(text)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+    except (ValueError, KeyError):
+        raise UsageError(f"envoy_stats: {shown} cannot be used", _FORM) from None
+    if not url.hostname or not text.isprintable() or " " in text:
+        raise UsageError(f"envoy_stats: {shown} cannot be used", _FORM)
+    if "@" in url.netloc:
+        raise UsageError("envoy_stats: a URL with a password cannot be used", _FORM)
+    path = PATH if url.path in ("", "/") else url.path
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    asked = urlunsplit((url.scheme, url.netloc, path, url.query or QUERY, ""))
+    return asked, printable(f"{host}:{port}", 200)
+
+
+_FORM = f"as in http://127.0.0.1:9901{PATH}"

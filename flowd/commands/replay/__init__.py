@@ -1,0 +1,5 @@
+"""`flowd replay`: see `command`."""
+
+from flowd.commands.replay.command import command
+
+__all__ = ["command"]

@@ -1,0 +1,251 @@
+"""Requests to the API server: one client, answers as they arrive, failures in one line."""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import httpx2
+from lightkube.core.exceptions import ConfigError
+
+from flowd import __version__
+from flowd.errors import ConnectError, UsageError
+from flowd.kubernetes.api.decode import ERRORS, STATUSES
+from flowd.kubernetes.api.kubeconfig import Connection
+from flowd.kubernetes.api.limits import Limits
+from flowd.text import printable
+
+log = logging.getLogger(__name__)
+MAX_DOCUMENT = 8 << 20
+UNAUTHORIZED, GONE = 401, 410
+# A peer that vanished is noticed by the kernel: 15 s of silence, then 4 probes, 5 s apart.
+SOCKET_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 35_000),
+)
+
+
+class ApiError(ConnectError):
+    """The API server cannot be reached or refused.
+
+    Attributes:
+        status: HTTP status, or 0 when there was no answer.
+        retry_after: seconds the server asks to wait.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass(eq=False)
+class _Session:
+    """A client and how many answers are still read from it.
+
+    Attributes:
+        extensions: of each request; `sni_hostname` where the certificate has another name.
+    """
+
+    client: httpx2.AsyncClient
+    url: str
+    extensions: dict[str, str]
+    streams: int = 0
+
+
+class Api:
+    """HTTP to one API server; its configuration is read again when it no longer lets us in.
+
+    Raises:
+        UsageError: the configuration cannot be read or does not say how to connect.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], limits: Limits) -> None:
+        self._connect = connect
+        self._limits = limits
+        self._retired: set[_Session] = set()
+        self._session = self._open()
+
+    @property
+    def url(self) -> str:
+        """The server's URL, printable."""
+        return printable(self._session.url, 200)
+
+    async def get(self, path: str) -> bytes:
+        """A small document.
+
+        Raises:
+            ApiError: no answer, or not 200.
+        """
+        data = bytearray()
+        async with self.stream(path, {}, self._limits.read) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > MAX_DOCUMENT:
+                    raise ApiError(f"{path}: answer over {MAX_DOCUMENT >> 20} MiB")
+        return bytes(data)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, params: Mapping[str, str], read: float, accept: str = "application/json"
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The body of a GET in chunks; `read` is the longest silence in seconds.
+
+        Args:
+            accept: the form to ask for.
+
+        Raises:
+            ApiError: no answer, not 200, or the connection was lost on the way.
+        """
+        session = self._session
+        session.streams += 1
+        try:
+            response = await self._send(session, path, params, read, accept)
+            try:
+                if response.status_code != 200:
+                    raise await self._refusal(session, response)
+                yield response.aiter_bytes()
+            finally:
+                await response.aclose()
+        except httpx2.HTTPError as error:
+            raise self._failure(session, error) from None
+        finally:
+            session.streams -= 1
+            if session in self._retired and not session.streams:
+                await session.client.aclose()
+                self._retired.discard(session)
+
+    async def _send(
+        self, session: _Session, path: str, params: Mapping[str, str], read: float, accept: str
+    ) -> httpx2.Response:
+        timeout = httpx2.Timeout(self._limits.connect, read=read)
+        request = session.client.build_request(
+            "GET",
+            path,
+            params=params,
+            headers={"Accept": accept},
+            timeout=timeout,
+            extensions=session.extensions,
+        )
+        try:
+            return await session.client.send(request, stream=True)
+        except httpx2.HTTPError:
+            raise
+        except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
+            # A token file that is gone, a credential plugin that fails or answers nonsense
+            raise self._failure(session, error) from None
+
+    def _failure(self, session: _Session, error: Exception) -> ApiError:
+        if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+            self._renew(session)
+        return ApiError(_reason(error))
+
+    async def close(self) -> None:
+        """Close every connection; nothing may be under way."""
+        for session in (self._session, *self._retired):
+            await session.client.aclose()
+
+    async def _refusal(self, session: _Session, response: httpx2.Response) -> ApiError:
+        if response.status_code == UNAUTHORIZED:
+            self._renew(session)
+        data = bytearray()
+        async for chunk in response.aiter_bytes():
+            data += chunk
+            if len(data) > 1 << 16:
+                break
+        try:
+            message = STATUSES.decode(bytes(data)).message
+        except ERRORS:
+            message = ""
+        text = printable(message, 200) or response.reason_phrase
+        wait = response.headers.get("retry-after", "")
+        seconds = float(wait) if wait.isdecimal() else 0.0
+        longest = self._limits.retry_after
+        status = response.status_code
+        return ApiError(f"{status} {text}", status, min(seconds, longest))
+
+    def _open(self) -> _Session:
+        connection = self._connect()
+        client = httpx2.AsyncClient(
+            base_url=connection.url,
+            auth=connection.auth,
+            headers={"User-Agent": f"flowd/{__version__}"},
+            transport=httpx2.AsyncHTTPTransport(
+                verify=connection.tls,
+                trust_env=False,
+                proxy=connection.proxy or None,
+                socket_options=SOCKET_OPTIONS,
+                limits=httpx2.Limits(max_connections=100, keepalive_expiry=30.0),
+            ),
+            trust_env=False,
+        )
+        names = {"sni_hostname": connection.server_name} if connection.server_name else {}
+        return _Session(client, connection.url, names)
+
+    def _renew(self, session: _Session) -> None:
+        """Read the configuration again: certificates and tokens are replaced while we run."""
+        if session is not self._session:
+            return
+        try:
+            fresh = self._open()
+        except UsageError as error:
+            log.warning("kubernetes: %s", error.message)
+            return
+        self._session = fresh
+        self._retired.add(session)
+
+
+async def pause(error: ApiError, failures: int, limits: Limits) -> None:
+    """Wait before the next try: exponential with full jitter, never less than the server asks."""
+    first, longest = limits.backoff
+    bound = min(longest, first * 2 ** min(failures - 1, 30))
+    await asyncio.sleep(error.retry_after + random.uniform(0, bound))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it came of, outermost first."""
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and len(found) < 16:
+        found.append(current)
+        group = cast("BaseExceptionGroup[BaseException] | None", _group(current))
+        current = group.exceptions[0] if group else current.__cause__ or current.__context__
+    return found
+
+
+def _group(error: BaseException) -> object:
+    return error if isinstance(error, BaseExceptionGroup) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def _reason(error: BaseException) -> str:
+    """What a person should be told of a failed request, on one line."""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the API server's certificate is not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return printable(f"TLS: {(cause.reason or str(cause)).replace('_', ' ').lower()}", 200)
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "no answer to the connection"
+    if isinstance(error, httpx2.TimeoutException):
+        return "connected, but no answer"
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return "the connection was cut"
+    if isinstance(error, ConfigError):
+        return printable(str(error), 200)
+    told = [
+        os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+        for cause in _causes(error)
+        if isinstance(cause, OSError) and cause.errno
+    ]
+    if told:
+        return printable(told[-1], 200).lower()
+    return printable(str(error).partition("\n")[0] or type(error).__name__, 200)

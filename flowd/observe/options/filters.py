@@ -1,0 +1,159 @@
+"""From filter flags in the order they were given to FlowFilters, as hubble's CLI maps them.
+
+Every flag adds to two filters, left and right, which are alternatives: a flag with both sides puts
+its value on the source of the left one and on the destination of the right one; all others go to
+both. Two equal filters are sent as one.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+
+from flowd.errors import UsageError
+from flowd.observe.options.flags import FLAGS, FilterFlag
+from flowd.wire.flow.flow_pb2 import FlowFilter
+
+SIDES = ("source", "destination")
+_PREFIXES = {"": SIDES, "from-": ("source", "source"), "to-": ("destination", "destination")}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One filter flag on the command line: its long name without dashes, value, after `--not`."""
+
+    name: str
+    value: str
+    negated: bool = False
+
+
+def build_filters(given: Iterable[Given]) -> tuple[list[FlowFilter], list[FlowFilter]]:
+    """Allowlist and denylist of the flags given, each of at most two filters.
+
+    Raises:
+        UsageError: for a value that cannot be used and for flags that exclude each other.
+    """
+    allow, deny = _Pair(), _Pair()
+    for flag in given:
+        (deny if flag.negated else allow).add(flag)
+    return allow.finish(), deny.finish()
+
+
+def _sided_names() -> Iterator[tuple[str, tuple[FilterFlag, tuple[str, str]]]]:
+    for flag in FLAGS:
+        for prefix, sides in _PREFIXES.items():
+            if flag.sided:
+                yield prefix + flag.name, (flag, sides)
+        if not flag.sided:
+            yield flag.name, (flag, ("", ""))
+
+
+BY_NAME = dict(_sided_names())
+"""Flag name to its FilterFlag and the sides it puts on the left and on the right filter."""
+
+
+def _mirrored(group: str) -> list[str]:
+    return [group, group.replace("from-", "to-")]
+
+
+EXCLUSIVE = [
+    frozenset(group.split())
+    for group in (
+        *_mirrored(
+            "from-fqdn from-ip ip fqdn from-namespace namespace from-all-namespaces all-namespaces"
+        ),
+        *_mirrored("from-fqdn from-ip ip fqdn from-pod pod"),
+        *_mirrored("from-pod namespace all-namespaces"),
+        *_mirrored("from-service namespace all-namespaces"),
+        *(
+            group
+            for name in ("label", "service", "port", "identity", "workload")
+            for group in _mirrored(f"{name} from-{name}")
+        ),
+        "encrypted unencrypted",
+    )
+]
+"""Groups of flags of which only one may be given."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What names a side's pods: namespaces, and the pods and services inside them."""
+
+    namespaces: list[str] = field(default_factory=list[str])
+    pods: list[str] = field(default_factory=list[str])
+    services: list[str] = field(default_factory=list[str])
+
+    def add(self, name: str, value: str) -> None:
+        match name:
+            case "pod":
+                self.pods.append(value)
+            case "service":
+                self.services.append(value)
+            case _:
+                self.namespaces.append(value.rstrip("/"))
+
+    def write(self, filters: FlowFilter, side: str) -> None:
+        pods, services = self._qualified(self.pods), self._qualified(self.services)
+        for pod, service in product(pods, services):
+            here, there = _namespace(pod), _namespace(service)
+            if here and there and here != there:
+                raise UsageError(f"pod {pod} and service {service} are of different namespaces")
+        if not pods and not services:
+            pods = [f"{namespace}/" for namespace in self.namespaces]
+        getattr(filters, f"{side}_pod").extend(pods)
+        getattr(filters, f"{side}_service").extend(services)
+
+    def _qualified(self, names: list[str]) -> list[str]:
+        if not self.namespaces:
+            return names
+        qualified: list[str] = []
+        for name in names:
+            if "/" not in name:
+                qualified += [f"{namespace}/{name}" for namespace in self.namespaces]
+            elif _namespace(name) in ("", *self.namespaces):
+                qualified.append(name)
+            else:
+                raise UsageError(f"{name} is not in namespace {', '.join(self.namespaces)}")
+        return qualified
+
+
+def _namespace(name: str) -> str:
+    """Namespace of `ns/name`; a bare name is in `default`, and "" is any."""
+    namespace, slash, _ = name.partition("/")
+    return namespace if slash else "default"
+
+
+class _Pair:
+    """A left and a right filter in the making."""
+
+    def __init__(self) -> None:
+        self._filters = (FlowFilter(), FlowFilter())
+        self._scopes = tuple({side: _Scope() for side in SIDES} for _ in self._filters)
+        self._used: set[str] = set()
+
+    def add(self, given: Given) -> None:
+        """Put one flag's value on both filters."""
+        flag, sides = BY_NAME[given.name]
+        self._used.add(given.name)
+        for filters, scopes, side in zip(self._filters, self._scopes, sides, strict=True):
+            if flag.put is None:
+                scopes[side].add(flag.name, given.value)
+                continue
+            try:
+                flag.put(filters, side, given.value)
+            except ValueError as error:
+                raise UsageError(f"--{given.name}: {error}") from None
+
+    def finish(self) -> list[FlowFilter]:
+        """The filters that say something, once each."""
+        for group in EXCLUSIVE:
+            both = sorted(self._used & group)
+            if len(both) > 1:
+                raise UsageError(f"--{both[0]} and --{both[1]} cannot be used together")
+        for filters, scopes in zip(self._filters, self._scopes, strict=True):
+            for side in SIDES:
+                scopes[side].write(filters, side)
+        left, right = self._filters
+        if left == right:
+            return [left] if self._used else []
+        return [left, right]

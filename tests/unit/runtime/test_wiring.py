@@ -1,0 +1,67 @@
+"""Settings that reach their parts: redaction after attribution, flow logs in status and metrics."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from flowd.errors import UsageError
+from flowd.model.records.request import empty_requests
+from flowd.runtime.assemble import Assembly
+from flowd.settings import Settings
+
+
+def settings(**more: object) -> Settings:
+    quiet: dict[str, object] = {
+        "capture": "off",
+        "als_listen": "",
+        "hubble_listen": "",
+        "metrics_listen": "",
+    }
+    return msgspec.convert(quiet | more, Settings)
+
+
+def test_requests_are_redacted_when_their_route_is_known() -> None:
+    agent = Assembly(
+        settings(redact=True, redact_http_query=True, redact_http_headers_allow=("x-team",))
+    )
+    batch = empty_requests(1)
+    batch["path"], batch["host"] = "/a?token=s3cret", "ann:s3cret@shop.example"
+    batch["headers"][0] = {"authorization": "s3cret", "x-team": "blue"}
+    redacted = agent.parts.attribute(batch)
+    assert "s3cret" not in str(redacted.tolist())
+    assert redacted["headers"][0]["x-team"] == "blue"
+
+
+def test_flow_logs_are_in_status_and_metrics(tmp_path: Path) -> None:
+    config = tmp_path / "logs.yaml"
+    config.write_text(f"flowLogs: [{{name: more, filePath: '{tmp_path / 'more.log'}'}}]")
+    agent = Assembly(
+        settings(
+            flow_log=str(tmp_path / "all.log"),
+            flow_log_denylist='{"protocol":["dns"]}',
+            flow_log_config=str(config),
+        )
+    )
+    parts = {part.part for part in agent.status()}
+    assert {"flowlog", "flowlog/static", "flowlog/more"} <= parts
+    registry = agent.prometheus.registry
+    for name in ("static", "more"):
+        assert registry.get_sample_value("flowd_flow_log_up", {"flow_log": name}) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"redact_http_query": True},
+        {"flow_log": "x.log", "flow_log_allowlist": "no"},
+        {"flow_log_config": "nowhere.yaml"},
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_usage_errors(
+    wrong: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        Assembly(settings(**wrong))
