@@ -1,4 +1,4 @@
-"""`python -m flowd`."""
+"""Run the command line by `python -m flowd`."""
 
 from flowd.cli import main
 

@@ -4,83 +4,106 @@
                           ├──► join ──► fan-out ──► one queue an exporter
     Envoy ───► attribute ─┘
 
-Every queue carries batches (numpy structured arrays), is bounded, and counts what it drops. The
-parts are made in `flowd/runtime/assemble.py`; tests pass their own.
+`Agent` builds the parts in that order; `run_pipeline` connects them. Every queue carries batches
+(numpy structured arrays), is bounded, and counts the rows that it drops.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from pathlib import Path
 
-from flowd.model.losses import Losses
+from flowd.kubernetes.manifests import Manifests
 from flowd.model.records.batch import FlowBatch
 from flowd.model.records.connection import ConnectionBatch
-from flowd.model.records.request import RequestBatch
-from flowd.model.status import PartStatus, State
-from flowd.runtime.exporter import Exporter
+from flowd.model.status import PartStatus
+from flowd.runtime.memory import trim_regularly
+from flowd.runtime.parts import ConnectionSource, Parts, RequestSource
 from flowd.runtime.queue import Queue
 from flowd.runtime.tasks import guard, stage
+from flowd.settings import Settings
+from flowd.wiring.bootstrap import Bootstrap, prepare
+from flowd.wiring.cluster_state import ClusterState, connect
+from flowd.wiring.inputs import Inputs
+from flowd.wiring.outputs import Outputs
+from flowd.wiring.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 10.0
 
 
-class ConnectionSource(Protocol):
-    """Where connection records come from: runs until cancelled; `close` puts the rest."""
+class Agent:
+    """One agent: inputs, pipeline and outputs of a node, and the state of its cluster.
 
-    async def run(self, out: Queue[ConnectionBatch]) -> None: ...
-    async def close(self) -> None: ...
-    def status(self) -> Sequence[PartStatus]: ...
+    Args:
+        bootstrap: what `prepare` began before this module was imported; begun here if None.
 
+    Raises:
+        UsageError: a listen address, file or manifest that cannot be used.
+        UnsupportedError: the setting `capture` is `on` and this machine cannot capture.
+    """
 
-class RequestSource(Protocol):
-    """Where access-log entries come from: runs until cancelled; `close` puts the rest."""
+    def __init__(self, settings: Settings, bootstrap: Bootstrap | None = None) -> None:
+        bootstrap = bootstrap or prepare(settings)
+        self._settings = settings
+        cluster = connect(settings, bootstrap.losses)
+        self.inputs = inputs = Inputs(settings, bootstrap)
+        self.pipeline = pipeline = Pipeline(settings, bootstrap, inputs)
+        self.state = ClusterState(
+            Manifests([Path(path) for path in settings.manifests], bootstrap.losses),
+            [
+                pipeline.identities.update,
+                pipeline.attributor.update,
+                lambda _objects: inputs.update_endpoints(pipeline.identities),
+                lambda objects: self.outputs.update_cluster(objects),
+            ],
+            cluster,
+        )
+        age = self.state.age if cluster else None
+        self.outputs = Outputs(
+            settings, bootstrap, inputs, pipeline, kubernetes_age=age, status=self.status
+        )
+        self.parts = Parts(
+            kernel=inputs.kernel,
+            requests=inputs.requests,
+            identify=pipeline.identify,
+            attribute=pipeline.attribute,
+            join=pipeline.join,
+            exporters=self.outputs.exporters,
+            losses=bootstrap.losses,
+            queue_rows=settings.queue_rows,
+            release_held=pipeline.release_held,
+        )
 
-    async def run(self, out: Queue[RequestBatch]) -> None: ...
-    async def close(self) -> None: ...
-    def status(self) -> Sequence[PartStatus]: ...
-    @property
-    def received(self) -> int: ...  # entries so far, those of a request's start and middle too
+    def status(self) -> list[PartStatus]:
+        """Status of every part; the error that ended a part replaces its own report."""
+        parts = self.inputs.status()
+        parts += [*self.state.status(), self.pipeline.identities.status()]
+        parts += self.outputs.status()
+        return [self.parts.failures.get(part.part, part) for part in parts]
 
-
-class Joiner(Protocol):
-    """Requests meet their connections; ends when both queues have ended."""
-
-    async def run(
-        self,
-        connections: Queue[ConnectionBatch],
-        requests: Queue[RequestBatch],
-        out: Callable[[FlowBatch], None],
-    ) -> None: ...
-
-
-@runtime_checkable
-class Reporting(Protocol):
-    """An exporter that says how it goes."""
-
-    def status(self) -> Sequence[PartStatus]: ...
-
-
-@dataclass
-class Parts:
-    """What the pipeline is made of."""
-
-    kernel: ConnectionSource | None
-    requests: Mapping[str, RequestSource]  # by the name of their part in the status
-    identify: Callable[[ConnectionBatch], ConnectionBatch]
-    attribute: Callable[[RequestBatch], RequestBatch]
-    join: Joiner
-    exporters: Sequence[Exporter]
-    losses: Losses
-    queue_rows: int = 100000
-    late: Callable[[bool], ConnectionBatch] | None = None  # what `identify` held back, see `stage`
-    failures: dict[str, PartStatus] = field(default_factory=dict[str, PartStatus])
-
-    def failed(self, part: str, detail: str) -> None:
-        """Note a part that ended by an error."""
-        self.failures[part] = PartStatus(part, State.FAILED, detail)
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start every part, run until `stop` is set, flush, and stop every part."""
+        async with contextlib.AsyncExitStack() as closing:
+            closing.push_async_callback(self.inputs.close)
+            self.state.load()
+            await self.inputs.start()
+            if self.parts.kernel and not self.inputs.kernel:
+                self.parts.kernel = None
+                self.pipeline.without_kernel()
+            for server in self.outputs.servers:
+                await server.start()
+                closing.push_async_callback(server.stop)
+            self.outputs.started()
+            for background in (
+                self.state.run(),
+                trim_regularly(),
+                self.inputs.envoy_stats.run(self.parts.failed),
+            ):
+                closing.callback(asyncio.create_task(background).cancel)
+            addresses = self.inputs.addresses() | self.outputs.addresses()
+            log.info("running", extra={"node": self._settings.node_name} | addresses)
+            await run_pipeline(self.parts, stop)
 
 
 async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
@@ -111,7 +134,9 @@ async def run_pipeline(parts: Parts, stop: asyncio.Event) -> None:
         for name, source in parts.requests.items():
             running = guard(name, source.run(requests), parts.failed)
             sources.append((source, tasks.create_task(running)))
-        identifying = stage(connections, identified, parts.identify, parts.losses, parts.late)
+        identifying = stage(
+            connections, identified, parts.identify, parts.losses, parts.release_held
+        )
         tasks.create_task(identifying)
         tasks.create_task(stage(requests, attributed, parts.attribute, parts.losses))
         joining = tasks.create_task(parts.join.run(identified, attributed, fan_out))

@@ -1,4 +1,4 @@
-"""The `flowd` command: verbs are imported only when they run."""
+"""The `flowd` command line: a group of verbs, each imported only when it runs."""
 
 import importlib
 import os
@@ -32,7 +32,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 cannot connect,
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in `flowd.commands.<verb>` as `command`."""
+    """A click group that imports `flowd.commands.<verb>` when the verb is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a verb; a reader that went away is a normal end, which click calls a failure."""
+        """Run a verb; a closed pipe on stdout is a normal end, where click would report a failure."""
         try:
             result: object = super().invoke(ctx)
             sys.stdout.flush()
@@ -74,7 +74,7 @@ def flowd() -> None:
 
 
 def main() -> None:
-    """Entry point: turns expected failures into one line and an exit code."""
+    """Entry point: report expected failures as one line and an exit code."""
     try:
         code = flowd.main(prog_name="flowd", standalone_mode=False)
     except FlowdError as error:

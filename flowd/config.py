@@ -1,4 +1,4 @@
-"""Laying flag over environment over file over default, and remembering which one won."""
+"""Load the settings: flag over environment over file over default, with the origin of each value."""
 
 import difflib
 import os
@@ -21,7 +21,7 @@ NOT_SETTINGS = {"FLOWD_SERVER", "FLOWD_CONFIG", "FLOWD_DEMO_DIR"}
 
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
-    """One row of the configuration table: where a setting is set, and what it does."""
+    """A row of the configuration table: names, default and description of a setting."""
 
     name: str
     flag: str
@@ -33,7 +33,7 @@ class SettingInfo:
 
     @property
     def default_text(self) -> str:
-        """The default as one would write it; "" for none."""
+        """The default as it is written in a file; "" for none."""
         if isinstance(self.default, tuple):
             return " ".join(map(str, self.default))
         return str(self.default)
@@ -41,24 +41,24 @@ class SettingInfo:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings in force and, by name, where each came from."""
+    """The settings in force, and the origin of each by name."""
 
     settings: Settings
     origins: Mapping[str, str]
 
 
 def setting_table() -> list[SettingInfo]:
-    """Every setting in the order of the struct."""
+    """Describe every setting, in the order of the struct."""
     hints = get_type_hints(Settings, include_extras=True)
     return [_info(field, hints[field.name]) for field in msgspec.structs.fields(Settings)]
 
 
 def load(flags: Mapping[str, object], config: str | None = None) -> Loaded:
-    """The settings in force.
+    """Merge flags, environment, file and defaults.
 
     Args:
-        flags: values of the flags that were given, by setting name.
-        config: path of the file; by default FLOWD_CONFIG, then /etc/flowd/config.yaml if there.
+        flags: values of the flags on the command line, by setting name.
+        config: path of the file; by default FLOWD_CONFIG, then /etc/flowd/config.yaml if it exists.
 
     Raises:
         UsageError: an unknown setting, a value of the wrong type, or a file that cannot be used.
@@ -85,7 +85,7 @@ def load(flags: Mapping[str, object], config: str | None = None) -> Loaded:
 
 
 def unknown_variables() -> list[str]:
-    """FLOWD_* variables that set nothing, without those that Kubernetes makes for Services."""
+    """FLOWD_* variables that set nothing, except those that Kubernetes sets for Services."""
     known = {info.variable for info in setting_table()} | NOT_SETTINGS
     return sorted(
         name
@@ -158,7 +158,7 @@ def _read(path: Path, table: Mapping[str, SettingInfo]) -> Mapping[str, object]:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """`, did you mean "x"?` for the nearest known word, or ""."""
+    """Suggest the nearest known word as `, did you mean 'x'?`; "" if none is near."""
     near = difflib.get_close_matches(word, known, 1, 0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 

@@ -1,4 +1,4 @@
-"""Everything that goes to stderr: error lines and the log."""
+"""Write to stderr: error lines with exit codes, and the log in logfmt or JSON."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ _PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskN
 
 
 def report(error: FlowdError) -> int:
-    """Print an expected failure as one line, and its hint as one more; returns the exit code."""
+    """Print the message and the hint of an expected failure, a line each; return the exit code."""
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
     print(f"flowd: error: {printable(error.message)}", file=sys.stderr)  # noqa: T201
@@ -26,17 +26,17 @@ def report(error: FlowdError) -> int:
 
 
 def setup_logging(level: str = "info", form: LogFormat = "logfmt") -> None:
-    """Send the root logger to stderr, a line an event; repeated lines are held back."""
+    """Send the root logger to stderr, one line for each event; suppress repeated warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(form))
-    handler.addFilter(_Repeats())
+    handler.addFilter(_RateLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
 
 
 class _Formatter(logging.Formatter):
-    """logfmt (`time=… level=… msg=…`) or JSON; fields come from `extra=`."""
+    """Format a record as logfmt (`time=… level=… msg=…`) or JSON, with the fields of `extra=`."""
 
     def __init__(self, form: LogFormat) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-class _Repeats(logging.Filter):
-    """Lets one line of a kind through every ten seconds and says how many were held back."""
+class _RateLimit(logging.Filter):
+    """Pass one warning of each call site every ten seconds, with the number suppressed since."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         super().__init__()
@@ -78,11 +78,11 @@ class _Repeats(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         key = (record.name, record.lineno, record.msg)
-        last, held = self._seen.get(key, (0.0, 0))
+        last, suppressed = self._seen.get(key, (0.0, 0))
         if last and record.created - last < self._seconds:
-            self._seen[key] = (last, held + 1)
+            self._seen[key] = (last, suppressed + 1)
             return False
         self._seen[key] = (record.created, 0)
-        if held:
-            record.repeated = held
+        if suppressed:
+            record.repeated = suppressed
         return True

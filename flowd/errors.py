@@ -1,4 +1,4 @@
-"""What can go wrong, as a person should be told: one line, one hint, one exit code.
+"""The exception tree: expected failures, each with a message, a hint and an exit code.
 
 FlowdError
 ├── UsageError         2  a flag, setting, manifest or address that cannot be used
@@ -23,7 +23,12 @@ class ExitCode(IntEnum):
 
 
 class FlowdError(Exception):
-    """An expected failure: `message` says what and where, `hint` what to do about it."""
+    """An expected failure.
+
+    Attributes:
+        message: one line with the fault and its place.
+        hint: what to do about it; "" for none.
+    """
 
     code = ExitCode.FAILED
 
@@ -34,24 +39,24 @@ class FlowdError(Exception):
 
 
 class UsageError(FlowdError):
-    """A flag, setting, manifest or listen address that cannot be used."""
+    """A flag, setting, manifest or listen address cannot be used."""
 
     code = ExitCode.USAGE
 
 
 class ConnectError(FlowdError):
-    """A server that cannot be reached."""
+    """A server cannot be reached."""
 
     code = ExitCode.CONNECT
 
 
 class UnsupportedError(FlowdError):
-    """Something this machine cannot do: no root, no BTF, no BCC."""
+    """This machine lacks a requirement: root, BTF or BCC."""
 
     code = ExitCode.UNSUPPORTED
 
 
 class TimedOut(FlowdError):
-    """A time limit that passed."""
+    """A time limit has passed."""
 
     code = ExitCode.TIMEOUT

@@ -1,15 +1,19 @@
-"""Every setting of the agent, with its default and one sentence.
+"""Every setting of the agent, with its type, bounds, default and description.
 
-Flags, environment variables, file keys and docs/configuration.md are all made from this struct:
+Flags, environment variables, keys of the file and docs/configuration.md are derived from this struct:
 `als_listen` is `--als-listen`, `FLOWD_ALS_LISTEN`, and `als_listen:` in the file.
 """
 
 import os
 import socket
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
+
+Dialect: TypeAlias = Literal["spec", "eg", "cilium", "istio", "contour", "kgateway"]
+DIALECTS: tuple[str, ...] = get_args(Dialect)
+"""Implementations of the Gateway API that `flowd.gateway.matching.dialect` describes."""
 
 
 def _in_cluster() -> bool:
@@ -21,7 +25,7 @@ def _hubble_listen() -> str:
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The agent's configuration after flag, environment, file and default were laid over it."""
+    """The agent's configuration, merged from flags, environment, file and defaults."""
 
     manifests: Annotated[
         tuple[str, ...],
@@ -163,7 +167,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = ""
     dialect: Annotated[
-        Literal["spec", "eg", "cilium", "istio", "contour", "kgateway"],
+        Dialect,
         Meta(description="Gateway implementation whose names and match order apply."),
     ] = "eg"
     trusted_hops: Annotated[

@@ -1,4 +1,4 @@
-"""The border between strings of strangers and a person's terminal or label."""
+"""Escape untrusted strings for terminals, labels and logs; format counts, bytes and latencies."""
 
 import re
 
@@ -9,10 +9,10 @@ _UNSAFE = re.compile(
 
 
 def printable(text: str, limit: int = 1024) -> str:
-    """Text with every control, bidirectional and invisible character as a visible escape.
+    """Replace control, bidirectional and invisible characters by visible escapes.
 
-    C0 controls become caret notation (`^[`), others `\\u202e`. Longer text is cut to `limit`
-    characters, the last one then being `…`.
+    C0 controls become caret notation (`^[`), others `\\u202e`. Text of more than `limit` characters
+    is cut to `limit` with `…` as the last one.
     """
     if len(text) > limit:
         text = text[: limit - 1] + "…"
@@ -29,7 +29,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def safe_json(line: bytes) -> bytes:
-    """JSON in UTF-8 with what `printable` would escape in hexadecimal: the same data."""
+    """Escape the characters that `printable` escapes inside a JSON text in UTF-8; the data stay equal."""
     if line.isascii() and b"\x7f" not in line:
         return line
     return _UNSAFE.sub(_unicode_escape, line.decode()).encode()
@@ -41,12 +41,12 @@ def _unicode_escape(match: re.Match[str]) -> str:
 
 
 def count(number: float) -> str:
-    """A count with thousands separators: `48,211`."""
+    """Format a count with thousands separators: `48,211`."""
     return f"{number:,.0f}"
 
 
 def short(number: float) -> str:
-    """A rate in at most five characters: `0.2`, `412`, `1.1k`, `3.4M`."""
+    """Format a rate in at most five characters: `0.2`, `412`, `1.1k`, `3.4M`."""
     if number < 9.95:
         return f"{number:.1f}" if number else "0"
     for unit in ("", "k", "M", "G", "T"):
@@ -57,7 +57,7 @@ def short(number: float) -> str:
 
 
 def iec(number: float) -> str:
-    """A number of bytes in IEC units: `312 B`, `2.1 KiB`."""
+    """Format a number of bytes in IEC units: `312 B`, `2.1 KiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if number < 1023.5:
             return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
@@ -66,6 +66,6 @@ def iec(number: float) -> str:
 
 
 def millis(nanoseconds: float) -> str:
-    """A latency in milliseconds with two or three significant digits."""
+    """Format a latency, given in nanoseconds, in milliseconds with two or three significant digits."""
     value = nanoseconds / 1e6
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"

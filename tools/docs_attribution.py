@@ -1,4 +1,4 @@
-"""Writes docs/attribution.md from recorded logs; `--check` fails when it is out of date."""
+"""Write docs/attribution.md from recorded access logs; `--check` fails when it is out of date."""
 
 import json
 import subprocess
@@ -130,14 +130,14 @@ cannot keep up, the rest stays in the file.
 
 
 def replayed(dialect: str, arguments: list[str]) -> list[Entry]:
-    """A recording's entries through the real command."""
+    """Run `flowd replay` over a recording and return its entries."""
     command = [sys.executable, "-m", "flowd", "replay", *manifests(dialect), "--dialect", dialect]
     done = subprocess.run([*command, *arguments], cwd=ROOT, check=True, capture_output=True)
     return paired(dialect, [json.loads(line) for line in done.stdout.splitlines()])
 
 
 def operators() -> str:
-    """A table line an operator."""
+    """Make a line of the table for each operator."""
     from flowd.accesslog.fields import field_of
     from flowd.accesslog.keys import OPERATORS
     from flowd.accesslog.operators import split_format
@@ -153,7 +153,7 @@ def operators() -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Make the whole page."""
     text = HEAD.format(evidence=" | ".join(EVIDENCE), lines=" | ".join("---" for _ in EVIDENCE))
     for dialect in DIALECTS:
         for source, arguments in sources(dialect).items():

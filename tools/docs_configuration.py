@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the settings; `--check` fails when it is out of date."""
+"""Write docs/configuration.md from the settings; `--check` fails when it is out of date."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ where it is there. In the environment, several values are separated by commas.
 
 
 def page() -> str:
-    """The whole page."""
+    """Make the whole page."""
     rows: list[str] = []
     for info in setting_table():
         default = "the host's name" if info.name == "node_name" else f"`{info.default_text}`"

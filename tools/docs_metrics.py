@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the table of metrics; `--check` fails when it is out of date."""
+"""Write docs/metrics.md from the table of metrics; `--check` fails when it is out of date."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "exporters")]
 
-from flowd_exporters.prometheus.label_help import LABELS
-from flowd_exporters.prometheus.metric import Metric
+from flowd_exporters.prometheus.metric import LABELS, Metric
 from flowd_exporters.prometheus.metric_definitions import METRICS, PROCESS_METRICS
 
 PAGE = ROOT / "docs" / "metrics.md"
@@ -38,7 +37,7 @@ has failed.
 
 
 def page() -> str:
-    """The whole page."""
+    """The whole page as Markdown."""
     parts = [HEAD, "\n## Metrics\n"]
     for metric in METRICS:
         parts.append(f"\n### `{metric.name}`\n\n{_kind(metric)} {metric.help}\n")

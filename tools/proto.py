@@ -1,4 +1,4 @@
-"""Python modules for every .proto under flowd/wire (`make proto`).
+"""Generate Python modules for every .proto under flowd/wire (`make proto`).
 
 `flow/flow.proto` becomes `flowd.wire.flow.flow_pb2`; the descriptor keeps the file name
 `flow/flow.proto`, which is what gRPC reflection and other programs know it by.
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def generate(wire: Path) -> dict[str, str]:
-    """Text of every generated file by its path below wire.
+    """Generate the text of every file by its path below wire.
 
     Raises:
         SystemExit: protoc refused a file; its own message says where.
@@ -70,7 +70,7 @@ def relocate(text: str, own: str) -> str:
 
 
 def generated(folder: Path) -> list[str]:
-    """Paths, below folder, of the files that protoc made."""
+    """List the files that protoc made, as paths below the folder."""
     files = [*folder.rglob("*_pb2.py"), *folder.rglob("*_pb2.pyi")]
     return sorted(path.relative_to(folder).as_posix() for path in files)
 

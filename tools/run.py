@@ -1,4 +1,4 @@
-"""What `make run` does: demo gateway, agent, viewer; and taking them down again.
+"""Run `make run`: start the demo gateway, the agent and the viewer, and take them down again.
 
 The viewer is `flowd top` on a terminal and `flowd observe --follow` in a pipe. When it ends, the
 agent and the demo end too, unless `--keep` is given; `--down` cleans up after a crash.
@@ -25,7 +25,7 @@ STOP_SECONDS = 15.0
 
 
 def say(text: str) -> None:
-    """A line of progress on stderr."""
+    """Print a line of progress to stderr."""
     print(f"==> {text}", file=sys.stderr, flush=True)
 
 
@@ -40,7 +40,7 @@ def demo(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def started(pid: int) -> str:
-    """The process's start time in clock ticks, or "" when it is gone (proc(5), stat field 22)."""
+    """Start time of a process in clock ticks, "" if it has ended (proc(5), stat field 22)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -64,7 +64,7 @@ def start_agent(options: list[str]) -> subprocess.Popen[bytes]:
 
 
 def wait_ready(agent: subprocess.Popen[bytes]) -> None:
-    """Return when the agent answers on /readyz; exit with its own code when it ends before."""
+    """Wait until the agent answers on /readyz; exit with its exit code if it ends before."""
     deadline = time.monotonic() + READY_SECONDS
     while agent.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def stop_agent() -> None:
 
 
 def gone(pid: int, start: str, seconds: float) -> bool:
-    """Wait until a process has ended, whether it is our child or not."""
+    """Wait until a process has ended, child or not."""
     deadline = time.monotonic() + seconds
     while started(pid) == start:
         with contextlib.suppress(ChildProcessError):
@@ -111,7 +111,7 @@ def down() -> None:
 
 
 def view(screenshot: str | None) -> int:
-    """Run the viewer in the foreground; returns its exit code."""
+    """Run the viewer in the foreground; return its exit code."""
     if screenshot:
         words = [str(ROOT / "tools" / "screenshot.py"), "--server", HUBBLE, "--output", screenshot]
         return subprocess.run([PYTHON, *words], check=False).returncode
@@ -123,7 +123,7 @@ def view(screenshot: str | None) -> int:
 
 
 def main() -> int:
-    """Parse the flags and run; returns the exit code."""
+    """Parse the flags and run; return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""A picture of `flowd top` as SVG, from the real program against a server (`make screenshot`)."""
+"""Save a screenshot of `flowd top` against a server as SVG (`make screenshot`)."""
 
 import argparse
 import asyncio
@@ -11,22 +11,22 @@ from flowd.diagnostics import report
 from flowd.errors import ConnectError, FlowdError, TimedOut
 from flowd_tui.app import TopApp
 from flowd_tui.board import Options
-from flowd_tui.data.source import Source
-from flowd_tui.data.store import Link, Store
+from flowd_tui.data.source import StoreReflector
+from flowd_tui.data.store import ConnectionState, TopStore
 from flowd_tui.draw.glyphs import UTF8
 
 ROWS = 10  # flows or requests to wait for
 
 
 async def picture(given: argparse.Namespace) -> str:
-    """The screen once it has something to show, after the keys were pressed.
+    """Press the keys and capture the screen once it shows enough rows.
 
     Raises:
         ConnectError: the server cannot be reached.
         TimedOut: it had nothing to show for too long.
     """
-    store = Store(given.server)
-    source = Source(store, lambda: Client(given.server))
+    store = TopStore(given.server)
+    source = StoreReflector(store, lambda: Client(given.server))
     app = TopApp(store, source, Options(UTF8, view=given.view))
     try:
         async with app.run_test(size=(given.width, given.height)) as pilot:
@@ -37,16 +37,16 @@ async def picture(given: argparse.Namespace) -> str:
             if given.keys:
                 await pilot.press(*given.keys.split(","))
             await pilot.pause(0.5)
-            # Pictures in pages load no fonts from elsewhere, and nobody should be asked to.
+            # The picture must not load fonts from another server.
             return re.sub(r"@font-face \{.*?\}", "", app.export_screenshot(), flags=re.DOTALL)
     except TimeoutError:
-        if store.link is not Link.LIVE:
+        if store.connection is not ConnectionState.LIVE:
             raise ConnectError(store.problem or f"cannot reach {given.server}") from None
         raise TimedOut(f"{given.server} had nothing to show for {given.timeout:g} s") from None
 
 
-def ready(store: Store, view: str) -> bool:
-    """Whether the view has rows enough for a picture."""
+def ready(store: TopStore, view: str) -> bool:
+    """True if the view has enough rows for a picture."""
     if view == "flows":
         return store.received >= ROWS
     snapshot = store.snapshot()

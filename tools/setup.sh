@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what flowd needs to run or to be tested: Debian packages, uv, and the locked environment.
+# Install what flowd needs to run or to be tested: Debian packages, uv, and the locked environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-run}
@@ -57,7 +57,7 @@ fi
 
 groups=(--group demo)
 [ "$purpose" = test ] && groups=(--all-groups)
-# make run must not take away what make test installed
+# --inexact: `make run` must not remove what `make test` installed
 say "installing the locked environment"
 UV_PROJECT_ENVIRONMENT=.venv $uv sync -q --frozen --inexact --all-extras --no-default-groups "${groups[@]}" --python "$PYTHON"
 touch "$stamp"

@@ -1,4 +1,8 @@
-"""The structs of bpf/src/records/event.h, drop.h, socket.h and dns_record.h, and the counters, for numpy."""
+"""numpy dtypes and enumerations of the structs and constants in bpf/src/records/*.h and filter.h.
+
+tests/unit/bpf/test_layout.py compares both field by field. Numbers are in the machine's byte order,
+except ports of type ">u2".
+"""
 
 from enum import IntEnum
 
@@ -15,7 +19,7 @@ KEY = np.dtype(
 
 PREFIX = np.dtype([("bits", "u4"), ("addr", "u1", (16,))])
 
-CHOICE = np.dtype([("wanted", "u8"), ("unwanted", "u8")])
+FILTER_WORD = np.dtype([("wanted", "u8"), ("unwanted", "u8")])
 
 SIDE = np.dtype(
     [
@@ -23,7 +27,7 @@ SIDE = np.dtype(
         ("total_packets", "u8"),
         ("bytes", "u8"),
         ("packets", "u8"),
-        ("owner", "u8"),
+        ("counting_if", "u8"),
         ("seen", "u4"),
         ("pad", "u4"),
     ]
@@ -31,12 +35,12 @@ SIDE = np.dtype(
 
 CONNECTION = np.dtype(
     [
-        ("home", "u8"),
+        ("bucket_bits", "u8"),
         ("key", KEY),
         ("marks", "u8"),
         ("reported", "u4"),
         ("state", "u1"),
-        ("place", "u1"),
+        ("probe", "u1"),
         ("forward", "u1"),
         ("family", "u1"),
         ("side", SIDE, (2,)),
@@ -51,10 +55,10 @@ CONNECTION = np.dtype(
     ]
 )
 
-KEY_AT = CONNECTION.fields["key"][1] if CONNECTION.fields else 0
-"""Where in CONNECTION it is, bytes."""
+KEY_OFFSET = CONNECTION.fields["key"][1] if CONNECTION.fields else 0
+"""Offset of the key in CONNECTION, bytes."""
 
-TAKEN = np.dtype([("slot", "u4"), ("how", "u4"), ("value", CONNECTION)])
+EVICTION = np.dtype([("slot", "u4"), ("mode", "u4"), ("value", CONNECTION)])
 
 EVENT = np.dtype(
     [
@@ -166,30 +170,31 @@ MARK_ENDED = 1 << 33
 
 
 class SlotState(IntEnum):
-    """What a slot of the table holds: of the last two, a connection."""
+    """State of a slot of the connection table; USED and DETACHED slots hold a connection."""
 
     FREE = 0
     CLAIMED = 1
-    HELD = 2
-    ASIDE = 3
+    USED = 2
+    DETACHED = 3
 
 
-TAKE_MOST = 16
+EVICT_BATCH = 16
+"""Requests of one run of flowd_evict."""
 
 
-class TakeHow(IntEnum):
-    """When an entry is taken out: if no packet came since it was found, or in any case."""
+class EvictMode(IntEnum):
+    """Condition of an eviction: no packet since user space read the entry, or none."""
 
-    SILENT = 1
-    ANYHOW = 2
+    IF_IDLE = 1
+    ALWAYS = 2
 
 
 class Counter(IntEnum):
-    """Indexes into struct counters."""
+    """Indexes into struct counters of records/counters.h."""
 
     SEEN = 0
     COUNTED = 1
-    ELSEWHERE = 2
+    DUPLICATE = 2
     NON_IP = 3
     MALFORMED = 4
     MAP_FULL = 5
@@ -205,7 +210,7 @@ class Counter(IntEnum):
 
 
 class TunnelKind(IntEnum):
-    """Which tunnel a packet came in."""
+    """Encapsulation of a tunnelled packet."""
 
     VXLAN = 1
     GENEVE = 2
@@ -213,20 +218,20 @@ class TunnelKind(IntEnum):
 
 
 class SocketCounter(IntEnum):
-    """Indexes into struct socket_counters."""
+    """Indexes into struct socket_counters of records/socket.h."""
 
     RECORDS = 0
     RING_FULL = 1
     FULL = 2
 
 
-FATES = (
-    Counter.COUNTED,
-    Counter.ELSEWHERE,
-    Counter.NON_IP,
-    Counter.MALFORMED,
-    Counter.MAP_FULL,
-    Counter.FILTERED,
-    Counter.UNSAMPLED,
-)
-"""What can become of a packet; their sum is Counter.SEEN."""
+PACKET_OUTCOMES = {
+    Counter.COUNTED: "counted",
+    Counter.DUPLICATE: "elsewhere",
+    Counter.NON_IP: "non_ip",
+    Counter.MALFORMED: "malformed",
+    Counter.MAP_FULL: "map_full",
+    Counter.FILTERED: "filtered",
+    Counter.UNSAMPLED: "unsampled",
+}
+"""Counters of packets by outcome, with the label value of each. They sum to Counter.SEEN."""

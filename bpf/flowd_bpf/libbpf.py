@@ -1,4 +1,7 @@
-"""The calls of libbpf that are in use, by ctypes. libbpf comes with Debian's python3-bpfcc."""
+"""libbpf through ctypes: links, maps, test runs, program and map info.
+
+Source: include/uapi/linux/bpf.h and libbpf 1.x (bpf.h). libbpf comes with Debian's python3-bpfcc.
+"""
 
 import ctypes
 import errno
@@ -42,16 +45,16 @@ class _TestRunOptions(Structure):
     ]
 
 
-_BATCH = (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
-_CHANGE = (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
+_READ_BATCH = (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
+_UPDATE_BATCH = (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "bpf_link_create": (c_int, c_int, c_int, POINTER(_LinkOptions)),
     "bpf_map_create": (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p),
     "bpf_map_lookup_elem": (c_int, c_void_p, c_void_p),
     "bpf_map_update_elem": (c_int, c_void_p, c_void_p, ctypes.c_uint64),
-    "bpf_map_lookup_batch": _BATCH,
-    "bpf_map_lookup_and_delete_batch": _BATCH,
-    "bpf_map_update_batch": _CHANGE,
+    "bpf_map_lookup_batch": _READ_BATCH,
+    "bpf_map_lookup_and_delete_batch": _READ_BATCH,
+    "bpf_map_update_batch": _UPDATE_BATCH,
     "bpf_map_delete_batch": (c_int, c_void_p, POINTER(c_uint32), c_void_p),
     "bpf_obj_get_info_by_fd": (c_int, c_void_p, POINTER(c_uint32)),
     "bpf_raw_tracepoint_open": (c_char_p, c_int),
@@ -63,10 +66,10 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 
 @cache
 def library() -> ctypes.CDLL:
-    """libbpf, its functions typed; they return a negative errno on failure.
+    """libbpf with typed functions; they return a negative errno on failure.
 
     Raises:
-        BpfError: it is not installed.
+        BpfError: libbpf is not installed.
     """
     try:
         lib = ctypes.CDLL(LIBRARY)
@@ -80,10 +83,15 @@ def library() -> ctypes.CDLL:
 
 
 def link_create(program: int, ifindex: int, attach_type: int, flags: int) -> int:
-    """File descriptor of a link from a program to an interface; it detaches when closed.
+    """Attach a program to an interface (tcx); closing the returned descriptor detaches it.
+
+    Args:
+        program: descriptor.
+        attach_type: BPF_TCX_INGRESS or BPF_TCX_EGRESS.
+        flags: BPF_F_BEFORE, or 0 for after the programs there are.
 
     Raises:
-        BpfError: the kernel refused it.
+        BpfError: the kernel refused the link.
     """
     options = _LinkOptions(ctypes.sizeof(_LinkOptions), flags, 0)
     fd = library().bpf_link_create(program, ifindex, attach_type, byref(options))
@@ -92,39 +100,43 @@ def link_create(program: int, ifindex: int, attach_type: int, flags: int) -> int
     return fd
 
 
-def raw_tracepoint_open(program: int, what: str = "dropped packets") -> int:
-    """File descriptor that keeps a typed raw tracepoint attached until it is closed.
+def raw_tracepoint_open(program: int, subject: str = "dropped packets") -> int:
+    """Attach a typed raw tracepoint program; closing the returned descriptor detaches it.
 
     Args:
-        what: the tracepoint is of, for the error.
+        program: descriptor.
+        subject: names the tracepoint in the error message.
 
     Raises:
-        BpfError: the kernel refused it.
+        BpfError: the kernel refused to attach.
     """
     fd = library().bpf_raw_tracepoint_open(None, program)
     if fd < 0:
-        raise kernel_error(f"cannot attach to the tracepoint of {what}", -fd)
+        raise kernel_error(f"cannot attach to the tracepoint of {subject}", -fd)
     return fd
 
 
 def has_tcx() -> bool:
-    """Whether this kernel has tcx (6.6); asks for the programs of the first interface.
+    """Whether this kernel has tcx (6.6), by a query for the programs of interface 1.
 
     Raises:
-        BpfError: this process may not ask.
+        BpfError: the process lacks the privileges to query.
     """
     count = c_uint32(0)
     status = library().bpf_prog_query(1, BPF_TCX_INGRESS, 0, None, None, byref(count))
     if -status in (errno.EPERM, errno.EACCES):
         raise kernel_error("cannot ask for attached programs", -status)
-    return status >= 0 or -status in (errno.ENOENT, errno.ENODEV)  # none attached; no interface 1
+    return status >= 0 or -status in (
+        errno.ENOENT,
+        errno.ENODEV,
+    )  # nothing attached; no interface 1
 
 
 def probe_ring() -> None:
-    """Make a ring buffer and let it go.
+    """Create a ring buffer map and close it again.
 
     Raises:
-        BpfError: the kernel refused it.
+        BpfError: the kernel refused the map.
     """
     size = os.sysconf("SC_PAGE_SIZE")
     fd = library().bpf_map_create(BPF_MAP_TYPE_RINGBUF, b"flowd_probe", 0, 0, size, None)
@@ -136,13 +148,18 @@ def probe_ring() -> None:
 def run_program(
     program: int, packet: bytes, repeat: int = 1, context: bytes = b""
 ) -> tuple[int, int]:
-    """Run a program on a packet: its return value, and nanoseconds a run.
+    """Run a program on a packet (BPF_PROG_TEST_RUN).
 
     Args:
-        context: struct __sk_buff of the packet, or its head; none is zeros.
+        program: descriptor.
+        repeat: number of runs.
+        context: struct __sk_buff of the packet or its first bytes; missing bytes are zero.
+
+    Returns:
+        Return value of the last run, and nanoseconds a run.
 
     Raises:
-        BpfError: the kernel refused it.
+        BpfError: the kernel refused the run.
     """
     options = _TestRunOptions(size=ctypes.sizeof(_TestRunOptions), data_in=packet, repeat=repeat)
     options.data_size_in = len(packet)
@@ -155,10 +172,10 @@ def run_program(
 
 
 def run_in_place(program: int, address: int, size: int) -> None:
-    """Run a program on the packet at an address, and put there what it made of it.
+    """Run a program once on the `size` bytes at `address`, and write the packet back there.
 
     Raises:
-        BpfError: the kernel refused it.
+        BpfError: the kernel refused the run.
     """
     options = _TestRunOptions(size=ctypes.sizeof(_TestRunOptions), data_in=address, repeat=1)
     options.data_out, options.data_size_in, options.data_size_out = address, size, size
@@ -168,10 +185,10 @@ def run_in_place(program: int, address: int, size: int) -> None:
 
 
 def verified_instructions(program: int) -> int:
-    """Instructions the verifier walked through (kernel 5.16), from struct bpf_prog_info.
+    """Instructions that the verifier processed (kernel 5.16), from struct bpf_prog_info.
 
     Raises:
-        BpfError: the kernel refused to tell.
+        BpfError: the kernel refused the query.
     """
     info = ctypes.create_string_buffer(232)
     size = c_uint32(len(info))
@@ -182,10 +199,10 @@ def verified_instructions(program: int) -> int:
 
 
 def map_entries(fd: int) -> int:
-    """How many entries a map has at most, from struct bpf_map_info.
+    """Capacity of a map in entries (max_entries of struct bpf_map_info).
 
     Raises:
-        BpfError: the kernel refused to tell.
+        BpfError: the kernel refused the query.
     """
     info = (c_uint32 * 20)()
     size = c_uint32(ctypes.sizeof(info))

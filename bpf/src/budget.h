@@ -1,6 +1,7 @@
 /*
- * Records that tell how a connection goes on between its beginning and its end: so many a second on
- * each CPU. What is above that waits for the connection's next record, which has it too.
+ * Rate limiter of detail records, those between a connection's first and last: DETAIL_RECORDS a
+ * second on each CPU, by a fixed window. The connection's next record carries what a suppressed one
+ * had.
  */
 #pragma once
 
@@ -9,12 +10,12 @@
 #endif
 
 struct budget {
-	u32 began; /* jiffies */
+	u32 window_start; /* jiffies */
 	u32 left;
 };
 BPF_TABLE("percpu_array", u32, struct budget, flowd_budget, 1);
 
-static __always_inline bool affordable(u32 now)
+static __always_inline bool within_rate(u32 now)
 {
 	struct budget *budget;
 	u32 zero = 0;
@@ -22,8 +23,8 @@ static __always_inline bool affordable(u32 now)
 	budget = flowd_budget.lookup(&zero);
 	if (!budget)
 		return false;
-	if (now - budget->began >= TICKS) {
-		budget->began = now;
+	if (now - budget->window_start >= TICKS) {
+		budget->window_start = now;
 		budget->left = DETAIL_RECORDS;
 	}
 	if (!budget->left)

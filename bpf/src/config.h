@@ -1,14 +1,14 @@
-/* Settings: the loader gives each as -D, and these are the defaults. */
+/* Compile-time settings and their defaults; the loader overrides any of them by -D. */
 #pragma once
 
 #ifndef MAX_CONNECTIONS
 #define MAX_CONNECTIONS 131072
 #endif
 
-#define SLOTS (MAX_CONNECTIONS + MAX_CONNECTIONS / 2) /* of the table: they are never all in use */
+#define SLOTS (MAX_CONNECTIONS + MAX_CONNECTIONS / 2) /* of the table, never all in use */
 
 #ifndef HASH_SEED
-#define HASH_SEED 0 /* what the sender of packets must not know, 32 bits */
+#define HASH_SEED 0 /* the agent sets 32 random bits, so that no sender can aim at a bucket */
 #endif
 
 #ifndef MAX_ENDPOINTS
@@ -27,20 +27,20 @@
 #define ACTIVE_TICKS (5 * TICKS) /* between records of a connection that has packets */
 #endif
 
-#ifndef SILENT_TICKS
-#define SILENT_TICKS (2 * TICKS) /* until another interface may count in the owner's place */
+#ifndef TAKEOVER_TICKS
+#define TAKEOVER_TICKS (2 * TICKS) /* without a packet, until another interface may count */
 #endif
 
-#ifndef REST_TICKS
-#define REST_TICKS 2 /* until a slot of the table is used again: a CPU may just have found it in use */
+#ifndef GRACE_TICKS
+#define GRACE_TICKS 2 /* until a freed slot is reused: another CPU may still hold a pointer to it */
 #endif
 
 #ifndef WAKE_RECORDS
-#define WAKE_RECORDS 1024 /* on one CPU, until the reader is woken before its own time */
+#define WAKE_RECORDS 1024 /* of one CPU, until it wakes the reader ahead of its poll interval */
 #endif
 
 #ifndef MAX_TUNNELS
-#define MAX_TUNNELS 8192 /* pairs of outer addresses, by network; they are never forgotten */
+#define MAX_TUNNELS 8192 /* outer address pairs by VNI and kind; entries are never removed */
 #endif
 
 #ifndef MAX_PREFIXES
@@ -56,10 +56,10 @@
 #endif
 
 #ifndef FRAGMENT_TICKS
-#define FRAGMENT_TICKS (30 * TICKS) /* for which they are: as long as Linux waits for them */
+#define FRAGMENT_TICKS (30 * TICKS) /* lifetime of an entry, as Linux waits for a datagram */
 #endif
 
-/* UDP ports of tunnels, with their tunnel_kind above the lower 16 bits; 0 is none. */
+/* UDP ports of tunnels in the lower 16 bits, tunnel_kind in the upper; 0 is none. */
 #ifndef TUNNEL_0
 #define TUNNEL_0 0x112b5 /* VXLAN on 4789 */
 #define TUNNEL_1 0x12118 /* VXLAN on 8472 */

@@ -1,6 +1,7 @@
 /*
- * The payload of packets to and from DNS ports, copied into rings of their own. Left out unless the
- * loader gives DNS_PORT; DNS_PORT_2 to DNS_PORT_4 are more of them.
+ * Copy the payload of packets from and to DNS ports into two rings, flowd_dns_short and
+ * flowd_dns_long. Compiled only when the loader defines DNS_PORT; DNS_PORT_2 to DNS_PORT_4 are
+ * further ports.
  */
 #pragma once
 
@@ -23,24 +24,24 @@
 #ifndef DNS_RING_BYTES
 #define DNS_RING_BYTES (1 << 20) /* of each ring; a power of two, at least a page */
 #endif
-#define DNS_PARTS 16 /* records that one segmentation-offload packet is cut into, at most */
+#define DNS_MAX_PARTS 16 /* records of one segmentation-offload packet */
 
 BPF_RINGBUF_OUTPUT(flowd_dns_short, DNS_RING_BYTES / PAGE_SIZE);
 BPF_RINGBUF_OUTPUT(flowd_dns_long, DNS_RING_BYTES / PAGE_SIZE);
 
-static __always_inline bool dns_port(__be16 port)
+static __always_inline bool is_dns_port(__be16 port)
 {
 	return port == NET16(DNS_PORT) || port == NET16(DNS_PORT_2) || port == NET16(DNS_PORT_3) ||
 	       port == NET16(DNS_PORT_4);
 }
 
 /*
- * The length goes to the verifier as one less, as what is at most a bound and plus one is never
- * zero; older ones do not learn that from a comparison with zero.
+ * Bound `last`, a length minus one: then last + 1 is never zero for the verifier. Older verifiers
+ * do not learn that from a comparison of the length with zero.
  */
 #define BOUNDED(last, size) ({ asm volatile("" : "+r"(last)); (last) < (size); })
 
-/* One record, at most DNS_LONG bytes from `at` on; false when there was no space. */
+/* Write one record of head->length payload bytes from offset `at`; false when the ring is full. */
 static __always_inline bool copy_dns(struct __sk_buff *skb, struct dns_head *head, u64 at)
 {
 	u64 last = (u64)head->length - 1;
@@ -67,34 +68,35 @@ static __always_inline bool copy_dns(struct __sk_buff *skb, struct dns_head *hea
 	return true;
 }
 
-/* Bytes of payload behind the headers: what the IP packet has, without the link's padding. */
+/* Payload bytes of the IP packet, without padding of the link layer. */
 static __always_inline u32 payload_length(struct __sk_buff *skb, struct packet *p)
 {
 	u32 end = skb->len;
 
 	if (p->end && p->end < end)
 		end = p->end;
-	return end > p->headers ? end - p->headers : 0;
+	return end > p->header_bytes ? end - p->header_bytes : 0;
 }
 
+/* Write the payload as one record, or for a segmentation-offload TCP packet as several. */
 static __always_inline void read_dns(struct __sk_buff *skb, struct packet *p, u64 conn_id,
 				     const u32 hook, struct counters *counters)
 {
 	struct dns_head head = {};
 	u32 left, original;
-	u64 at = p->headers;
+	u64 at = p->header_bytes;
 
-	if (!dns_port(p->src_port) && !dns_port(p->dst_port))
+	if (!is_dns_port(p->src_port) && !is_dns_port(p->dst_port))
 		return;
-	if (p->fragment == LATER || (p->protocol != UDP && p->protocol != TCP))
+	if (p->fragment == LATER_FRAGMENT || (p->protocol != UDP && p->protocol != TCP))
 		return;
 	left = original = payload_length(skb, p);
 	if (p->protocol == UDP) {
-		__be16 told = 0;
+		__be16 udp_length = 0;
 
-		bpf_skb_load_bytes(skb, p->headers - 4, &told, sizeof(told));
-		if (NET16(told) >= 8) {
-			original = NET16(told) - 8;
+		bpf_skb_load_bytes(skb, p->header_bytes - 4, &udp_length, sizeof(udp_length));
+		if (NET16(udp_length) >= 8) {
+			original = NET16(udp_length) - 8;
 			if (left > original)
 				left = original;
 		}
@@ -117,7 +119,7 @@ static __always_inline void read_dns(struct __sk_buff *skb, struct packet *p, u6
 	head.hook = hook;
 	head.flags = p->flags;
 #pragma clang loop unroll(disable)
-	for (u32 part = 0; part < DNS_PARTS; part++) {
+	for (u32 part = 0; part < DNS_MAX_PARTS; part++) {
 		head.original = original;
 		head.length = left < DNS_LONG ? left : DNS_LONG;
 		if (!copy_dns(skb, &head, at)) {

@@ -1,10 +1,10 @@
 /*
- * Dropped packets from the tracepoint skb:kfree_skb, as a typed raw tracepoint, counted by reason,
- * interface and tuple until user space takes them.
+ * Count dropped packets by reason, interface and tuple, from the tracepoint skb:kfree_skb (a typed
+ * raw tracepoint). User space reads and empties the map flowd_drops.
  *
- * Kernel structs are read at offsets that user space takes from the kernel's BTF (OFF_ and SIZE_ of
- * struct and field). Without the kernel function bpf_rdonly_cast (6.2) the packet itself cannot be
- * read this way, and the tuple is the socket's, where there is one.
+ * Kernel structs are read at offsets that user space takes from the kernel's BTF
+ * (OFF_STRUCT_FIELD). Without the kernel function bpf_rdonly_cast (6.2) packet headers cannot be
+ * read this way; the tuple is then the socket's, if the packet has one.
  */
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
@@ -15,20 +15,20 @@
 #define MAX_DROPS 8192
 #endif
 
-#define INET 2
-#define INET6 10
-#define IPV4 0x0800
-#define IPV6 0x86dd
+#define AF_INET 2
+#define AF_INET6 10
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
 #define TCP 6
 #define UDP 17
 #define SCTP 132
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define NET16(x) __builtin_bswap16(x)
-#define MAPPED 0xffff0000U
+#define V4MAPPED 0xffff0000U
 #else
 #define NET16(x) (x)
-#define MAPPED 0x0000ffffU
+#define V4MAPPED 0x0000ffffU
 #endif
 
 #define FIELD(type, base, offset) (*(type *)((void *)(base) + (offset)))
@@ -36,19 +36,19 @@
 BPF_TABLE("hash", struct drop_key, struct drop_count, flowd_drops, MAX_DROPS);
 BPF_TABLE("percpu_array", u32, u64, flowd_drops_full, 1);
 
-static __always_inline void mapped(__u8 *to, u32 address)
+static __always_inline void write_v4mapped(__u8 *to, u32 address)
 {
 	u32 *words = (u32 *)to;
 
-	words[2] = MAPPED;
+	words[2] = V4MAPPED;
 	words[3] = address;
 }
 
 #ifdef KFUNC_CAST
-/* Not a helper's number: user space turns this call into one of the kernel function. */
-static void *(*read_as)(u64 address, u32 type) = (void *)KFUNC_CALL;
+/* KFUNC_CALL is no helper; user space patches this call into one of bpf_rdonly_cast. */
+static void *(*rdonly_cast)(u64 address, u32 type) = (void *)KFUNC_CALL;
 
-/* The tuple out of the headers, if they are in the linear part; whether they were. */
+/* Read the tuple from the packet headers; false when they are not in the linear part. */
 static __always_inline bool read_packet(void *skb, u16 type, struct drop_key *key)
 {
 	u64 head = FIELD(u64, skb, OFF_SK_BUFF_HEAD);
@@ -57,21 +57,21 @@ static __always_inline bool read_packet(void *skb, u16 type, struct drop_key *ke
 	u32 *to = (u32 *)key->dst_addr, *from = (u32 *)key->src_addr;
 	u32 length;
 
-	if (type == NET16(IPV4)) {
-		void *ip = read_as(head + network, TYPE_IPHDR);
+	if (type == NET16(ETH_P_IP)) {
+		void *ip = rdonly_cast(head + network, TYPE_IPHDR);
 		u8 first = FIELD(u8, ip, 0);
 
 		length = (first & 15) * 4;
 		if (network + length > tail || first >> 4 != 4 || length < 20)
 			return false;
-		mapped(key->src_addr, FIELD(u32, ip, 12));
-		mapped(key->dst_addr, FIELD(u32, ip, 16));
+		write_v4mapped(key->src_addr, FIELD(u32, ip, 12));
+		write_v4mapped(key->dst_addr, FIELD(u32, ip, 16));
 		key->protocol = FIELD(u8, ip, 9);
 		key->family = 4;
 		if (FIELD(u16, ip, 6) & NET16(0x1fff))
 			return true;
 	} else {
-		void *ip = read_as(head + network, TYPE_IPV6HDR);
+		void *ip = rdonly_cast(head + network, TYPE_IPV6HDR);
 
 		length = 40;
 		if (network + length > tail || FIELD(u8, ip, 0) >> 4 != 6)
@@ -88,13 +88,13 @@ static __always_inline bool read_packet(void *skb, u16 type, struct drop_key *ke
 		key->family = 6;
 	}
 	if (key->protocol == TCP && network + length + 20 <= tail) {
-		void *tcp = read_as(head + network + length, TYPE_TCPHDR);
+		void *tcp = rdonly_cast(head + network + length, TYPE_TCPHDR);
 
 		key->src_port = FIELD(u16, tcp, 0);
 		key->dst_port = FIELD(u16, tcp, 2);
 		key->flags = FIELD(u8, tcp, 13);
 	} else if ((key->protocol == UDP || key->protocol == SCTP) && network + length + 8 <= tail) {
-		void *udp = read_as(head + network + length, TYPE_UDPHDR);
+		void *udp = rdonly_cast(head + network + length, TYPE_UDPHDR);
 
 		key->src_port = FIELD(u16, udp, 0);
 		key->dst_port = FIELD(u16, udp, 2);
@@ -103,22 +103,25 @@ static __always_inline bool read_packet(void *skb, u16 type, struct drop_key *ke
 }
 #endif
 
-/* The tuple of the packet's socket, turned round for a packet that was received. */
+/*
+ * Read the tuple from the packet's socket, with source and destination swapped for a received
+ * packet.
+ */
 static __always_inline bool read_socket(void *skb, struct drop_key *key)
 {
 	void *sk = FIELD(void *, skb, OFF_SK_BUFF_SK);
 	bool received = FIELD(u32, skb, OFF_SK_BUFF_SKB_IIF) != 0;
 	__u8 *local = received ? key->dst_addr : key->src_addr;
 	__u8 *remote = received ? key->src_addr : key->dst_addr;
-	u16 family, near, far;
+	u16 family, local_port, remote_port;
 
 	if (!sk)
 		return false;
 	family = FIELD(u16, sk, OFF_SOCK_COMMON_SKC_FAMILY);
-	if (family == INET) {
-		mapped(local, FIELD(u32, sk, OFF_SOCK_COMMON_SKC_RCV_SADDR));
-		mapped(remote, FIELD(u32, sk, OFF_SOCK_COMMON_SKC_DADDR));
-	} else if (family == INET6) {
+	if (family == AF_INET) {
+		write_v4mapped(local, FIELD(u32, sk, OFF_SOCK_COMMON_SKC_RCV_SADDR));
+		write_v4mapped(remote, FIELD(u32, sk, OFF_SOCK_COMMON_SKC_DADDR));
+	} else if (family == AF_INET6) {
 #pragma clang loop unroll(full)
 		for (u32 i = 0; i < 4; i++) {
 			((u32 *)local)[i] = FIELD(u32, sk, OFF_SOCK_COMMON_SKC_V6_RCV_SADDR + 4 * i);
@@ -127,17 +130,17 @@ static __always_inline bool read_socket(void *skb, struct drop_key *key)
 	} else {
 		return false;
 	}
-	near = NET16(FIELD(u16, sk, OFF_SOCK_COMMON_SKC_NUM));
-	far = FIELD(u16, sk, OFF_SOCK_COMMON_SKC_DPORT);
-	key->src_port = received ? far : near;
-	key->dst_port = received ? near : far;
-	key->family = ((u32 *)local)[2] == MAPPED && !((u64 *)local)[0] ? 4 : 6;
+	local_port = NET16(FIELD(u16, sk, OFF_SOCK_COMMON_SKC_NUM));
+	remote_port = FIELD(u16, sk, OFF_SOCK_COMMON_SKC_DPORT);
+	key->src_port = received ? remote_port : local_port;
+	key->dst_port = received ? local_port : remote_port;
+	key->family = ((u32 *)local)[2] == V4MAPPED && !((u64 *)local)[0] ? 4 : 6;
 	return true;
 }
 
 int flowd_drop(u64 *arguments)
 {
-	struct drop_count *count, fresh = {};
+	struct drop_count *count, first = {};
 	struct drop_key key = {};
 	void *skb = (void *)arguments[0], *device, *net;
 	u32 zero = 0;
@@ -148,7 +151,7 @@ int flowd_drop(u64 *arguments)
 	if (key.reason < FIRST_REASON)
 		return 0;
 	type = FIELD(u16, skb, OFF_SK_BUFF_PROTOCOL);
-	if (type != NET16(IPV4) && type != NET16(IPV6))
+	if (type != NET16(ETH_P_IP) && type != NET16(ETH_P_IPV6))
 		return 0;
 	device = FIELD(void *, skb, OFF_SK_BUFF_DEV);
 	if (device) {
@@ -160,26 +163,26 @@ int flowd_drop(u64 *arguments)
 	if (read_packet(skb, type, &key))
 		key.tuple = TUPLE_PACKET;
 #endif
-	/* Delivered and acknowledged, then let go of by a closing socket: no drop. */
+	/* A closing socket frees segments that were delivered and acknowledged: no drop. */
 	if (key.reason == QUEUE_PURGE && key.protocol == TCP && !device)
 		return 0;
 	if (!key.tuple && read_socket(skb, &key))
 		key.tuple = TUPLE_SOCKET;
 	if (!key.family)
-		key.family = type == NET16(IPV4) ? 4 : 6;
+		key.family = type == NET16(ETH_P_IP) ? 4 : 6;
 
-	fresh.bytes = FIELD(u32, skb, OFF_SK_BUFF_LEN);
-	fresh.packets = 1;
-	fresh.time_ns = bpf_ktime_get_ns();
+	first.bytes = FIELD(u32, skb, OFF_SK_BUFF_LEN);
+	first.packets = 1;
+	first.time_ns = bpf_ktime_get_ns();
 	count = flowd_drops.lookup(&key);
 	if (!count) {
-		if (!flowd_drops.insert(&key, &fresh))
+		if (!flowd_drops.insert(&key, &first))
 			return 0;
 		count = flowd_drops.lookup(&key);
 	}
 	if (count) {
 		__sync_fetch_and_add(&count->packets, 1);
-		__sync_fetch_and_add(&count->bytes, fresh.bytes);
+		__sync_fetch_and_add(&count->bytes, first.bytes);
 		return 0;
 	}
 	full = flowd_drops_full.lookup(&zero);

@@ -1,8 +1,9 @@
 /*
- * Which connections are wanted, by address, port and protocol, and one in SAMPLING of these. What the
- * loader does not ask for is not compiled. Only a packet that has no connection yet is asked.
+ * Capture filter of new connections by CIDR, port and protocol, and sampling of one in SAMPLING.
+ * Only a packet without a connection is tested. Filters that the loader does not define are not
+ * compiled.
  *
- * FILTER_CIDR, FILTER_PORT and FILTER_PROTOCOL say what becomes of what no entry of their map names.
+ * FILTER_CIDR, FILTER_PORT and FILTER_PROTOCOL are the verdict when no entry of their map matches.
  */
 #pragma once
 
@@ -10,96 +11,99 @@
 #include "records/counters.h"
 #include "packet/parse.h"
 
-#define OTHERS_STAY 1
-#define OTHERS_GO 2
+#define DEFAULT_ALLOW 1
+#define DEFAULT_DENY 2
 
 #ifdef FILTER_CIDR
-/* 1: connections to or from there are wanted, 0: they are not; the longest prefix counts. */
+/* 1 allows connections from and to the prefix, 0 denies them; the longest prefix wins. */
 BPF_F_TABLE("lpm_trie", struct prefix, u32, flowd_filter_cidrs, MAX_FILTER_CIDRS,
 	    BPF_F_NO_PREALLOC);
 
-static __always_inline bool wanted_address(struct packet *p)
+static __always_inline bool passes_cidrs(struct packet *p)
 {
-	bool wanted = FILTER_CIDR == OTHERS_STAY;
+	bool allowed = FILTER_CIDR == DEFAULT_ALLOW;
 
 #pragma clang loop unroll(full)
 	for (u32 side = 0; side < 2; side++) {
-		struct prefix one = { .bits = 128, .address = p->key.addr[side] };
-		u32 *named = flowd_filter_cidrs.lookup(&one);
+		struct prefix whole = { .bits = 128, .address = p->key.addr[side] };
+		u32 *rule = flowd_filter_cidrs.lookup(&whole);
 
-		if (!named)
+		if (!rule)
 			continue;
-		if (!*named)
+		if (!*rule)
 			return false;
-		wanted = true;
+		allowed = true;
 	}
-	return wanted;
+	return allowed;
 }
 #else
-#define wanted_address(p) true
+#define passes_cidrs(p) true
 #endif
 
 #if defined(FILTER_PORT) || defined(FILTER_PROTOCOL)
-/* 64 ports, or from FILTER_PROTOCOLS on 64 protocols: a bit each. */
-struct choice {
+/* A bit for each of 64 ports, or of 64 protocols in words from FILTER_PROTOCOLS on. */
+struct filter_word {
 	u64 wanted;
 	u64 unwanted;
 };
 #define FILTER_PROTOCOLS 1024
-BPF_TABLE("array", u32, struct choice, flowd_filter_numbers, FILTER_PROTOCOLS + 4);
+BPF_TABLE("array", u32, struct filter_word, flowd_filter_numbers, FILTER_PROTOCOLS + 4);
 
-/* 1: wanted, 0: unwanted, -1: not named. */
-static __always_inline int named(u32 base, u32 number)
+/* 1 for allowed, 0 for denied, -1 for no entry. */
+static __always_inline int filter_rule(u32 base, u32 number)
 {
 	u32 index = base + (number >> 6);
 	u64 bit = 1ULL << (number & 63);
-	struct choice *choice = flowd_filter_numbers.lookup(&index);
+	struct filter_word *word = flowd_filter_numbers.lookup(&index);
 
-	if (!choice)
+	if (!word)
 		return -1;
-	if (choice->unwanted & bit)
+	if (word->unwanted & bit)
 		return 0;
-	return choice->wanted & bit ? 1 : -1;
+	return word->wanted & bit ? 1 : -1;
 }
 #endif
 
 #ifdef FILTER_PORT
-static __always_inline bool wanted_port(struct packet *p)
+static __always_inline bool passes_ports(struct packet *p)
 {
-	bool wanted = FILTER_PORT == OTHERS_STAY;
+	bool allowed = FILTER_PORT == DEFAULT_ALLOW;
 
-	/* Elsewhere there are none, or an echo's identifier in their place. */
+	/* Other protocols have no ports, or an echo identifier in that field. */
 	if (p->key.protocol != TCP && p->key.protocol != UDP && p->key.protocol != UDP_LITE &&
 	    p->key.protocol != SCTP)
-		return wanted;
+		return allowed;
 #pragma clang loop unroll(full)
 	for (u32 side = 0; side < 2; side++) {
-		int found = named(0, NET16(p->key.port[side]));
+		int found = filter_rule(0, NET16(p->key.port[side]));
 
 		if (!found)
 			return false;
 		if (found > 0)
-			wanted = true;
+			allowed = true;
 	}
-	return wanted;
+	return allowed;
 }
 #else
-#define wanted_port(p) true
+#define passes_ports(p) true
 #endif
 
 #ifdef FILTER_PROTOCOL
-static __always_inline bool wanted_protocol(struct packet *p)
+static __always_inline bool passes_protocols(struct packet *p)
 {
-	int found = named(FILTER_PROTOCOLS, p->key.protocol);
+	int found = filter_rule(FILTER_PROTOCOLS, p->key.protocol);
 
-	return found < 0 ? FILTER_PROTOCOL == OTHERS_STAY : found;
+	return found < 0 ? FILTER_PROTOCOL == DEFAULT_ALLOW : found;
 }
 #else
-#define wanted_protocol(p) true
+#define passes_protocols(p) true
 #endif
 
 #ifdef SAMPLING
-/* By the key, so that both directions, every interface and every node take the same connections. */
+/*
+ * Hashes the key, so that both directions, all interfaces and all nodes sample the same
+ * connections.
+ */
 static __always_inline bool sampled(struct packet *p)
 {
 	u32 hash = (u32)p->key.port[0] << 16 | p->key.port[1];
@@ -118,9 +122,9 @@ static __always_inline bool sampled(struct packet *p)
 #define sampled(p) true
 #endif
 
-static __always_inline bool chosen(struct packet *p, struct counters *counters)
+static __always_inline bool passes_filter(struct packet *p, struct counters *counters)
 {
-	if (!wanted_protocol(p) || !wanted_port(p) || !wanted_address(p)) {
+	if (!passes_protocols(p) || !passes_ports(p) || !passes_cidrs(p)) {
 		counters->count[COUNT_FILTERED]++;
 		return false;
 	}

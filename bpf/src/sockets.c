@@ -1,13 +1,13 @@
 /*
- * TCP sockets of every cgroup below the one that the programs are attached to, in all network
- * namespaces: who owns them, how long connect() took, round-trip times, retransmissions, bytes and
- * how they ended.
+ * Report TCP sockets: owner process, connect() latency, round-trip times, retransmissions, bytes,
+ * and how they ended. Covers every cgroup below the attached one, in all network namespaces.
  *
- * State is in the socket's own storage, which the kernel frees with the socket; an accepted socket
- * begins with a copy of its listener's. The programs change nothing and let everything pass.
+ * State lies in socket storage (BPF_MAP_TYPE_SK_STORAGE), which the kernel frees with the socket;
+ * an accepted socket starts with a copy of its listener's. The programs change nothing and allow
+ * all.
  *
- * sock_ops callbacks run under the socket's lock, so storage needs no atomics. The tracepoints read
- * one field of the kernel's struct sock, at an offset that user space takes from BTF.
+ * sock_ops callbacks run under the socket's lock, so the storage needs no atomics. The tracepoints
+ * read one field of the kernel's struct sock, at an offset that user space takes from BTF.
  */
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
@@ -20,27 +20,27 @@
 #endif
 
 #ifndef ACTIVE_TICKS
-#define ACTIVE_TICKS (5 * TICKS) /* between records of a socket that is in use */
+#define ACTIVE_TICKS (5 * TICKS) /* between records of an active socket */
 #endif
 
-#ifndef UNTOLD_TICKS
-#define UNTOLD_TICKS (TICKS / 2) /* until a socket in use tells that it was established */
+#ifndef ESTABLISHED_TICKS
+#define ESTABLISHED_TICKS (TICKS / 2) /* until an active socket reports a suppressed ESTABLISHED */
 #endif
 
 #ifndef RETRANSMIT_TICKS
-#define RETRANSMIT_TICKS TICKS /* between records of a socket's retransmissions */
+#define RETRANSMIT_TICKS TICKS /* between SOCKET_RETRANSMIT records of one socket */
 #endif
 
 #ifndef WAKE_RECORDS
 #define WAKE_RECORDS 1024
 #endif
 
-#define INET6 10
-#define STREAM 1
+#define AF_INET6 10
+#define SOCK_STREAM 1
 #define TCP 6
 #define ALLOW 1
 
-/* enum tcp_states that BPF's own enumeration has too */
+/* enum tcp_states of the kernel (include/net/tcp_states.h), by the names that BPF exports */
 #define SYN_SENT BPF_TCP_SYN_SENT
 #define FIN_WAIT2 BPF_TCP_FIN_WAIT2
 #define CLOSE BPF_TCP_CLOSE
@@ -49,10 +49,10 @@
 #define CLOSING BPF_TCP_CLOSING
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define MAPPED 0xffff0000U
+#define V4MAPPED 0xffff0000U
 #define NET32(x) __builtin_bswap32(x)
 #else
-#define MAPPED 0x0000ffffU
+#define V4MAPPED 0x0000ffffU
 #define NET32(x) (x)
 #endif
 
@@ -60,44 +60,45 @@
 	(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG |             \
 	 BPF_SOCK_OPS_RTT_CB_FLAG)
 
-/* What a socket's storage holds: its last record, and what is needed for the next one. */
-struct socket {
+/* Socket storage: the last record, and the state that the next one needs. */
+struct socket_state {
 	struct socket_event last;
-	u64 began_ns;	    /* connect() */
-	u64 received_half;  /* bytes received when the peer had acknowledged our FIN */
-	u32 base;	    /* retransmissions before it was established */
-	u32 retransmits;    /* all of them, as of the last SOCKET_RETRANSMIT */
-	u32 reported;	    /* jiffies of the last record */
-	u32 retransmitted;  /* jiffies of the last SOCKET_RETRANSMIT */
-	u8 connecting;	    /* a SYN is out, or was before it was established */
-	u8 established;	    /* and stays so after the end */
-	u8 untold;	    /* that it is, for the next record */
+	u64 began_ns;		    /* time of connect() */
+	u64 received_at_half_close; /* bytes received when the peer acknowledged our FIN */
+	u32 retransmits_before;	    /* retransmissions before establishment */
+	u32 retransmits;	    /* total, as of the last SOCKET_RETRANSMIT */
+	u32 reported;		    /* jiffies of the last record */
+	u32 retransmitted;	    /* jiffies of the last SOCKET_RETRANSMIT */
+	u8 connecting;		    /* a SYN was sent; stays set after establishment */
+	u8 established;		    /* stays set after the close */
+	u8 established_pending;	    /* no record has reported the establishment yet */
 	u8 closed;
-	u8 fin_acked;	    /* our FIN is in the kernel's count of bytes acknowledged */
-	u8 fin_received;    /* the peer's FIN is in the kernel's count of bytes received */
+	u8 fin_acked;	 /* the kernel's bytes_acked includes our FIN */
+	u8 fin_received; /* the kernel's bytes_received includes the peer's FIN */
 	u8 half_closed;
 	u8 reset_sent;
 	u8 reset_received;
 };
 
-BPF_F_TABLE("sk_storage", int, struct socket, flowd_sockets, 0, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+BPF_F_TABLE("sk_storage", int, struct socket_state, flowd_sockets, 0,
+	    BPF_F_NO_PREALLOC | BPF_F_CLONE);
 BPF_TABLE("percpu_array", u32, struct socket_counters, flowd_socket_counters, 1);
-/* 1: failed connects are reported by flowd_sock_state, which knows why. */
+/* 1 when flowd_sock_state is attached: it reports failed connects, since it has their errno. */
 BPF_TABLE("array", u32, u32, flowd_socket_errors, 1);
 BPF_RINGBUF_OUTPUT(flowd_socket_events, SOCKET_RING_BYTES / PAGE_SIZE);
 
-static __always_inline void count(const u32 which)
+static __always_inline void count_socket(const u32 counter)
 {
 	struct socket_counters *counters;
 	u32 zero = 0;
 
 	counters = flowd_socket_counters.lookup(&zero);
 	if (counters)
-		counters->count[which]++;
+		counters->count[counter]++;
 }
 
-/* Write a record of what `s->last` holds. */
-static __always_inline void emit(struct socket *s, u8 reason, u32 retransmits, u8 error)
+/* Write s->last as a record. */
+static __always_inline void emit(struct socket_state *s, u8 reason, u32 retransmits, u8 error)
 {
 	struct socket_counters *counters;
 	struct socket_event *event;
@@ -124,8 +125,8 @@ static __always_inline void emit(struct socket *s, u8 reason, u32 retransmits, u
 
 #include "owner.h"
 
-/* A new life of the socket: everything but its owner and the beginning of connect(). */
-static __always_inline void begin(struct bpf_sock_ops *ctx, struct socket *s, u8 role)
+/* Reset the state of a reused or new socket, except its owner and the time of connect(). */
+static __always_inline void init_socket(struct bpf_sock_ops *ctx, struct socket_state *s, u8 role)
 {
 	u32 *local = (u32 *)s->last.local_addr, *remote = (u32 *)s->last.remote_addr;
 
@@ -133,12 +134,12 @@ static __always_inline void begin(struct bpf_sock_ops *ctx, struct socket *s, u8
 	s->last.role = role;
 	s->last.bytes_acked = s->last.bytes_received = s->last.connect_ns = 0;
 	s->last.srtt_us = s->last.min_rtt_us = s->last.retransmits = 0;
-	s->received_half = 0;
-	s->base = s->retransmits = s->reported = s->retransmitted = 0;
-	s->connecting = s->established = s->untold = s->closed = 0;
+	s->received_at_half_close = 0;
+	s->retransmits_before = s->retransmits = s->reported = s->retransmitted = 0;
+	s->connecting = s->established = s->established_pending = s->closed = 0;
 	s->fin_acked = s->fin_received = 0;
 	s->half_closed = s->reset_sent = s->reset_received = 0;
-	if (ctx->family == INET6) {
+	if (ctx->family == AF_INET6) {
 		local[0] = ctx->local_ip6[0];
 		local[1] = ctx->local_ip6[1];
 		local[2] = ctx->local_ip6[2];
@@ -149,35 +150,35 @@ static __always_inline void begin(struct bpf_sock_ops *ctx, struct socket *s, u8
 		remote[3] = ctx->remote_ip6[3];
 	} else {
 		local[0] = local[1] = remote[0] = remote[1] = 0;
-		local[2] = remote[2] = MAPPED;
+		local[2] = remote[2] = V4MAPPED;
 		local[3] = ctx->local_ip4;
 		remote[3] = ctx->remote_ip4;
 	}
-	s->last.family = remote[2] == MAPPED && !remote[0] && !remote[1] ? 4 : 6;
+	s->last.family = remote[2] == V4MAPPED && !remote[0] && !remote[1] ? 4 : 6;
 	s->last.local_port = ctx->local_port;
 	s->last.remote_port = NET32(ctx->remote_port);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | CALLBACKS);
 }
 
 /*
- * The kernel's counters, without what is no data: a connecting socket's SYN counts as a byte that
- * was acknowledged, and a FIN in either direction as a byte too.
+ * Read the kernel's counters as payload bytes. The kernel also counts a byte for the acknowledged
+ * SYN of a connecting socket and for a FIN in either direction, which are subtracted.
  */
-static __always_inline void measure(struct bpf_sock_ops *ctx, struct socket *s)
+static __always_inline void read_counters(struct bpf_sock_ops *ctx, struct socket_state *s)
 {
 	u64 acked = ctx->bytes_acked, received = ctx->bytes_received;
 	u32 fins = s->fin_acked + (s->last.role == ROLE_CONNECTED);
-	u32 least = ctx->rtt_min;
+	u32 min_rtt = ctx->rtt_min;
 
 	s->last.bytes_acked = acked > fins ? acked - fins : 0;
 	s->last.bytes_received = received > s->fin_received ? received - s->fin_received : 0;
 	s->last.srtt_us = ctx->srtt_us >> 3;
-	s->last.min_rtt_us = least == ~0U ? 0 : least;
-	s->last.retransmits = ctx->total_retrans - s->base;
+	s->last.min_rtt_us = min_rtt == ~0U ? 0 : min_rtt;
+	s->last.retransmits = ctx->total_retrans - s->retransmits_before;
 }
 
-/* Retransmissions that no record has told of. */
-static __always_inline void retransmits(struct bpf_sock_ops *ctx, struct socket *s)
+/* Report retransmissions since the last SOCKET_RETRANSMIT. */
+static __always_inline void report_retransmits(struct bpf_sock_ops *ctx, struct socket_state *s)
 {
 	u32 total = ctx->total_retrans;
 
@@ -187,43 +188,44 @@ static __always_inline void retransmits(struct bpf_sock_ops *ctx, struct socket 
 	s->retransmits = total;
 }
 
-static __always_inline void established(struct bpf_sock_ops *ctx, struct socket *s)
+static __always_inline void on_established(struct bpf_sock_ops *ctx, struct socket_state *s)
 {
 	u32 now = bpf_jiffies64();
 
-	retransmits(ctx, s);
-	s->base = s->retransmits;
+	report_retransmits(ctx, s);
+	s->retransmits_before = s->retransmits;
 	s->established = 1;
 	s->reported = now;
 	if (s->last.role == ROLE_CONNECTED && s->began_ns)
 		s->last.connect_ns = bpf_ktime_get_ns() - s->began_ns;
-	if (!affordable(now)) {
-		s->untold = 1;
+	if (!within_rate(now)) {
+		s->established_pending = 1;
 		return;
 	}
-	measure(ctx, s);
+	read_counters(ctx, s);
 	emit(s, SOCKET_ESTABLISHED, 0, 0);
 }
 
-static __always_inline void state(struct bpf_sock_ops *ctx, struct socket *s, u32 old, u32 now)
+static __always_inline void on_state_change(struct bpf_sock_ops *ctx, struct socket_state *s,
+					    u32 old, u32 now)
 {
-	u32 zero = 0, *told;
+	u32 zero = 0, *errors_traced;
 	u8 also = 0;
-	bool quiet;
+	bool no_reset;
 
 	if (now == CLOSE_WAIT || now == CLOSING) {
 		s->fin_received = 1;
 	} else if (now == FIN_WAIT2) {
 		s->fin_acked = s->half_closed = 1;
-		s->received_half = ctx->bytes_received;
+		s->received_at_half_close = ctx->bytes_received;
 	}
 	if (now != CLOSE)
 		return;
 	if (s->connecting && !s->established) {
-		retransmits(ctx, s);
+		report_retransmits(ctx, s);
 		s->last.retransmits = ctx->total_retrans;
-		told = flowd_socket_errors.lookup(&zero);
-		if (told && !*told) {
+		errors_traced = flowd_socket_errors.lookup(&zero);
+		if (errors_traced && !*errors_traced) {
 			s->connecting = 0;
 			emit(s, SOCKET_FAILED, s->last.retransmits, 0);
 		}
@@ -232,14 +234,15 @@ static __always_inline void state(struct bpf_sock_ops *ctx, struct socket *s, u3
 	if (!s->established || s->closed)
 		return;
 	s->closed = 1;
-	quiet = !s->reset_received && !s->reset_sent;
-	if ((old == CLOSING || old == LAST_ACK) && ctx->snd_una == ctx->snd_nxt && quiet)
+	no_reset = !s->reset_received && !s->reset_sent;
+	if ((old == CLOSING || old == LAST_ACK) && ctx->snd_una == ctx->snd_nxt && no_reset)
 		s->fin_acked = 1;
-	if (old == FIN_WAIT2 && quiet && s->half_closed && ctx->bytes_received != s->received_half)
+	if (old == FIN_WAIT2 && no_reset && s->half_closed &&
+	    ctx->bytes_received != s->received_at_half_close)
 		s->fin_received = 1;
-	measure(ctx, s);
-	retransmits(ctx, s);
-	if (s->untold)
+	read_counters(ctx, s);
+	report_retransmits(ctx, s);
+	if (s->established_pending)
 		also |= ALSO_ESTABLISHED;
 	if (s->reset_received)
 		also |= ALSO_RESET_RECEIVED;
@@ -250,7 +253,7 @@ int flowd_sock_ops(struct bpf_sock_ops *ctx)
 {
 	u32 op = ctx->op, now, flags = 0;
 	struct bpf_sock *sk = ctx->sk;
-	struct socket *s;
+	struct socket_state *s;
 
 	if (op != BPF_SOCK_OPS_RTT_CB && op != BPF_SOCK_OPS_STATE_CB &&
 	    op != BPF_SOCK_OPS_RETRANS_CB && op != BPF_SOCK_OPS_TCP_CONNECT_CB &&
@@ -263,54 +266,55 @@ int flowd_sock_ops(struct bpf_sock_ops *ctx)
 	s = flowd_sockets.sk_storage_get(sk, 0, flags);
 	if (!s) {
 		if (flags)
-			count(SOCKETS_FULL);
+			count_socket(SOCKETS_FULL);
 		return ALLOW;
 	}
 	switch (op) {
 	case BPF_SOCK_OPS_RTT_CB:
 		now = bpf_jiffies64();
 		if (!s->established ||
-		    now - s->reported < (s->untold ? UNTOLD_TICKS : ACTIVE_TICKS))
+		    now - s->reported < (s->established_pending ? ESTABLISHED_TICKS : ACTIVE_TICKS))
 			break;
 		s->reported = now;
-		measure(ctx, s);
-		retransmits(ctx, s);
-		emit(s, s->untold ? SOCKET_ESTABLISHED : SOCKET_UPDATE, s->last.retransmits, 0);
-		s->untold = 0;
+		read_counters(ctx, s);
+		report_retransmits(ctx, s);
+		emit(s, s->established_pending ? SOCKET_ESTABLISHED : SOCKET_UPDATE,
+		     s->last.retransmits, 0);
+		s->established_pending = 0;
 		break;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		begin(ctx, s, ROLE_CONNECTED);
+		init_socket(ctx, s, ROLE_CONNECTED);
 		s->connecting = 1;
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		if (s->connecting) /* not when both ends connect to each other at once */
-			established(ctx, s);
+		if (s->connecting) /* not set on a simultaneous open (RFC 9293, section 3.5) */
+			on_established(ctx, s);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		begin(ctx, s, ROLE_ACCEPTED);
-		established(ctx, s);
+		init_socket(ctx, s, ROLE_ACCEPTED);
+		on_established(ctx, s);
 		break;
 	case BPF_SOCK_OPS_RETRANS_CB:
 		now = bpf_jiffies64();
 		if (s->retransmitted && now - s->retransmitted < RETRANSMIT_TICKS)
 			break;
 		s->retransmitted = now | 1;
-		s->last.retransmits = ctx->total_retrans - s->base;
-		retransmits(ctx, s);
+		s->last.retransmits = ctx->total_retrans - s->retransmits_before;
+		report_retransmits(ctx, s);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		state(ctx, s, ctx->args[0], ctx->args[1]);
+		on_state_change(ctx, s, ctx->args[0], ctx->args[1]);
 		break;
 	}
 	return ALLOW;
 }
 
-/* inet_sock_set_state(sk, old, new): why a connect() failed. */
+/* Tracepoint inet_sock_set_state(sk, old, new): report a failed connect() with its errno. */
 int flowd_sock_state(u64 *arguments)
 {
 	void *sk = (void *)arguments[0];
 	u32 old = arguments[1], new = arguments[2];
-	struct socket *s;
+	struct socket_state *s;
 
 	if (old != SYN_SENT || new != CLOSE)
 		return 0;
@@ -322,11 +326,11 @@ int flowd_sock_state(u64 *arguments)
 	return 0;
 }
 
-/* tcp_send_reset(sk, ...), where sk is null for a packet that no socket takes. */
+/* Tracepoint tcp_send_reset(sk, ...): sk is null for a packet without a socket. */
 int flowd_reset_out(u64 *arguments)
 {
 	void *sk = (void *)arguments[0];
-	struct socket *s;
+	struct socket_state *s;
 
 	if (!sk)
 		return 0;
@@ -338,11 +342,11 @@ int flowd_reset_out(u64 *arguments)
 	return 0;
 }
 
-/* tcp_receive_reset(sk) */
+/* Tracepoint tcp_receive_reset(sk). */
 int flowd_reset_in(u64 *arguments)
 {
 	void *sk = (void *)arguments[0];
-	struct socket *s;
+	struct socket_state *s;
 
 	if (!sk)
 		return 0;
@@ -350,7 +354,7 @@ int flowd_reset_in(u64 *arguments)
 	if (!s || !s->established || s->reset_received)
 		return 0;
 	s->reset_received = 1;
-	if (s->closed) /* else the record of its end tells it, which comes at once */
+	if (s->closed) /* else the SOCKET_CLOSED record that follows at once reports it */
 		emit(s, SOCKET_RESET_RECEIVED, s->last.retransmits, 0);
 	return 0;
 }

@@ -1,6 +1,6 @@
-"""The demo's backends: HTTP/1.1 servers that answer with their pod's name and what they saw.
+"""Backends of the demo: HTTP/1.1 servers that answer with their pod's name and the request.
 
-One process serves all pods; each listening socket lives in its pod's network namespace.
+One process serves all pods; each listening socket is in its pod's network namespace.
 """
 
 import ipaddress
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from demo import network
-from demo.state import State
-from demo.topology import Pod, Topology
+from demo.cluster.topology import DemoPod, Topology
+from demo.state import DemoState
 
 MAX_BODY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One request as a backend saw it; a line of `seen.jsonl`.
+class SeenRequest:
+    """One request as a backend received it; a line of `seen.jsonl`.
 
     Attributes:
-        seq: the client's number from x-flowd-seq; 0 when there was none.
+        seq: number of the request from header x-flowd-seq; 0 without one.
         time_ns: Unix time of arrival.
-        pod, namespace, app: who served it.
-        peer, peer_port, local, local_port: the backend's socket.
-        headers: as received, names in lower case; of duplicates the last.
-        status: what was answered.
+        pod, namespace, app: the serving pod.
+        peer, peer_port, local, local_port: addresses of the backend's socket.
+        headers: as received, names in lower case; the last of duplicates.
+        status: status of the response.
     """
 
     seq: int
@@ -53,19 +53,19 @@ class Seen:
 
 
 def flaky_status(seq: int) -> int:
-    """What the flaky backend answers: a quarter 500, a quarter 503."""
+    """Status of the flaky backend: 500 for a quarter of requests, 503 for a quarter, else 200."""
     return {1: 500, 3: 503}.get(seq % 4, 200)
 
 
 def delay(app: str, path: str, seq: int) -> float:
-    """Seconds that a backend takes for an answer."""
+    """Seconds that a backend waits before it answers."""
     if app != "slow":
         return 0.0
     return 1.0 if path.startswith("/timeout") else 0.2 + seq % 4 * 0.1
 
 
 class Recorder:
-    """Appends lines to a file, from any thread; without a path it does nothing."""
+    """Appends JSON lines to a file, from any thread; None as path discards them."""
 
     def __init__(self, path: Path | None) -> None:
         self._stream = path.open("a", buffering=1) if path else None
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "flowd-demo"
     disable_nagle_algorithm = True
     wbufsize = -1
-    pod: Pod
+    pod: DemoPod
     recorder: Recorder
 
     def _answer(self) -> None:
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(body_length)
         if "chunked" in self.headers.get("transfer-encoding", ""):
             self.close_connection = True
-        seen = self._see()
+        seen = self._record()
         self.recorder.write(asdict(seen))
         time.sleep(delay(self.pod.app, self.path, seen.seq))
         body = json.dumps(asdict(seen), indent=1).encode() + b"\n"
@@ -111,12 +111,12 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
-    def _see(self) -> Seen:
+    def _record(self) -> SeenRequest:
         headers = {name.lower(): value for name, value in self.headers.items()}
         number = headers.get("x-flowd-seq", "")
         seq = int(number) if number.isdecimal() and len(number) < 19 else 0
         local = self.connection.getsockname()
-        return Seen(
+        return SeenRequest(
             seq=seq,
             time_ns=time.time_ns(),
             pod=self.pod.name,
@@ -135,11 +135,11 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the gateway has the access log."""
+        """Log nothing: the gateway writes the access log."""
 
 
 class Server(ThreadingHTTPServer):
-    """A server on a socket that listens already."""
+    """HTTP server on a socket that already listens."""
 
     daemon_threads = True
 
@@ -149,7 +149,7 @@ class Server(ThreadingHTTPServer):
         self.socket = listening
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A peer that went away is no news; anything else goes to the log."""
+        """Ignore closed connections; log every other error."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError, TimeoutError)):
             super().handle_error(request, client_address)  # pyright: ignore[reportArgumentType]
 
@@ -161,8 +161,10 @@ def plain(address: str) -> str:
     return str(mapped or parsed)
 
 
-def serve(topology: Topology, pod: Pod, directory: Path, recorder: Recorder) -> threading.Thread:
-    """Serve a pod from a thread of its own."""
+def serve(
+    topology: Topology, pod: DemoPod, directory: Path, recorder: Recorder
+) -> threading.Thread:
+    """Serve a pod from a new thread, which is returned."""
     listening = network.listen(topology, pod, pod.port)
     if pod.role == "tls":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -175,8 +177,8 @@ def serve(topology: Topology, pod: Pod, directory: Path, recorder: Recorder) -> 
     return thread
 
 
-def serve_all(state: State, directory: Path) -> None:
-    """Serve all backends of a demo; returns while their threads go on."""
+def serve_all(state: DemoState, directory: Path) -> None:
+    """Serve all backends of a demo from threads that keep running after the return."""
     recorder = Recorder(directory / "seen.jsonl" if state.record else None)
     for pod in state.topology.backends:
         serve(state.topology, pod, directory, recorder)

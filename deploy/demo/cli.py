@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from demo import backend, client, state
-from demo.client import Sent
-from demo.errors import DemoError, NetworkError
+from demo.client import SentRequest
+from demo.cluster.errors import DemoError, NetworkError
+from demo.cluster.topology import ALS_PORT
 from demo.lifecycle import Demo
-from demo.topology import ALS_PORT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; returns the exit code: 0 done, 1 failed, 2 usage."""
+    """Run a verb; returns the exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.verb(options)
@@ -83,7 +83,7 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _is_up(options: argparse.Namespace, loopback: bool) -> bool:
-    """Whether the same demo runs already, in all its parts."""
+    """Whether a demo with these options runs and all its processes are alive."""
     found = state.load(options.directory)
     return (
         found is not None
@@ -164,18 +164,18 @@ def _traffic(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    """The backends' process, as `up` starts it."""
+    """Body of the backends' process, which `up` starts."""
     backend.serve_all(Demo(options.directory).state, options.directory)
     return 0
 
 
 def _send(options: argparse.Namespace) -> int:
-    """The clients' process, as `up` starts it."""
+    """Body of the clients' process, which `up` starts."""
     client.send_steadily(Demo(options.directory).state, options.directory)
     return 0
 
 
-def _difference(record: Sent) -> str:
+def _difference(record: SentRequest) -> str:
     wanted = f"expected {record.expected_status}, got {record.status} {record.error}"
     return f"request {record.seq} ({record.kind}): {wanted}"
 

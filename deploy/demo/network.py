@@ -1,4 +1,4 @@
-"""Pods as network namespaces joined by veth to one bridge (ip-netns(8), veth(4))."""
+"""Network namespaces of the pods, joined by veth pairs to one bridge (ip-netns(8), veth(4))."""
 
 import ctypes
 import os
@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from demo.errors import NetworkError
-from demo.topology import PODS, Pod, Topology
+from demo.cluster.errors import NetworkError
+from demo.cluster.topology import PODS, DemoPod, Topology
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -19,10 +19,10 @@ NETNS = Path("/run/netns")
 
 
 def create(topology: Topology, directory: Path) -> None:
-    """Make bridge, namespaces and addresses; the bridge's alias says whose they are.
+    """Create bridge, namespaces and addresses; the bridge's alias names the demo's directory.
 
     Raises:
-        NetworkError: this user or kernel may not; nothing is left behind then.
+        NetworkError: user or kernel do not allow it; nothing is left behind.
     """
     bridge = topology.bridge
     try:
@@ -59,7 +59,7 @@ def create(topology: Topology, directory: Path) -> None:
 
 
 def delete(topology: Topology) -> None:
-    """Remove everything that create() made; what is not there is skipped."""
+    """Remove everything that create() made; missing parts are skipped."""
     for pod in PODS:
         if (NETNS / topology.netns(pod)).exists():
             _run(["ip", "netns", "del", topology.netns(pod)])
@@ -74,22 +74,22 @@ def link_exists(name: str) -> bool:
 
 
 def alias(directory: Path) -> str:
-    """How a bridge names the demo's directory; the kernel keeps 255 bytes."""
+    """Alias of the bridge for a demo's directory: its last 255 bytes, the kernel's limit."""
     return os.fsencode(directory)[-255:].decode("utf-8", "replace")
 
 
 def owner(topology: Topology) -> str | None:
-    """Alias of the directory whose bridge this is; None when there is no bridge."""
+    """Alias of the directory that owns an instance's bridge; None without a bridge."""
     try:
         return Path("/sys/class/net", topology.bridge, "ifalias").read_text().strip()
     except OSError:
         return None
 
 
-def inside(topology: Topology, pod: Pod, work: Callable[[], T]) -> T:
-    """Run work in the pod's network namespace, in a thread that then ends.
+def inside(topology: Topology, pod: DemoPod, work: Callable[[], T]) -> T:
+    """Call `work` in the pod's network namespace, in a new thread; returns its result.
 
-    Sockets made by work stay in that namespace. Raises what work raises.
+    Sockets that `work` creates stay in that namespace. Exceptions of `work` are raised again.
     """
 
     def body() -> T:
@@ -100,8 +100,8 @@ def inside(topology: Topology, pod: Pod, work: Callable[[], T]) -> T:
         return thread.submit(body).result()
 
 
-def enter(topology: Topology, pod: Pod) -> None:
-    """Move the calling thread into the pod's network namespace (setns(2)); loopback: nothing."""
+def enter(topology: Topology, pod: DemoPod) -> None:
+    """Move the calling thread into the pod's network namespace (setns(2)); no-op with loopback."""
     if topology.loopback:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -113,8 +113,8 @@ def enter(topology: Topology, pod: Pod) -> None:
         os.close(descriptor)
 
 
-def listen(topology: Topology, pod: Pod, port: int) -> socket.socket:
-    """A listening socket of the pod: dual-stack, or its loopback address."""
+def listen(topology: Topology, pod: DemoPod, port: int) -> socket.socket:
+    """A listening socket of the pod, dual-stack, or on its loopback address."""
     if topology.loopback:
         return socket.create_server((topology.address(pod), port), backlog=256)
     return inside(topology, pod, lambda: _dual_stack(port))
@@ -129,16 +129,16 @@ def _dual_stack(port: int) -> socket.socket:
     return server
 
 
-def command(topology: Topology, pod: Pod, arguments: list[str]) -> list[str]:
-    """The arguments, run in the pod's namespace; ip(8) executes in place, so the pid is the same."""
+def command(topology: Topology, pod: DemoPod, arguments: list[str]) -> list[str]:
+    """Command line that runs in the pod's namespace; ip(8) uses exec, so it keeps the pid."""
     if topology.loopback:
         return arguments
     return ["ip", "netns", "exec", topology.netns(pod), *arguments]
 
 
 def _ip(lines: list[str], netns: str | None = None) -> None:
-    where = ["-n", netns] if netns else []
-    _run(["ip", *where, "-batch", "-"], "\n".join(lines))
+    options = ["-n", netns] if netns else []
+    _run(["ip", *options, "-batch", "-"], "\n".join(lines))
 
 
 def _run(arguments: list[str], text: str = "", check: bool = True) -> None:

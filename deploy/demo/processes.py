@@ -1,4 +1,4 @@
-"""Processes that outlive their parent, and are known again by pid and start time."""
+"""Start and stop detached processes, identified by pid and start time (proc(5))."""
 
 import contextlib
 import os
@@ -14,20 +14,20 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """A process that the demo started; `started` is field 22 of /proc/<pid>/stat (proc(5))."""
+class DemoProcess:
+    """A process that the demo started; `started` is field 22 of /proc/<pid>/stat."""
 
     name: str
     pid: int
     started: int
 
     def alive(self) -> bool:
-        """Whether this very process still runs: not a zombie, nor another with its pid."""
+        """Whether the process still runs: neither a zombie nor another process with its pid."""
         stat = _stat(self.pid)
         return stat is not None and stat == (self.started, True)
 
     def resident_bytes(self) -> int:
-        """Resident memory; 0 when the process is gone."""
+        """Resident memory in bytes; 0 if the process is gone."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         except (OSError, IndexError, ValueError):
@@ -36,9 +36,9 @@ class Process:
 
 
 def _stat(pid: int) -> tuple[int, bool] | None:
-    """Start time, and whether a thread still runs; None when there is no such process.
+    """Start time, and whether a thread still runs; None if there is no such process.
 
-    The first thread may be a zombie while others still hold the process's sockets.
+    The main thread can be a zombie while others still hold the process's sockets.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -48,12 +48,12 @@ def _stat(pid: int) -> tuple[int, bool] | None:
 
 
 def python(verb: str, directory: Path) -> list[str]:
-    """Command line of a verb of the demo itself."""
+    """Command line that runs a verb of the demo."""
     return [sys.executable, "-B", str(PACKAGE), "--directory", str(directory), verb]
 
 
-def spawn(name: str, command: list[str], log: Path) -> tuple[Process, subprocess.Popen[bytes]]:
-    """Start a command in a session of its own, with its output in a file."""
+def spawn(name: str, command: list[str], log: Path) -> tuple[DemoProcess, subprocess.Popen[bytes]]:
+    """Start a command in a new session, with its output appended to `log`."""
     with log.open("ab") as output:
         child = subprocess.Popen(
             command,
@@ -64,11 +64,11 @@ def spawn(name: str, command: list[str], log: Path) -> tuple[Process, subprocess
             start_new_session=True,
         )
     stat = _stat(child.pid)
-    return Process(name, child.pid, stat[0] if stat else 0), child
+    return DemoProcess(name, child.pid, stat[0] if stat else 0), child
 
 
-def stop(processes: Iterable[Process], patience: float = 3.0) -> None:
-    """Terminate, wait, and kill what did not listen; returns when none is left."""
+def stop(processes: Iterable[DemoProcess], patience: float = 3.0) -> None:
+    """Send SIGTERM, wait up to `patience` seconds, then SIGKILL; returns when all have ended."""
     left = [process for process in processes if process.alive()]
     for sent in (signal.SIGTERM, signal.SIGKILL):
         for process in left:

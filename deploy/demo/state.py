@@ -1,4 +1,4 @@
-"""The demo's directory: what was started, where things are, and who must be stopped."""
+"""State file of the demo: its options, addresses and processes, and the demo's directory."""
 
 import fcntl
 import json
@@ -7,8 +7,8 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from demo.processes import Process
-from demo.topology import Topology
+from demo.cluster.topology import Topology
+from demo.processes import DemoProcess
 
 FILES = (
     "state.json",
@@ -28,17 +28,17 @@ FILES = (
 
 
 @dataclass(slots=True)
-class State:
+class DemoState:
     """Contents of `state.json`.
 
     Attributes:
         instance, loopback: arguments of Topology.
-        als: host:port to which Envoy sends its access log.
-        record: whether client and backends write `sent.jsonl` and `seen.jsonl`.
+        als: host:port of the access-log service to which Envoy streams.
+        record: whether clients and backends write `sent.jsonl` and `seen.jsonl`.
         rate: requests a second of the steady client; 0 for none.
         gateway: host:port of the Gateway's HTTP listener.
-        ready: set when everything runs.
-        processes: what `down` kills.
+        ready: whether the start was completed.
+        processes: processes that `down` stops.
     """
 
     instance: int
@@ -48,17 +48,17 @@ class State:
     rate: float
     gateway: str
     ready: bool = False
-    processes: list[Process] = field(default_factory=list[Process])
+    processes: list[DemoProcess] = field(default_factory=list[DemoProcess])
 
     @property
     def topology(self) -> Topology:
         return Topology(self.instance, self.loopback)
 
-    def running(self) -> list[Process]:
+    def running(self) -> list[DemoProcess]:
         return [process for process in self.processes if process.alive()]
 
     def healthy(self) -> bool:
-        """Everything that was started still runs."""
+        """Whether the start was completed and every process still runs."""
         return self.ready and len(self.running()) == len(self.processes)
 
     def save(self, directory: Path) -> None:
@@ -67,18 +67,18 @@ class State:
         temporary.replace(directory / "state.json")
 
 
-def load(directory: Path) -> State | None:
-    """The state saved in directory; None where there is none or it cannot be read."""
+def load(directory: Path) -> DemoState | None:
+    """The state saved in a directory; None if it is missing or malformed."""
     try:
         data = json.loads((directory / "state.json").read_text())
-        data["processes"] = [Process(**process) for process in data["processes"]]
-        return State(**data)
+        data["processes"] = [DemoProcess(**process) for process in data["processes"]]
+        return DemoState(**data)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def default_directory() -> Path:
-    """$FLOWD_DEMO_DIR, else /run/flowd-demo for root and a directory of the user's for others."""
+    """$FLOWD_DEMO_DIR, else /run/flowd-demo for root, and a directory of the user for others."""
     if named := os.environ.get("FLOWD_DEMO_DIR"):
         return Path(named).absolute()
     if os.geteuid() == 0:
@@ -89,7 +89,7 @@ def default_directory() -> Path:
 
 
 def remove(directory: Path) -> None:
-    """Delete the demo's own files, and the directory if nothing else is in it."""
+    """Delete the demo's files, and the directory if it is then empty."""
     for name in FILES:
         (directory / name).unlink(missing_ok=True)
     manifests = directory / "manifests"
@@ -103,7 +103,7 @@ def remove(directory: Path) -> None:
 
 
 def reserve(directory: Path, count: int) -> int:
-    """The first of `count` request numbers that no other client of this demo uses."""
+    """Reserve `count` request numbers for a client, across processes; returns the first."""
     with (directory / "sequence").open("a+") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)

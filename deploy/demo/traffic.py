@@ -1,6 +1,7 @@
-"""What the demo's clients send, and what must become of each request: the truth for tests.
+"""Requests of the demo's clients, with the expected route, backend and status of each.
 
-Written by hand from `manifests/`, so that it also checks the translation into Envoy's terms.
+The expectations are derived from `manifests/` by hand, so that tests also check the translation
+into Envoy's configuration.
 """
 
 import random
@@ -12,8 +13,8 @@ from demo.backend import flaky_status
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """The route that must take a request; rule and match are -1 for TLSRoutes."""
+class ExpectedRoute:
+    """Route that a request must be attributed to; rule and match are -1 for TLSRoutes."""
 
     kind: str
     namespace: str
@@ -23,18 +24,19 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RequestKind:
     """One kind of request.
 
     Attributes:
-        name: how tests and summaries call it.
-        share: how many of each DECK requests are of this kind.
+        name: name in tests and summaries.
+        share: number of requests of this kind in each CYCLE.
         listener: http, https or tls.
-        host, path, method, headers, body: what is sent; host is also the SNI.
-        route: None when no route takes it.
-        backends: (namespace, name) of each Service that may get it; () when none is tried.
-        by_gateway: the answer is the gateway's own, because there is no backend or it failed.
-        status: expected status; 0 when the connection is closed without an answer.
+        host, path, method, headers, body: of the request; host is also the SNI, body its size.
+        route: expected route; None for none.
+        backends: (namespace, name) of each Service that may receive it; () for none.
+        by_gateway: the gateway answers itself, because there is no backend or it failed.
+        status: expected status; 0 if the connection is closed without a response.
+        status_of: expected status by request number, instead of `status`.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Kind:
     listener: str
     host: str
     path: str
-    route: Route | None
+    route: ExpectedRoute | None
     backends: tuple[tuple[str, str], ...] = ()
     status: int = 200
     method: str = "GET"
@@ -55,8 +57,8 @@ class Kind:
         return self.status_of(seq) if self.status_of else self.status
 
 
-def _http(name: str, rule: int, match: int = 0, namespace: str = "default") -> Route:
-    return Route("HTTPRoute", namespace, name, rule, match)
+def _http(name: str, rule: int, match: int = 0, namespace: str = "default") -> ExpectedRoute:
+    return ExpectedRoute("HTTPRoute", namespace, name, rule, match)
 
 
 ECHO_1 = (("default", "echo-1"),)
@@ -64,67 +66,68 @@ ECHO_2 = (("default", "echo-2"),)
 DOWN = (("default", "down"),)
 SLOW = (("default", "slow"),)
 ORDERS = (("team-b", "orders"),)
-PASSED = Route("TLSRoute", "default", "passthrough", -1, -1)
+PASSTHROUGH = ExpectedRoute("TLSRoute", "default", "passthrough", -1, -1)
 VERSION = {"version": "2"}
 
 KINDS = (
-    Kind("root", 16, "http", "echo.example", "/", _http("echo", 0), ECHO_1),
-    Kind("root-deep", 4, "http", "echo.example:80", "/loginx?a=1", _http("echo", 0), ECHO_1),
-    Kind("login", 6, "http", "echo.example", "/login", _http("echo", 1), ECHO_2),
-    Kind(
+    RequestKind("root", 16, "http", "echo.example", "/", _http("echo", 0), ECHO_1),
+    RequestKind("root-deep", 4, "http", "echo.example:80", "/loginx?a=1", _http("echo", 0), ECHO_1),
+    RequestKind("login", 6, "http", "echo.example", "/login", _http("echo", 1), ECHO_2),
+    RequestKind(
         "login-post", 4, "http", "echo.example", "/login/form", _http("echo", 1), ECHO_2,
         method="POST", body=600,
     ),
-    Kind("version-2", 6, "http", "echo.example", "/", _http("echo", 2), ECHO_2, headers=VERSION),
-    Kind("v2-path", 3, "http", "echo.example", "/v2", _http("echo", 2, 1), ECHO_2),
-    Kind("split", 20, "http", "split.example", "/", _http("split", 0), ECHO_1 + ECHO_2),
-    Kind(
+    RequestKind("version-2", 6, "http", "echo.example", "/", _http("echo", 2), ECHO_2, headers=VERSION),
+    RequestKind("v2-path", 3, "http", "echo.example", "/v2", _http("echo", 2, 1), ECHO_2),
+    RequestKind("split", 20, "http", "split.example", "/", _http("split", 0), ECHO_1 + ECHO_2),
+    RequestKind(
         "header-add", 5, "http", "echo.example", "/req-header-add", _http("headers", 0), ECHO_1
     ),
-    Kind("https", 5, "https", "secure.example", "/", _http("secure", 0), ECHO_1),
-    Kind("https-echo", 3, "https", "echo.example", "/login", _http("echo", 1), ECHO_2),
-    Kind("passthrough", 4, "tls", "pass.example", "/", PASSED, (("default", "tls-echo"),)),
-    Kind("sni-unknown", 1, "tls", "nowhere.example", "/", None, status=0, by_gateway=True),
-    Kind(
+    RequestKind("https", 5, "https", "secure.example", "/", _http("secure", 0), ECHO_1),
+    RequestKind("https-echo", 3, "https", "echo.example", "/login", _http("echo", 1), ECHO_2),
+    RequestKind("passthrough", 4, "tls", "pass.example", "/", PASSTHROUGH, (("default", "tls-echo"),)),
+    RequestKind("sni-unknown", 1, "tls", "nowhere.example", "/", None, status=0, by_gateway=True),
+    RequestKind(
         "orders", 5, "http", "orders.example", "/orders/7", _http("orders", 0, 0, "team-b"), ORDERS
     ),
-    Kind(
+    RequestKind(
         "orders-post", 3, "http", "orders.example", "/orders", _http("orders", 0, 1, "team-b"),
         ORDERS, method="POST", body=2000,
     ),
-    Kind("orders-404", 1, "http", "orders.example", "/other", None, status=404, by_gateway=True),
-    Kind("redirect", 3, "http", "old.example", "/", _http("redirect", 0), status=301, by_gateway=True),
-    Kind("no-route", 2, "http", "nowhere.example", "/", None, status=404, by_gateway=True),
-    Kind("not-allowed", 1, "http", "intruder.example", "/", None, status=404, by_gateway=True),
-    Kind("slow", 2, "http", "faults.example", "/slow", _http("faults", 0), SLOW),
-    Kind(
+    RequestKind("orders-404", 1, "http", "orders.example", "/other", None, status=404, by_gateway=True),
+    RequestKind("redirect", 3, "http", "old.example", "/", _http("redirect", 0), status=301, by_gateway=True),
+    RequestKind("no-route", 2, "http", "nowhere.example", "/", None, status=404, by_gateway=True),
+    RequestKind("not-allowed", 1, "http", "intruder.example", "/", None, status=404, by_gateway=True),
+    RequestKind("slow", 2, "http", "faults.example", "/slow", _http("faults", 0), SLOW),
+    RequestKind(
         "flaky", 3, "http", "faults.example", "/flaky", _http("faults", 1),
         (("default", "flaky"),), status_of=flaky_status,
     ),
-    Kind("refused", 1, "http", "faults.example", "/refused", _http("faults", 2), DOWN, status=503, by_gateway=True),
-    Kind("timeout", 1, "http", "faults.example", "/timeout", _http("faults", 3), SLOW, status=504, by_gateway=True),
-    Kind("nobody", 1, "http", "faults.example", "/nobody", _http("faults", 4), status=503, by_gateway=True),
+    RequestKind("refused", 1, "http", "faults.example", "/refused", _http("faults", 2), DOWN, status=503, by_gateway=True),
+    RequestKind("timeout", 1, "http", "faults.example", "/timeout", _http("faults", 3), SLOW, status=504, by_gateway=True),
+    RequestKind("nobody", 1, "http", "faults.example", "/nobody", _http("faults", 4), status=503, by_gateway=True),
 )  # fmt: skip
-DECK = sum(kind.share for kind in KINDS)
+CYCLE = sum(kind.share for kind in KINDS)
+"""Number of requests after which every kind was sent `share` times."""
 
 
 @lru_cache(8)
-def _deck(number: int) -> tuple[Kind, ...]:
-    cards = [kind for kind in KINDS for _ in range(kind.share)]
-    random.Random(number).shuffle(cards)
-    return tuple(cards)
+def _cycle(number: int) -> tuple[RequestKind, ...]:
+    kinds = [kind for kind in KINDS for _ in range(kind.share)]
+    random.Random(number).shuffle(kinds)
+    return tuple(kinds)
 
 
-def kind_of(seq: int) -> Kind:
-    """The kind of request number seq; any DECK requests in a row from a multiple have all kinds."""
-    return _deck(seq // DECK)[seq % DECK]
+def kind_of(seq: int) -> RequestKind:
+    """Kind of request number `seq`; requests n * CYCLE to (n + 1) * CYCLE - 1 have all kinds."""
+    return _cycle(seq // CYCLE)[seq % CYCLE]
 
 
-def fresh(seq: int) -> bool:
-    """Whether the request opens a connection of its own, as one in four does."""
+def opens_connection(seq: int) -> bool:
+    """Whether the request opens a new connection, as one in four does."""
     return random.Random(seq).random() < 0.25
 
 
-def traced(seq: int) -> bool:
+def has_traceparent(seq: int) -> bool:
     """Whether the request carries a traceparent; one in five does not."""
     return seq % 5 != 0

@@ -1,4 +1,4 @@
-"""The `traceparent` of a request (W3C Trace Context, level 1, section 3.2)."""
+"""Parse the `traceparent` header (W3C Trace Context, level 1, section 3.2)."""
 
 import re
 from typing import NamedTuple
@@ -7,11 +7,11 @@ _TRACEPARENT = re.compile(
     "(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?",
     re.DOTALL,
 )
-_LIMIT = 512
+_MAX_LENGTH = 512
 
 
 class TraceParent(NamedTuple):
-    """Trace and caller's span in lower-case hexadecimal digits."""
+    """Ids of the trace and of the parent span, in lower-case hexadecimal digits."""
 
     trace_id: str
     span_id: str
@@ -19,11 +19,11 @@ class TraceParent(NamedTuple):
 
 
 def parse(header: str) -> TraceParent | None:
-    """The parts of a traceparent header, None when it is absent or not valid.
+    """The fields of a traceparent header; None when it is absent or invalid.
 
-    Version 00 has exactly four fields; a higher version may have more, version ff is not valid.
+    Version 00 has exactly four fields; a higher version may have more; version ff is invalid.
     """
-    if not header or len(header) > _LIMIT:
+    if not header or len(header) > _MAX_LENGTH:
         return None
     match = _TRACEPARENT.fullmatch(header)
     if match is None or (match[1] == "00" and match[5] is not None):

@@ -1,4 +1,4 @@
-"""Addresses of access-log entries that came lately, each read once."""
+"""Intern the addresses of access-log entries, so that each distinct one is parsed once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -7,76 +7,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-Read = tuple[bytes, int, bool]
-MAX_KNOWN = 65_536
-LONGEST = 256
-"""Most characters or bytes of an address that is remembered."""
+Parsed = tuple[bytes, int, bool]
+MAX_INTERNED = 65_536
+MAX_LENGTH = 256
+"""Most characters or bytes of an interned value."""
 
 
-class Addresses:
-    """Addresses by number.
+class AddressInterner:
+    """Assigns an id to each distinct raw address; ids index the columns of parsed addresses.
 
     Args:
-        read: 16 bytes and port of what stands in an entry, and whether it was malformed.
-        none: what stands there for no address.
-        odd: what is read in place of what is too long or no text.
+        parse: gives 16 bytes, port, and whether the raw value is malformed.
+        none: raw value of an absent address; its id is 0.
+        invalid: raw value that stands for every value that is too long or of another type.
 
     Attributes:
-        packed: 16 bytes, shape (N, 16); all zero where there is none, and for pipes.
-        ports: shape (N,).
-        bad: whether it was no address, shape (N,).
+        packed: addresses, shape (N, 16), uint8; zero for an absent address and a pipe.
+        ports: shape (N,), uint16.
+        malformed: shape (N,).
     """
 
-    def __init__(self, read: Callable[[Any], Read], none: Any, odd: Any) -> None:
-        self._read, self._none, self._odd = read, none, odd
-        self._known: dict[Any, int] = {}
+    def __init__(self, parse: Callable[[Any], Parsed], none: Any, invalid: Any) -> None:
+        self._parse, self._none, self._invalid = parse, none, invalid
+        self._ids: dict[Any, int] = {}
         self._clear()
 
     def _clear(self) -> None:
-        self._known.clear()
+        self._ids.clear()
         self.packed = np.zeros((1024, 16), np.uint8)
         self.ports = np.zeros(1024, np.uint16)
-        self.bad = np.zeros(1024, np.bool_)
-        self._add([self._none, self._odd])
+        self.malformed = np.zeros(1024, np.bool_)
+        self._add([self._none, self._invalid])
 
-    def make_room(self, count: int) -> None:
-        """Let so many new ones be numbered without an older number losing its meaning."""
-        if len(self._known) + count > MAX_KNOWN:
+    def reserve(self, count: int) -> None:
+        """Make room for `count` new values; this can invalidate all ids given so far."""
+        if len(self._ids) + count > MAX_INTERNED:
             self._clear()
 
-    def numbers(self, every: Sequence[Any]) -> NDArray[np.int64]:
-        """A number for each, which tells its place in the other attributes; 0 for none."""
+    def intern(self, values: Sequence[Any]) -> NDArray[np.int64]:
+        """Ids of raw values, shape (N,); 0 for an absent address."""
         try:
-            found = list(map(self._known.get, every))
-        except TypeError:  # objects and lists among them
-            return self.numbers([self._sound(value) for value in every])
-        if None in found:
-            every = [self._sound(value) for value in every]
-            self._add([value for value in dict.fromkeys(every) if value not in self._known])
-            found = list(map(self._known.get, every))
-        return np.array(found, np.int64)
+            ids = list(map(self._ids.get, values))
+        except TypeError:  # unhashable objects and lists among the values
+            return self.intern([self._valid(value) for value in values])
+        if None in ids:
+            values = [self._valid(value) for value in values]
+            self._add([value for value in dict.fromkeys(values) if value not in self._ids])
+            ids = list(map(self._ids.get, values))
+        return np.array(ids, np.int64)
 
-    def _sound(self, value: Any) -> Any:
+    def _valid(self, value: Any) -> Any:
         if value is None or value.__class__ is int:
             return value
-        if value.__class__ in (str, bytes) and len(value) <= LONGEST:
+        if value.__class__ in (str, bytes) and len(value) <= MAX_LENGTH:
             return value
-        return self._odd
+        return self._invalid
 
-    def _add(self, every: Sequence[Any]) -> None:
-        if not every:
+    def _add(self, values: Sequence[Any]) -> None:
+        if not values:
             return
-        first = len(self._known)
-        end = first + len(every)
+        first = len(self._ids)
+        end = first + len(values)
         if end > len(self.ports):
             size = max(end, 2 * len(self.ports))
             self.packed = _grown(self.packed, (size, 16))
-            self.ports, self.bad = _grown(self.ports, (size,)), _grown(self.bad, (size,))
-        packed, self.ports[first:end], self.bad[first:end] = zip(
-            *map(self._read, every), strict=True
+            self.ports = _grown(self.ports, (size,))
+            self.malformed = _grown(self.malformed, (size,))
+        packed, self.ports[first:end], self.malformed[first:end] = zip(
+            *map(self._parse, values), strict=True
         )
         self.packed[first:end] = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, 16)
-        self._known.update(zip(every, range(first, end), strict=True))
+        self._ids.update(zip(values, range(first, end), strict=True))
 
 
 def _grown(column: NDArray[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:

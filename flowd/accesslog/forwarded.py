@@ -1,4 +1,4 @@
-"""The client's address as trusted hops forwarded it, from X-Forwarded-For."""
+"""Read the client's address from X-Forwarded-For, behind trusted proxies."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from flowd.model.address import NONE
 from flowd.model.records.request import RequestBatch
 
 HEADER = "x-forwarded-for"
-_LONGEST = 1024
+_MAX_LENGTH = 1024
 
 
 @lru_cache(16384)
@@ -21,23 +21,23 @@ def _cached(text: str, hops: int) -> bytes:
 
 
 def forwarded_address(text: str, hops: int) -> bytes:
-    """16 bytes of the address that the outermost trusted hop saw; all zero when there is none.
+    """The peer address of the outermost trusted proxy, 16 bytes; zero when there is none.
 
     Args:
-        text: X-Forwarded-For as the proxy logs it, its own peer appended as the last address.
-        hops: trusted proxies before it (Envoy's xff_num_trusted_hops); 0 trusts none.
+        text: X-Forwarded-For as Envoy logs it, with Envoy's own peer appended.
+        hops: trusted proxies in front of Envoy (xff_num_trusted_hops); 0 trusts none.
     """
     if not text or hops < 1:
         return NONE
-    return _cached(text[-_LONGEST:], hops)
+    return _cached(text[-_MAX_LENGTH:], hops)
 
 
 def fill_forwarded(batch: RequestBatch, hops: int) -> None:
-    """Set `forwarded_addr` from logged headers, in place, where Envoy itself tells none."""
+    """Set `forwarded_addr` in place from logged headers, in rows where it is zero."""
     if hops < 1 or not len(batch):
         return
-    open_rows = np.flatnonzero(~batch["forwarded_addr"].any(axis=1))
-    for row in open_rows.tolist():
+    missing = np.flatnonzero(~batch["forwarded_addr"].any(axis=1))
+    for row in missing.tolist():
         found = forwarded_address(batch["headers"][row].get(HEADER, ""), hops)
         if found != NONE:
             batch["forwarded_addr"][row] = np.frombuffer(found, np.uint8)

@@ -1,4 +1,4 @@
-"""Readers of JSON entries: by the keys alone, or made from Envoy's `json_format`."""
+"""Parsers of JSON access-log entries: by an Envoy `json_format`, or by their keys alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 from flowd.accesslog.fields import field_of
 from flowd.accesslog.keys import known_field
 from flowd.accesslog.operators import Operator, split_format
-from flowd.accesslog.raw_to_columns import Plan, Row
+from flowd.accesslog.raw_to_columns import Plan, RawValues
 from flowd.accesslog.textformat import TextFormat
 
 Keys: TypeAlias = tuple[str, ...]
@@ -14,10 +14,10 @@ _MAX_DEPTH = 16
 
 
 class JsonFormat:
-    """One `json_format`: nested objects, and values made of text and several operators, included.
+    """One `json_format`, with nested objects and values of text and several operators.
 
     Raises:
-        ValueError: a value's format cannot be read, or no operator in it is known.
+        ValueError: the format of a value is invalid or too deep.
     """
 
     def __init__(self, spec: Mapping[Any, Any]) -> None:
@@ -33,27 +33,29 @@ class JsonFormat:
         return [tuple(path.split("\0")) for path in self._simple]
 
     def covers(self, keys: Keys) -> bool:
-        """Whether a line with these keys is of this format; Envoy may leave empty values out."""
+        """Whether a line with these keys has this format; Envoy can omit empty values."""
         return self.keys.issuperset(keys) or self.keys.issubset(keys)
 
-    def reader(self, keys: Keys) -> "Reader":
-        """How to read lines with these keys."""
+    def reader(self, keys: Keys) -> "JsonReader":
+        """The reader of objects with these keys."""
         if self._flat:
             found = (self._simple.get(key) for key in keys)
-            return Reader(Plan([field_of(operator) if operator else None for operator in found]))
+            return JsonReader(
+                Plan([field_of(operator) if operator else None for operator in found])
+            )
         fields = [field_of(operator) for operator in self._simple.values()]
         plan = Plan([*fields, *_fields([form for _, form in self._composite])])
-        return Reader(plan, self._paths, self._composite)
+        return JsonReader(plan, self._paths, self._composite)
 
     def _add(self, spec: Mapping[Any, Any], path: Keys) -> None:
         if len(path) > _MAX_DEPTH:
             raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
         for key, value in spec.items():
-            here = (*path, str(key))
+            inner = (*path, str(key))
             if isinstance(value, Mapping):
-                self._add(cast("Mapping[Any, Any]", value), here)
+                self._add(cast("Mapping[Any, Any]", value), inner)
             elif isinstance(value, str) and "%" in value:
-                self._value(here, value)
+                self._value(inner, value)
 
     def _value(self, path: Keys, text: str) -> None:
         parts = split_format(text)
@@ -63,11 +65,12 @@ class JsonFormat:
             self._composite.append((path, TextFormat(text)))
 
 
-class Reader:
-    """Reads the values of JSON objects with one set of keys.
+class JsonReader:
+    """Extracts the raw values of JSON objects with one set of keys.
 
     Args:
-        paths, composite: for objects that are not flat; else the values are taken as they come.
+        paths, composite: of values in objects that are not flat; a flat object gives its values in
+            order.
     """
 
     def __init__(
@@ -81,24 +84,24 @@ class Reader:
         self._composite = composite
         self.is_flat = not paths and not composite
 
-    def row(self, entry: dict[str, Any]) -> Row:
-        """An object's raw values by the plan."""
+    def read(self, entry: dict[str, Any]) -> RawValues:
+        """An object's raw values, in the order of the plan."""
         if self.is_flat:
             return tuple(entry.values())
-        values = [_at(entry, path) for path in self._paths]
+        values = [_get(entry, path) for path in self._paths]
         for path, form in self._composite:
-            text = _at(entry, path)
+            text = _get(entry, path)
             found = form.read(text) if isinstance(text, str) else None
             values += found or [None] * form.plan.width
         return tuple(values)
 
 
-def reader_by_keys(keys: Keys) -> Reader:
-    """How to read lines with these keys when no format says what they are."""
-    return Reader(Plan([known_field(key) for key in keys]))
+def reader_by_keys(keys: Keys) -> JsonReader:
+    """The reader of objects with these keys, without a format."""
+    return JsonReader(Plan([known_field(key) for key in keys]))
 
 
-def _at(entry: object, path: Keys) -> object:
+def _get(entry: object, path: Keys) -> object:
     for key in path:
         if not isinstance(entry, dict):
             return None

@@ -1,17 +1,17 @@
-"""JSON keys by which fields are known without a format.
+"""Fields of well-known JSON keys, for access logs without a given format.
 
-The keys of the default formats of Envoy Gateway, Istio, Contour and Cilium, of the samples in
-kgateway's guide, and any operator's own name in lower case (`downstream_local_address`,
-`req_x_request_id`, `common_duration_ds_rx_beg_ds_tx_end_us`).
+The keys are those of the default formats of Envoy Gateway, Istio, Contour and Cilium, of the
+samples in kgateway's guide, and the name of each operator in lower case
+(`downstream_local_address`, `req_x_request_id`, `common_duration_ds_rx_beg_ds_tx_end_us`).
 """
 
 import re
 
-from flowd.accesslog.fields import Field, field_of
+from flowd.accesslog.fields import LogField, field_of
 from flowd.accesslog.operators import Operator
 
 _SLUG = re.compile(r"[^a-z0-9]+")
-_LONGEST = 128
+_MAX_KEY = 128
 _HEADER = re.compile(r"req_([a-z0-9_]{1,100})")
 
 _NAMED = {
@@ -126,18 +126,18 @@ def _operator(text: str) -> Operator:
 _FIELDS = {_slug(text): field_of(_operator(text)) for text in OPERATORS} | {
     key: field_of(_operator(text)) for key, text in _NAMED.items()
 }
-# Response headers and the like share the prefix of request headers in some people's keys
-_NO_HEADERS = frozenset(("req_duration", "req_bytes", "req_size", "req_headers", "req_body"))
+# Keys with the prefix of request headers that name other values in some formats
+_NOT_HEADERS = frozenset(("req_duration", "req_bytes", "req_size", "req_headers", "req_body"))
 
 
-def known_field(key: str) -> Field | None:
-    """The field that a JSON key is taken for, or None for one that is skipped."""
-    if len(key) > _LONGEST:
+def known_field(key: str) -> LogField | None:
+    """The field of a JSON key, or None for an unknown key."""
+    if len(key) > _MAX_KEY:
         return None
     slug = _slug(key)
     if found := _FIELDS.get(slug):
         return found
     header = _HEADER.fullmatch(slug)
-    if not header or slug in _NO_HEADERS:
+    if not header or slug in _NOT_HEADERS:
         return None
-    return Field(f"header:{header[1].replace('_', '-')}", 1)
+    return LogField(f"header:{header[1].replace('_', '-')}", 1)

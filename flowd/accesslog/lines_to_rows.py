@@ -1,4 +1,4 @@
-"""Access-log lines of any form to REQUEST rows."""
+"""Parse access-log lines (JSON or text) into REQUEST rows."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,47 +8,52 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from flowd.accesslog.addresses import Addresses
-from flowd.accesslog.jsonformat import JsonFormat, Keys, Reader, reader_by_keys
-from flowd.accesslog.raw_to_columns import ENDS, Converter, Plan, Row
+from flowd.accesslog.addresses import AddressInterner
+from flowd.accesslog.jsonformat import JsonFormat, JsonReader, Keys, reader_by_keys
+from flowd.accesslog.raw_to_columns import Plan, RawValues, RequestBatchBuilder
 from flowd.accesslog.snippet import Format
 from flowd.accesslog.textformat import ENVOY, ISTIO, TextFormat
 from flowd.accesslog.values import MAX_TEXT, address
+from flowd.model.enums import FINAL_TYPES
 from flowd.model.losses import Losses, Place
 from flowd.model.records.request import RequestBatch, empty_requests
 
 Form: TypeAlias = Literal["auto", "json", "text"]
 MAX_LINE = 1 << 20
-"""Most bytes of a line."""
+"""Longest line, in bytes."""
 _MAX_KEYS = 512
 _MAX_READERS = 256
 _decode = msgspec.json.Decoder().decode
-_ENVOY_ITSELF = re.compile(r"\[\d{4}-\d\d-\d\d [0-9:.]{8,15}\]\[\d+\]\[[a-z]+\]")
+_ENVOY_APPLICATION_LOG = re.compile(r"\[\d{4}-\d\d-\d\d [0-9:.]{8,15}\]\[\d+\]\[[a-z]+\]")
 
 
 class _Bucket:
-    """Rows of one plan, and where each stands among all rows.
+    """The raw values of one plan, and their positions among all entries.
 
     Attributes:
-        decode: reads a JSON line with exactly these keys, and raises ValueError for any other.
+        decode: decodes a JSON line with exactly the plan's keys; raises ValueError for other lines.
     """
 
-    __slots__ = ("decode", "order", "plan", "rows")
+    __slots__ = ("decode", "plan", "positions", "rows")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.rows: list[Row] = []
-        self.order: list[int] = []
+        self.rows: list[RawValues] = []
+        self.positions: list[int] = []
         self.decode: Callable[[bytes], Any] | None = None
 
 
 class LineParser:
-    """Collects entries and gives them as one REQUEST array.
+    """Collects access-log entries and converts them into one REQUEST array.
 
     Args:
-        formats: those that were given; the known ones are tried after them.
-        ends_only: leave out what Envoy logs before the end of a request or connection.
-        form: read every line as JSON, or as text, instead of looking at it.
+        losses: receives unreadable lines and values under Place.ACCESS_LOG.
+        formats: configured formats, tried before the well-known ones.
+        final_only: skip entries that Envoy logs before the end of a request or connection.
+        form: parse every line as JSON or as text; `auto` decides by its first character.
+
+    Attributes:
+        seen, intermediate: totals of converted entries and of skipped ones that are not final.
     """
 
     def __init__(
@@ -56,39 +61,39 @@ class LineParser:
         losses: Losses,
         formats: Sequence[Format] = (),
         *,
-        ends_only: bool = True,
+        final_only: bool = True,
         form: Form = "auto",
     ) -> None:
         self.seen = 0
         self.intermediate = 0
         self._losses = losses
-        self._ends_only = ends_only
+        self._final_only = final_only
         self._form = form
         self._json = [entry for entry in formats if isinstance(entry, JsonFormat)]
-        given = [entry for entry in formats if isinstance(entry, TextFormat)]
-        self._texts = [*given, TextFormat(ISTIO), TextFormat(ENVOY)]
+        configured = [entry for entry in formats if isinstance(entry, TextFormat)]
+        self._texts = [*configured, TextFormat(ISTIO), TextFormat(ENVOY)]
         self._text_plans = {entry.text: _Bucket(entry.plan) for entry in self._texts}
-        self._readers: dict[Keys, tuple[Reader, _Bucket] | None] = {}
+        self._readers: dict[Keys, tuple[JsonReader, _Bucket] | None] = {}
         self._count = 0
         self._longest = 0
-        self._last: _Bucket | None = None
-        self._usual: _Bucket | None = None
-        self._addresses = Addresses(address, None, "?")
+        self._previous: _Bucket | None = None
+        self._fast: _Bucket | None = None  # decodes JSON lines without a dict
+        self._addresses = AddressInterner(address, None, "?")
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, line: bytes) -> bool:
-        """Take one line; False when it was no entry, which is counted. Empty lines are nothing."""
+        """Add one line; returns False for a line without an entry, counted unless it is empty."""
         self._longest = max(self._longest, len(line))
         is_object = self._form == "json" or (self._form == "auto" and line[:1] == b"{")
-        if is_object and (usual := self._usual) and (decode := usual.decode):
+        if is_object and (fast := self._fast) and (decode := fast.decode):
             try:
-                usual.rows.append(astuple(decode(line)))
+                fast.rows.append(astuple(decode(line)))
             except (msgspec.DecodeError, ValueError, RecursionError):
                 pass
             else:
-                usual.order.append(self._count)
+                fast.positions.append(self._count)
                 self._count += 1
                 return True
         if not line or line.isspace():
@@ -97,78 +102,83 @@ class LineParser:
             try:
                 entry = _decode(line)
             except (msgspec.DecodeError, ValueError, RecursionError):
-                entry = _repaired(line)
+                entry = _decode_lossy(line)
             if entry.__class__ is dict:
                 return self._add_object(cast("dict[str, Any]", entry))
-            return self._lost("malformed_json")
+            return self._reject("malformed_json")
         return self._add_text(line)
 
     def add_object(self, entry: dict[str, Any]) -> bool:
-        """Take one entry as the object that its JSON was; False when it was none."""
-        self._longest = MAX_LINE  # of its values nothing is known
+        """Add one entry as a decoded JSON object; returns False for an unknown format."""
+        self._longest = MAX_LINE  # the lengths of its values are unknown
         return self._add_object(entry)
 
     def _add_object(self, entry: dict[str, Any]) -> bool:
         keys = tuple(entry)
         known = self._readers[keys] if keys in self._readers else self._reader(keys)
         if known is None:
-            return self._lost("unknown_format")
+            return self._reject("unknown_format")
         reader, bucket = known
-        bucket.rows.append(tuple(entry.values()) if reader.is_flat else reader.row(entry))
-        bucket.order.append(self._count)
+        bucket.rows.append(tuple(entry.values()) if reader.is_flat else reader.read(entry))
+        bucket.positions.append(self._count)
         self._count += 1
-        if bucket is self._last and bucket is not self._usual and reader.is_flat:
+        if bucket is self._previous and bucket is not self._fast and reader.is_flat:
             bucket.decode = bucket.decode or _decoder(keys)
-            self._usual = bucket
-        self._last = bucket
+            self._fast = bucket
+        self._previous = bucket
         return True
 
-    def knows(self, entry: dict[str, Any]) -> bool:
-        """Whether `add_object` would take an object."""
+    def recognizes(self, entry: dict[str, Any]) -> bool:
+        """Whether an object's keys are those of an access-log entry."""
         keys = tuple(entry)
         known = self._readers[keys] if keys in self._readers else self._reader(keys)
         return known is not None
 
     def take(self) -> RequestBatch:
-        """All entries since the last call, in order of arrival."""
-        found = [
-            (bucket.order, self._converted(bucket)) for bucket in self._buckets() if bucket.rows
+        """Convert all entries since the last call, in order of arrival, shape (N,)."""
+        converted = [
+            (bucket.positions, self._convert(bucket)) for bucket in self._buckets() if bucket.rows
         ]
-        if len(found) == 1:
-            batch = found[0][1]
+        if len(converted) == 1:
+            batch = converted[0][1]
         else:
             batch = empty_requests(self._count)
-            for order, rows in found:
-                batch[order] = rows
+            for positions, rows in converted:
+                batch[positions] = rows
         if len(self._readers) >= _MAX_READERS:
             self._readers.clear()
-            self._last = self._usual = None
+            self._previous = self._fast = None
         self._count = self._longest = 0
-        if self._ends_only and len(batch):
-            ends = np.isin(batch["log_type"], ENDS)
-            self.intermediate += len(batch) - int(np.count_nonzero(ends))
-            batch = batch[ends]
+        if self._final_only and len(batch):
+            final = np.isin(batch["log_type"], FINAL_TYPES)
+            self.intermediate += len(batch) - int(np.count_nonzero(final))
+            batch = batch[final]
         self.seen += len(batch)
         return batch
 
-    def _converted(self, bucket: _Bucket) -> RequestBatch:
-        long = self._longest > MAX_TEXT
-        rows = Converter(bucket.plan, bucket.rows, self._losses, self._addresses, long=long).batch()
-        bucket.rows, bucket.order = [], []
-        return rows
+    def _convert(self, bucket: _Bucket) -> RequestBatch:
+        builder = RequestBatchBuilder(
+            bucket.plan,
+            bucket.rows,
+            self._losses,
+            self._addresses,
+            long=self._longest > MAX_TEXT,
+        )
+        bucket.rows, bucket.positions = [], []
+        return builder.build()
 
     def _buckets(self) -> list[_Bucket]:
         return [known[1] for known in self._readers.values() if known] + [
             *self._text_plans.values()
         ]
 
-    def _reader(self, keys: Keys) -> "tuple[Reader, _Bucket] | None":
-        """How to read objects with these keys: kept for the next one, within bounds."""
+    def _reader(self, keys: Keys) -> "tuple[JsonReader, _Bucket] | None":
+        """The reader of objects with these keys, from a bounded cache; None for unknown keys."""
         if len(keys) > _MAX_KEYS or len(self._readers) >= 2 * _MAX_READERS:
             return None
-        given = next((form for form in self._json if form.covers(keys)), None)
-        reader = given.reader(keys) if given else reader_by_keys(keys)
-        found = (reader, _Bucket(reader.plan)) if given or reader.plan.is_entry else None
+        form = next((form for form in self._json if form.covers(keys)), None)
+        reader = form.reader(keys) if form else reader_by_keys(keys)
+        found = (reader, _Bucket(reader.plan)) if form or reader.plan.is_entry else None
         if sum(map(len, keys)) <= MAX_LINE >> 6:
             self._readers[keys] = found
             return found
@@ -180,35 +190,35 @@ class LineParser:
             row = form.read(text)
             if row is None:
                 continue
-            if index:  # the next line is likely of the same format
+            if index:  # the next line probably has the same format
                 self._texts.insert(0, self._texts.pop(index))
             bucket = self._text_plans[form.text]
             bucket.rows.append(row)
-            bucket.order.append(self._count)
+            bucket.positions.append(self._count)
             self._count += 1
             return True
-        if _ENVOY_ITSELF.match(text):
+        if _ENVOY_APPLICATION_LOG.match(text):
             return False
-        return self._lost("malformed_text")
+        return self._reject("malformed_text")
 
-    def _lost(self, reason: str) -> bool:
+    def _reject(self, reason: str) -> bool:
         self._losses.add(Place.ACCESS_LOG, reason)
         return False
 
 
 def _decoder(keys: Keys) -> "Callable[[bytes], Any] | None":
-    """What reads an object with exactly these keys into a struct, in half the time of a dict."""
+    """A decoder of objects with exactly these keys into a struct, in half the time of a dict."""
     fields = [(f"f{place}", object) for place in range(len(keys))]
     names = {f"f{place}": key for place, key in enumerate(keys)}
     try:
         kind = msgspec.defstruct("Line", fields, rename=names, forbid_unknown_fields=True, gc=False)
-    except ValueError:  # a key that msgspec takes for no name
+    except ValueError:  # a key that msgspec rejects as a name
         return None
     return msgspec.json.Decoder(kind).decode
 
 
-def _repaired(line: bytes) -> object:
-    """The object of a line that is JSON but for bytes that are no UTF-8; None when it is not."""
+def _decode_lossy(line: bytes) -> object:
+    """The value of a JSON line whose invalid UTF-8 is replaced; None for other lines."""
     try:
         return _decode(line.decode(errors="replace").encode(errors="replace"))
     except (msgspec.DecodeError, ValueError, RecursionError):

@@ -1,9 +1,10 @@
-"""Metadata of Envoy's routes, clusters, virtual hosts and filter chains, read by what it holds.
+"""Read Gateway, listener and route from metadata of Envoy's routes, clusters and virtual hosts.
 
-Envoy Gateway writes `resources`, a list of {kind, namespace, name, sectionName}; Istio `config`, the
-path of a VirtualService that it made of listener and host; Contour three `io.projectcontour` keys.
-Names of listeners, virtual hosts and filter chains hold Gateway and listener with Envoy Gateway and
-Cilium. All of it may come as an object, as its JSON, or alone.
+Envoy Gateway writes `resources`, a list of {kind, namespace, name, sectionName}. Istio writes
+`config`, the path of a VirtualService that it generates for a listener and a host. Contour writes
+three `io.projectcontour` keys. In Envoy Gateway and Cilium, names of listeners, virtual hosts and
+filter chains contain Gateway and listener. Each value can be an object, its JSON text, or a plain
+text.
 """
 
 import re
@@ -16,10 +17,10 @@ import msgspec
 from flowd.model.metadata import Metadata
 
 NAMESPACES = ("envoy-gateway", "istio", "envoy.access_loggers.file")
-"""Of Envoy's metadata, those that hold something to read."""
+"""Metadata namespaces that name a route or Gateway."""
 MAX_VALUE = 4096
-"""Most characters of a value that is looked at."""
-_MOST_CACHED = 1024
+"""Longest value that is read, in characters."""
+_MAX_CACHED = 1024
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
 _KINDS = {
@@ -32,36 +33,39 @@ _ISTIO = re.compile(
     rf"~(?P<host>\*|(?:\*\.)?{_NAME})"
 )
 _CILIUM = re.compile(rf"(?P<ns>{_LABEL})/cilium-gateway-(?P<gw>{_NAME})/(?P<rest>.{{0,255}})")
-_EG_PLACE = re.compile(
+_EG_NAME = re.compile(
     rf"(?P<ns>{_LABEL})/(?P<gw>{_NAME})/(?:{_LABEL}/{_NAME}/)?(?P<listener>{_NAME})"
     r"(?:/(?P<host>[-*_a-z0-9]{1,255}))?"
 )
-_STREAM = re.compile(rf"(?P<kind>t(?:ls|cp)route|udproute)/(?P<ns>{_LABEL})/(?P<name>{_NAME})")
+_EG_FILTER_CHAIN = re.compile(
+    rf"(?P<kind>t(?:ls|cp)route|udproute)/(?P<ns>{_LABEL})/(?P<name>{_NAME})"
+)
 _CONTOUR = "io.projectcontour."
-Facts = dict[str, str]
-"""Fields of Metadata, by name."""
+FieldTexts = dict[str, str]
+"""Values of Metadata by field name."""
 
 
 @lru_cache(4096)
-def _shared(facts: tuple[tuple[str, str], ...]) -> Metadata:
-    return Metadata(**dict(facts))
+def _interned(fields: tuple[tuple[str, str], ...]) -> Metadata:
+    return Metadata(**dict(fields))
 
 
 def read_metadata(names: Sequence[str], values: Sequence[Any]) -> Metadata | None:
-    """What the values of one entry say together; of two for one thing the first counts.
+    """Merge the values of one entry to a Metadata, or None; the first value of a field counts.
 
     Args:
-        names: what each value is of: `filter_chain`, `listener`, `vhost`, `gateway_name`,
-            `gateway_namespace`, a `kind`, `namespace` or `name` of a route, or anything else to
-            have it read by what it holds.
+        names: the kind of each value: `filter_chain`, `listener`, `vhost`, `gateway_name`,
+            `gateway_namespace`, or `kind`, `namespace`, `name` of a route. A value of another kind
+            is recognized by its content.
+        values: raw values, as many as names.
     """
     if not any(values):
         return None
     try:
-        if sum(map(len, values)) <= _MOST_CACHED:
+        if sum(map(len, values)) <= _MAX_CACHED:
             return _cached(tuple(names), tuple(values))
     except TypeError:
-        pass  # None, objects and lists among them
+        pass  # None, objects and lists among the values
     return _read(names, values)
 
 
@@ -71,87 +75,87 @@ def _cached(names: tuple[str, ...], values: tuple[Any, ...]) -> Metadata | None:
 
 
 def _read(names: Sequence[str], values: Sequence[Any]) -> Metadata | None:
-    found: Facts = {}
-    alone: Facts = {}
+    found: FieldTexts = {}
+    separate: FieldTexts = {}
     for name, value in zip(names, values, strict=True):
         if value is None or value == "-" or value == "":
             continue
-        if name in _ALONE and value.__class__ is str:
-            alone[name] = value[:253]
-        for key, text in _facts(name, value):
+        if name in _SEPARATE and value.__class__ is str:
+            separate[name] = value[:253]
+        for key, text in _from_named(name, value):
             found.setdefault(key, text)
-    found = {**_of_keys(alone), **found}
-    return _shared(tuple(sorted(found.items()))) if found else None
+    found = {**_from_separate(separate), **found}
+    return _interned(tuple(sorted(found.items()))) if found else None
 
 
-_ALONE = ("kind", "namespace", "name", "gateway_name", "gateway_namespace")
+_SEPARATE = ("kind", "namespace", "name", "gateway_name", "gateway_namespace")
 
 
-def _of_keys(alone: Facts) -> Facts:
-    """What comes in several keys of one entry."""
-    facts: Facts = {}
-    if alone.get("gateway_name") and alone.get("gateway_namespace"):
-        facts["gateway"] = f"{alone['gateway_namespace']}/{alone['gateway_name']}"
-    return facts | dict(_object(alone))
+def _from_separate(separate: FieldTexts) -> FieldTexts:
+    """Gateway or route whose parts are separate values of one entry."""
+    fields: FieldTexts = {}
+    if separate.get("gateway_name") and separate.get("gateway_namespace"):
+        fields["gateway"] = f"{separate['gateway_namespace']}/{separate['gateway_name']}"
+    return fields | dict(_from_resource(separate))
 
 
-def _facts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def _from_named(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if value.__class__ is not str:
-        yield from _of_value(value)
-    elif len(value) <= MAX_VALUE and name not in _ALONE:
-        yield from _of_text(name, value).items()
+        yield from _from_value(value)
+    elif len(value) <= MAX_VALUE and name not in _SEPARATE:
+        yield from _from_text(name, value).items()
 
 
 @lru_cache(4096)
-def _short_text(name: str, text: str) -> Facts:
+def _short_text(name: str, text: str) -> FieldTexts:
     if text[0] in "{[":
         try:
-            return dict(_of_value(msgspec.json.decode(text)))
+            return dict(_from_value(msgspec.json.decode(text)))
         except (msgspec.DecodeError, ValueError, RecursionError):
             return {}
     if found := _ISTIO.fullmatch(text):
         gateway = f"{found['ns']}/{found['gw']}"
         return {"gateway": gateway, "listener": found["listener"], "host": found["host"]}
-    facts: Facts = {}
-    if _STREAM.fullmatch(text):
+    fields: FieldTexts = {}
+    if _EG_FILTER_CHAIN.fullmatch(text):
         return {"filter_chain": text}
     if name == "filter_chain":
-        facts["filter_chain"] = text[:512]
+        fields["filter_chain"] = text[:512]
     if found := _CILIUM.fullmatch(text):
-        facts["gateway"] = f"{found['ns']}/{found['gw']}"
+        fields["gateway"] = f"{found['ns']}/{found['gw']}"
         if name == "vhost":
-            facts["host"] = found["rest"]
-    elif name in ("listener", "vhost", "filter_chain") and (found := _EG_PLACE.fullmatch(text)):
-        facts["gateway"] = f"{found['ns']}/{found['gw']}"
-        facts["listener"] = found["listener"]
-    return facts
+            fields["host"] = found["rest"]
+    elif name in ("listener", "vhost", "filter_chain") and (found := _EG_NAME.fullmatch(text)):
+        fields["gateway"] = f"{found['ns']}/{found['gw']}"
+        fields["listener"] = found["listener"]
+    return fields
 
 
-def _of_text(name: str, text: str) -> Facts:
-    if len(text) <= _MOST_CACHED:
+def _from_text(name: str, text: str) -> FieldTexts:
+    if len(text) <= _MAX_CACHED:
         return _short_text(name, text)
     return _short_text.__wrapped__(name, text)
 
 
-def _of_value(value: Any) -> Iterator[tuple[str, str]]:
-    """What an object of metadata says: a resource, a list of them, or a namespace's content."""
+def _from_value(value: Any) -> Iterator[tuple[str, str]]:
+    """Fields of a metadata object: a resource, a list of resources, or a namespace's content."""
     if isinstance(value, list):
         for item in cast("list[Any]", value)[:4]:
             if isinstance(item, dict):
-                yield from _object(cast("dict[str, Any]", item))
+                yield from _from_resource(cast("dict[str, Any]", item))
     elif isinstance(value, dict):
         known = cast("dict[str, Any]", value)
         resources, config = known.get("resources"), known.get("config")
         if isinstance(resources, list):
-            yield from _of_value(resources)
+            yield from _from_value(resources)
         elif config.__class__ is str and len(cast("str", config)) <= MAX_VALUE:
-            yield from _of_text("", cast("str", config)).items()
+            yield from _from_text("", cast("str", config)).items()
         else:
-            yield from _object(known)
+            yield from _from_resource(known)
 
 
-def _object(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """A route, or a Gateway with its listener, as {kind, namespace, name, sectionName}."""
+def _from_resource(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Fields of a route, or of a Gateway and listener: {kind, namespace, name, sectionName}."""
     keys = ("kind", "namespace", "name")
     texts = [item.get(key) or item.get(_CONTOUR + key) for key in keys]
     if not all(text.__class__ is str and len(cast("str", text)) <= 253 for text in texts):

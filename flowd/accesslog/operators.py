@@ -1,4 +1,4 @@
-"""Envoy's command operators: `%REQ(:METHOD)%` and the like, out of a format string.
+"""Parse the command operators of Envoy format strings, such as `%REQ(:METHOD)%`.
 
 Syntax: Envoy, "Access logging", section "Command operators".
 """
@@ -10,12 +10,12 @@ _OPERATOR = re.compile(
     r"%(?P<name>[A-Z][A-Z0-9_]*)(?:\((?P<argument>(?:[^()]|\([^()]*\))*)\))?(?::\d+)?%"
 )
 MAX_FORMAT = 64 << 10
-"""Most characters of a format string."""
+"""Longest format string, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator: its name, and what stands in its brackets or ""."""
+    """One operator: its name, and the argument in parentheses or ""."""
 
     name: str
     argument: str = ""
@@ -25,10 +25,10 @@ class Operator:
 
 
 def split_format(text: str) -> list[str | Operator]:
-    """The literals and operators of a format string, in order; `%%` is a percent sign.
+    """Split a format string into literals and operators, in order; `%%` is a percent sign.
 
     Raises:
-        ValueError: a `%` that begins no operator, or an over-long format.
+        ValueError: a `%` without an operator, or a format above MAX_FORMAT.
     """
     if len(text) > MAX_FORMAT:
         raise ValueError(f"longer than {MAX_FORMAT} characters")

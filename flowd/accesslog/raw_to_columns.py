@@ -1,4 +1,4 @@
-"""From rows of raw values to REQUEST arrays, column by column."""
+"""Convert raw values of access-log entries to REQUEST rows, column by column."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,27 +6,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.accesslog.addresses import Addresses
-from flowd.accesslog.fields import Field
+from flowd.accesslog.addresses import AddressInterner
+from flowd.accesslog.fields import LogField
 from flowd.accesslog.metadata import read_metadata
 from flowd.accesslog.values import (
     MAX_TEXT,
-    absent,
     durations,
-    each,
     flags,
     http_version,
+    integers,
+    is_absent,
     log_type,
+    map_distinct,
     texts,
     times,
-    whole,
 )
-from flowd.model.enums import EntryKind
+from flowd.model.enums import AccessLogType, EntryKind
 from flowd.model.losses import Losses, Place
 from flowd.model.records.request import RequestBatch, empty_requests
 
-Row = tuple[Any, ...]
-Values = Sequence[Any]
+RawValues = tuple[Any, ...]
+"""The raw values of one entry, in the order of its plan."""
+Column = Sequence[Any]
+"""The raw values of one field, one for each entry."""
 
 TEXTS = (
     "method",
@@ -43,25 +45,38 @@ TEXTS = (
     "details",
     "transport_failure",
 )
-_SIDES = ("client", "local", "up_local", "up_remote")
-_LONGEST_NS = 366 * 24 * 3600 * 10**9
+_ADDRESSES = ("client", "local", "up_local", "up_remote")
+_MAX_DURATION_NS = 366 * 24 * 3600 * 10**9
 _MAX_HEADERS = 64
-HTTP_TYPES, TCP_TYPES = (4, 5, 6, 7, 8, 9, 10), (1, 2, 3, 11, 12, 13, 14)
-_HTTP, _TCP = (np.isin(np.arange(256), types) for types in (HTTP_TYPES, TCP_TYPES))
-ENDS = (0, 3, 6, 13)
-"""AccessLogType of the last entry about a request, connection or UDP session, and NotSet."""
+_HTTP_TYPES = (
+    AccessLogType.DOWNSTREAM_START,
+    AccessLogType.DOWNSTREAM_PERIODIC,
+    AccessLogType.DOWNSTREAM_END,
+    AccessLogType.UPSTREAM_POOL_READY,
+    AccessLogType.UPSTREAM_PERIODIC,
+    AccessLogType.UPSTREAM_END,
+    AccessLogType.DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED,
+)
+_TCP_TYPES = tuple(set(AccessLogType) - {AccessLogType.NOT_SET, *_HTTP_TYPES})
+_IS_HTTP, _IS_TCP = (np.isin(np.arange(256), types) for types in (_HTTP_TYPES, _TCP_TYPES))
+"""Whether an AccessLogType is about an HTTP request, or about a TCP connection or UDP session."""
 
 
 class Plan:
-    """Which value of a row fills which target.
+    """Maps the positions of raw values to targets.
 
     Args:
-        fields: by position in a row; None for a value that is passed over.
+        fields: by position; None for a value to skip.
+
+    Attributes:
+        targets: position and field of each source of a target, lowest rank first.
+        headers: name and target of each request header.
+        metadata: targets of metadata values.
     """
 
-    def __init__(self, fields: Sequence[Field | None]) -> None:
+    def __init__(self, fields: Sequence[LogField | None]) -> None:
         self.width = len(fields)
-        found: dict[str, list[tuple[int, Field]]] = {}
+        found: dict[str, list[tuple[int, LogField]]] = {}
         for position, field in enumerate(fields):
             if field:
                 found.setdefault(field.target, []).append((position, field))
@@ -74,25 +89,25 @@ class Plan:
 
     @property
     def is_entry(self) -> bool:
-        """Whether a row says enough to be an access-log entry."""
+        """Whether the targets suffice for an access-log entry."""
         return len(self.targets) >= 3 and not self.targets.keys().isdisjoint(
             ("time", "duration", "status", "flags", "bytes_sent")
         )
 
 
-class Converter:
-    """Makes REQUEST rows of one plan's raw rows; what is malformed is counted.
+class RequestBatchBuilder:
+    """Converts the raw values of one plan's entries to REQUEST rows, and counts malformed values.
 
     Args:
-        long: some text may be longer than MAX_TEXT.
+        long: whether a text can be longer than MAX_TEXT.
     """
 
     def __init__(
         self,
         plan: Plan,
-        rows: Sequence[Row],
+        rows: Sequence[RawValues],
         losses: Losses,
-        addresses: Addresses,
+        addresses: AddressInterner,
         *,
         long: bool = True,
     ) -> None:
@@ -100,28 +115,28 @@ class Converter:
         self._plan = plan
         self._addresses = addresses
         self._losses = losses
-        self._columns: list[Values] = list(zip(*rows, strict=True))
+        self._columns: list[Column] = list(zip(*rows, strict=True))
         self._rows = len(rows)
 
-    def batch(self) -> RequestBatch:
-        """Shape (rows,), in order."""
+    def build(self) -> RequestBatch:
+        """The rows, shape (N,), in the order of the entries."""
         batch = empty_requests(self._rows)
         self._times(batch)
-        for side in _SIDES:
+        for side in _ADDRESSES:
             self._side(batch, side)
         self._forwarded(batch)
         self._numbers(batch)
         for name in TEXTS:
             if name in self._plan.targets and (texts := self._text(name)):
                 batch[name] = texts
-        self._rewritten(batch)
+        self._paths(batch)
         self._headers(batch)
         self._metadata(batch)
         batch["kind"] = _kinds(batch)
         return batch
 
-    def _raw(self, target: str) -> Values | None:
-        """A target's values: of the first source that has one."""
+    def _raw(self, target: str) -> Column | None:
+        """A target's raw values, each of the first source that has one; None without sources."""
         sources = self._plan.targets.get(target)
         if not sources:
             return None
@@ -129,7 +144,7 @@ class Converter:
         for position, _ in sources[1:]:
             if None in column or "-" in column or "" in column:
                 more = self._columns[position]
-                column = [b if absent(a) else a for a, b in zip(column, more, strict=True)]
+                column = [b if is_absent(a) else a for a, b in zip(column, more, strict=True)]
         return column
 
     def _times(self, batch: RequestBatch) -> None:
@@ -144,7 +159,7 @@ class Converter:
             for position, field in self._plan.targets.get(target, ()):
                 found = durations(self._columns[position], field.scale)
                 taken = np.where(taken > 0, taken, found)
-            odd = ~((taken >= 0) & (taken <= _LONGEST_NS))
+            odd = ~((taken >= 0) & (taken <= _MAX_DURATION_NS))
             self._count("bad_duration", odd)
             batch[f"{target}_ns"] = np.where(odd, 0, taken).astype(np.uint64)
 
@@ -153,31 +168,33 @@ class Converter:
         if column is not None:
             batch[f"{side}_addr"], batch[f"{side}_port"] = self._sockets(column)
         if f"{side}_port" in self._plan.targets:
-            told = self._whole(f"{side}_port", 0xFFFF)
-            batch[f"{side}_port"] = np.where(batch[f"{side}_port"] > 0, batch[f"{side}_port"], told)
+            ports = self._integers(f"{side}_port", 0xFFFF)
+            batch[f"{side}_port"] = np.where(
+                batch[f"{side}_port"] > 0, batch[f"{side}_port"], ports
+            )
 
-    def _sockets(self, column: Values) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        self._addresses.make_room(len(column))
-        numbers = self._addresses.numbers(column)
-        self._count("bad_address", self._addresses.bad[numbers])
-        return self._addresses.packed[numbers], self._addresses.ports[numbers]
+    def _sockets(self, column: Column) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        self._addresses.reserve(len(column))
+        ids = self._addresses.intern(column)
+        self._count("bad_address", self._addresses.malformed[ids])
+        return self._addresses.packed[ids], self._addresses.ports[ids]
 
     def _forwarded(self, batch: RequestBatch) -> None:
-        """The remote address is the socket's, or one that trusted hops forwarded, with port 0."""
+        """Read the remote address: the socket's, or one from trusted hops, with port 0."""
         column = self._raw("remote")
         if column is None:
             return
         remote, ports = self._sockets(column)
         if "remote_port" in self._plan.targets:
-            ports = np.where(ports > 0, ports, self._whole("remote_port", 0xFFFF))
-        told = remote.any(axis=1)
+            ports = np.where(ports > 0, ports, self._integers("remote_port", 0xFFFF))
+        present = remote.any(axis=1)
         direct = batch["client_addr"].any(axis=1)
-        differs = direct & told & (remote != batch["client_addr"]).any(axis=1)
-        fill = told & ~direct
+        differs = direct & present & (remote != batch["client_addr"]).any(axis=1)
+        fill = present & ~direct
         batch["client_addr"][fill], batch["client_port"][fill] = remote[fill], ports[fill]
-        if (told := fill & (ports == 0)).any():  # with port 0, not without one
+        if (portless := fill & (ports == 0)).any():  # port 0 is written, not absent
             written = [value.__class__ is str and value[-2:] == ":0" for value in column]
-            differs |= told & np.array(written)
+            differs |= portless & np.array(written)
         batch["forwarded_addr"][differs] = remote[differs]
 
     def _metadata(self, batch: RequestBatch) -> None:
@@ -191,28 +208,28 @@ class Converter:
 
     def _numbers(self, batch: RequestBatch) -> None:
         for name in ("bytes_received", "bytes_sent"):
-            batch[name] = self._whole(name, np.iinfo(np.int64).max)
+            batch[name] = self._integers(name, np.iinfo(np.int64).max)
         for name in ("status", "attempts"):
-            batch[name] = self._whole(name, 0xFFFF)
+            batch[name] = self._integers(name, 0xFFFF)
         for name, read in (("log_type", log_type), ("http_version", http_version)):
             if column := self._raw(name):
-                batch[name] = each(column, read)
+                batch[name] = map_distinct(column, read)
         if column := self._raw("flags"):
-            bits = np.array(each(column, flags), np.int64)
+            bits = np.array(map_distinct(column, flags), np.int64)
             self._count("bad_flags", bits < 0)
             batch["flags"] = np.maximum(bits, 0)
 
-    def _whole(self, target: str, most: int) -> NDArray[np.int64]:
+    def _integers(self, target: str, most: int) -> NDArray[np.int64]:
         column = self._raw(target)
         if column is None:
             return np.zeros(self._rows, np.int64)
-        found = whole(column)
+        found = integers(column)
         odd = (found < 0) | (found > most)
         self._count("bad_number", odd)
         return np.where(odd, 0, found)
 
     def _text(self, target: str) -> Sequence[str]:
-        """A target's texts, none at all where every row's is ""."""
+        """A target's texts, shape (N,); an empty sequence if every text is ""."""
         found = texts(self._raw(target) or ())
         if self._long and max(map(len, found), default=0) > MAX_TEXT:
             self._losses.add(
@@ -221,9 +238,11 @@ class Converter:
             found = [value[:MAX_TEXT] for value in found]
         return found
 
-    def _rewritten(self, batch: RequestBatch) -> None:
-        """A path logged as "the original one, else the path" counts as the path, and as the
-        original one where another path is logged too."""
+    def _paths(self, batch: RequestBatch) -> None:
+        """Split `path_any`, which holds the original path or else the path.
+
+        Without a logged path it is the path; where it differs from one it is the original path.
+        """
         if "path_any" not in self._plan.targets or not (either := self._text("path_any")):
             return
         if "path" not in self._plan.targets:
@@ -253,14 +272,14 @@ class Converter:
                 if value:
                     header[name] = value
 
-    def _count(self, reason: str, which: NDArray[np.bool_]) -> None:
-        if count := int(np.count_nonzero(which)):
+    def _count(self, reason: str, mask: NDArray[np.bool_]) -> None:
+        if count := int(np.count_nonzero(mask)):
             self._losses.add(Place.ACCESS_LOG, reason, count)
 
 
 def _kinds(batch: RequestBatch) -> NDArray[np.uint8]:
     log_type = batch["log_type"]
-    typed, streams = _HTTP[log_type], _TCP[log_type]
+    typed, streams = _IS_HTTP[log_type], _IS_TCP[log_type]
     http = typed | (batch["http_version"] > 0) | (batch["status"] > 0)
     if len(unsure := np.flatnonzero(~(http | streams))):
         for name in ("method", "path", "host"):

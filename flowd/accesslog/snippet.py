@@ -1,4 +1,4 @@
-"""Formats out of a piece of Envoy configuration."""
+"""Load access-log formats from a snippet of Envoy configuration (YAML or JSON)."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,14 +27,14 @@ _MAX_DEPTH = 64
 
 
 def load_formats(path: Path) -> list[Format]:
-    """The formats that a file holds.
+    """Load the formats in a file.
 
-    The file is YAML or JSON with a `json_format` or `text_format` anywhere in it (the keys of Envoy,
+    The file is YAML or JSON with a `json_format` or `text_format` at any depth (keys of Envoy,
     Envoy Gateway, Istio, kgateway and Envoy's OpenTelemetry logger), or only the mapping of a JSON
     format, or only the text of a text format.
 
     Raises:
-        UsageError: it cannot be read, or has no format.
+        UsageError: the file is unreadable or has no format.
     """
     hint = "give the json_format or text_format of the Envoy configuration"
     try:
@@ -100,7 +100,7 @@ def _text(text: str) -> Iterator[Format]:
 
 
 def _has_fields(value: object) -> bool:
-    """Whether a known operator is anywhere in a value."""
+    """Whether a value has a known operator at any depth."""
     if isinstance(value, Mapping):
         return any(map(_has_fields, cast("Mapping[str, object]", value).values()))
     if not isinstance(value, str) or "%" not in value:
@@ -109,7 +109,7 @@ def _has_fields(value: object) -> bool:
 
 
 def _pairs(items: list[Any]) -> Iterator[tuple[str, object]]:
-    """OpenTelemetry's key-value lists: `{key, value: {string_value}}`."""
+    """Pairs of an OpenTelemetry KeyValueList: `{key, value: {string_value}}`."""
     for item in items:
         if isinstance(item, dict) and "key" in item:
             pair = cast("dict[str, Any]", item)

@@ -1,12 +1,12 @@
-"""A parser of text lines, made from Envoy's `text_format`."""
+"""Parsers of text access-log lines, compiled from an Envoy `text_format`."""
 
 import re
 from collections.abc import Sequence
 
-from flowd.accesslog.fields import Field, field_of
+from flowd.accesslog.fields import LogField, field_of
 from flowd.accesslog.operators import Operator, split_format
-from flowd.accesslog.raw_to_columns import Plan, Row
-from flowd.accesslog.times import pattern
+from flowd.accesslog.raw_to_columns import Plan, RawValues
+from flowd.accesslog.times import strftime_pattern
 
 ENVOY = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
@@ -14,7 +14,7 @@ ENVOY = (
     '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
     '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"'
 )
-"""Envoy's own default, which Contour and Cilium have too."""
+"""Envoy's default format, which Contour and Cilium also use."""
 ISTIO = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
     "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
@@ -29,15 +29,14 @@ _NUMBERS = frozenset(("RESPONSE_CODE", "BYTES_RECEIVED", "BYTES_SENT", "DURATION
 
 
 class TextFormat:
-    """Reads lines of one format.
+    """Parses lines of one format.
 
-    No part of a pattern is ever tried twice at one place, so a line takes time in proportion to its
-    length, whoever wrote it. A value ends where the literal after it begins: at its first character
-    if the line fits so, else where the whole literal stands, which lets a quotation mark into a
-    user agent.
+    The patterns never backtrack, so parsing takes time linear in the length of any line. A value
+    ends at the first character of the literal after it. If the line does not match so, a value ends
+    at the whole literal, which allows a quotation mark in a user agent.
 
     Raises:
-        ValueError: the format cannot be read.
+        ValueError: the format is invalid.
     """
 
     def __init__(self, text: str) -> None:
@@ -46,19 +45,19 @@ class TextFormat:
         if any(isinstance(part, str) and "\n" in part for part in parts):
             raise ValueError("an entry of more than one line")
         parts = _merged(parts)
-        self.fields: list[Field] = []
+        self.fields: list[LogField] = []
         self._strict = _compile(parts, self.fields, whole=False)
         self._lenient = _compile(parts, [], whole=True)
         self.plan = Plan(self.fields)
 
-    def read(self, line: str) -> Row | None:
-        """A line's raw values by the plan, or None when it does not fit."""
+    def read(self, line: str) -> RawValues | None:
+        """A line's raw values in the order of the plan, or None for a line of another format."""
         found = self._strict.fullmatch(line) or self._lenient.fullmatch(line)
         return found.groups() if found else None
 
 
 def _merged(parts: Sequence[str | Operator]) -> list[str | Operator]:
-    """Operators without text between them cannot be told apart: they become one, skipped."""
+    """Merge adjacent operators, whose values cannot be separated, to one that is skipped."""
     merged: list[str | Operator] = []
     for part in parts:
         if isinstance(part, Operator) and merged and isinstance(merged[-1], Operator):
@@ -69,9 +68,13 @@ def _merged(parts: Sequence[str | Operator]) -> list[str | Operator]:
 
 
 def _compile(
-    parts: Sequence[str | Operator], fields: list[Field], *, whole: bool
+    parts: Sequence[str | Operator], fields: list[LogField], *, whole: bool
 ) -> re.Pattern[str]:
-    """The pattern of a line; adds the field of each group to `fields`."""
+    """Compile the pattern of a line, and append the field of each group to `fields`.
+
+    Args:
+        whole: a value ends at the whole literal after it, not at the literal's first character.
+    """
     pieces: list[str] = []
     for at, part in enumerate(parts):
         if isinstance(part, str):
@@ -86,9 +89,9 @@ def _compile(
     return re.compile("".join(pieces), re.DOTALL)
 
 
-def _value(operator: Operator, field: Field | None, after: str, *, whole: bool) -> str:
+def _value(operator: Operator, field: LogField | None, after: str, *, whole: bool) -> str:
     if field and field.form:
-        return f"(?>{re.sub(r'[(][?]P<[a-zA-Z]>', '(?:', pattern(field.form).pattern)})"
+        return f"(?>{re.sub(r'[(][?]P<[a-zA-Z]>', '(?:', strftime_pattern(field.form).pattern)})"
     if operator.name in _NUMBERS:
         return r"[0-9]++|-"
     if not after:

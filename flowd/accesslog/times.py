@@ -1,4 +1,4 @@
-"""Start times as Envoy writes them: ISO 8601, seconds since 1970, or any strftime form."""
+"""Parse START_TIME values: ISO 8601, seconds of Unix time, or a strftime format."""
 
 import re
 from calendar import timegm
@@ -10,7 +10,7 @@ _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,12}))? ?(Z|UTC|[+-]\d\d:?\d\d)?"
 )
 _SECONDS = re.compile(r"(\d{1,19})(?:\.(\d{1,12}))?")
-_SELF_TELLING = re.compile(
+_SELF_DESCRIBING = re.compile(
     r"(?:%Y-%m-%d[T ](?:%H:%M:%S|%T)|%FT%T|%F %T|%s)(?:[.]?%\d?f|\.?%E\d?f)?(?:Z|%z|%Ez)?"
 )
 _UNITS = {10: SECOND, 13: 10**6, 16: 10**3, 19: 1}
@@ -45,16 +45,16 @@ _ALIASES = {
 }
 
 
-def has_form(form: str) -> bool:
-    """Whether times of a strftime form can be read without knowing it."""
-    return not form or _SELF_TELLING.fullmatch(form) is not None
+def is_self_describing(form: str) -> bool:
+    """Whether `parse_time` reads the times of a strftime format without knowing the format."""
+    return not form or _SELF_DESCRIBING.fullmatch(form) is not None
 
 
-def nanoseconds(text: str) -> int:
-    """Unix time of an ISO 8601 text or of seconds (milli-, micro-, nanoseconds by their length).
+def parse_time(text: str) -> int:
+    """Unix time in ns of an ISO 8601 text, or of a number of s, ms, us or ns by its length.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither.
     """
     if found := _ISO.fullmatch(text):
         day, clock, fraction, zone = found.groups()
@@ -68,11 +68,11 @@ def nanoseconds(text: str) -> int:
 
 
 @lru_cache(64)
-def pattern(form: str) -> re.Pattern[str]:
-    """A pattern for times of a strftime form; names of groups are its letters.
+def strftime_pattern(form: str) -> re.Pattern[str]:
+    """The pattern of times in a strftime format; the groups are named by its letters.
 
     Raises:
-        ValueError: a conversion that is not known, or one that stands twice.
+        ValueError: an unknown or repeated conversion.
     """
     for alias, meaning in _ALIASES.items():
         form = form.replace(alias, meaning)
@@ -96,13 +96,13 @@ def pattern(form: str) -> re.Pattern[str]:
         raise ValueError(f"START_TIME({form}): {error}") from None
 
 
-def by_form(text: str, form: str) -> int:
-    """Unix time in nanoseconds of a text in a strftime form; UTC where it tells no zone.
+def parse_strftime(text: str, form: str) -> int:
+    """Unix time in ns of a text in a strftime format; UTC if it has no zone.
 
     Raises:
-        ValueError: the text does not fit.
+        ValueError: the text does not match the format.
     """
-    found = pattern(form).fullmatch(text)
+    found = strftime_pattern(form).fullmatch(text)
     if not found:
         raise ValueError(f"not a time: {text[:40]!r}")
     part = found.groupdict()

@@ -1,6 +1,6 @@
-"""Raw values of access-log fields as columns: what is absent, malformed or over a bound.
+"""Convert raw values of access-log fields (JSON or text) to numbers, times, addresses and texts.
 
-A raw value is what JSON or a text line holds: text, a number, None; `-` and null both mean absent.
+A raw value is a text, a number or None, as JSON or a text line has it; `-` and null mean absent.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,42 +10,29 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.accesslog.times import SECOND, by_form, nanoseconds
+from flowd.accesslog.times import SECOND, parse_strftime, parse_time
 from flowd.model.address import NONE, pack
-from flowd.model.enums import RESPONSE_FLAGS, HttpVersion
+from flowd.model.enums import RESPONSE_FLAGS, AccessLogType, HttpVersion
 
 MAX_TEXT = 8192
-"""Most characters kept of a text or header."""
-_LONGEST_ADDRESS = 64
-_LONGEST_NUMBER = 32
+"""Longest text or header that is kept, in characters."""
+_MAX_ADDRESS = 64
+_MAX_NUMBER = 32
 _BAD_ADDRESS = NONE, 0, True
-_MOST = (1 << 63) - 1
+_INT63_MAX = (1 << 63) - 1
 _ISO_MILLIS = len("2026-11-21T08:14:05.574Z")
-_SAME_PLACES = np.array([*range(11), 13, 16, 19, 23])
-_DIGIT_PLACES = np.array([11, 12, 14, 15, 17, 18, 20, 21, 22])
-_DIGIT_WORTH = SECOND * np.array([36000, 3600, 600, 60, 10, 1, 0, 0, 0])
-_DIGIT_WORTH[-3:] = SECOND // np.array([10, 100, 1000])
-_TOLD_APART = {str, int, NoneType}  # no two values of these are equal but the same
+_DATE_AND_SEPARATORS = np.array([*range(11), 13, 16, 19, 23])
+_CLOCK_DIGITS = np.array([11, 12, 14, 15, 17, 18, 20, 21, 22])
+_DIGIT_NS = SECOND * np.array([36000, 3600, 600, 60, 10, 1, 0, 0, 0])
+_DIGIT_NS[-3:] = SECOND // np.array([10, 100, 1000])
+_DISTINCT = {str, int, NoneType}  # types of which equal values are identical, unlike 1 and True
 Value = TypeVar("Value")
 
 LOG_TYPES = {
-    "NotSet": 0,
-    "TcpUpstreamConnected": 1,
-    "TcpPeriodic": 2,
-    "TcpConnectionEnd": 3,
-    "DownstreamStart": 4,
-    "DownstreamPeriodic": 5,
-    "DownstreamEnd": 6,
-    "UpstreamPoolReady": 7,
-    "UpstreamPeriodic": 8,
-    "UpstreamEnd": 9,
-    "DownstreamTunnelSuccessfullyEstablished": 10,
-    "UdpTunnelUpstreamConnected": 11,
-    "UdpPeriodic": 12,
-    "UdpSessionEnd": 13,
-    "TcpConnectionStart": 14,
+    "".join(part.title() for part in log_type.name.split("_")): int(log_type)
+    for log_type in AccessLogType
 }
-"""AccessLogType (envoy.data.accesslog.v3) by the names that `%ACCESS_LOG_TYPE%` writes."""
+"""AccessLogType (envoy.data.accesslog.v3) by its name in `%ACCESS_LOG_TYPE%`."""
 
 VERSIONS = {
     "HTTP/1.0": HttpVersion.HTTP10,
@@ -91,22 +78,22 @@ _BITS = _SHORT_FLAGS | {name: _SHORT_FLAGS[short] for name, short in _LONG_FLAGS
 
 
 def log_type(value: Any) -> int:
-    """AccessLogType of a raw value, 0 when it is none."""
+    """AccessLogType of a raw value, 0 for any other value."""
     return LOG_TYPES.get(value, 0) if value.__class__ is str else 0
 
 
 def http_version(value: Any) -> int:
-    """HttpVersion of a raw value, 0 when it is none."""
+    """HttpVersion of a raw value, 0 for any other value."""
     return VERSIONS.get(value, 0) if value.__class__ is str else 0
 
 
-def absent(value: Any) -> bool:
-    """Whether a raw value says nothing."""
+def is_absent(value: Any) -> bool:
+    """Whether a raw value is null, `-` or empty."""
     return value is None or value == "-" or value == ""
 
 
 def text(value: Any) -> str:
-    """A raw value as text, "" when absent; JSON's own types as JSON would have them."""
+    """A raw value as text, "" when absent; other types as JSON writes them."""
     if value.__class__ is str:
         return "" if value == "-" else value
     if value is None:
@@ -115,21 +102,21 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> int:
-    """A raw value as a whole number, 0 when absent, -1 when it is none that fits 63 bits."""
-    if absent(value):
+    """A raw value as an integer of 63 bits, 0 when absent, -1 when malformed."""
+    if is_absent(value):
         return 0
     try:
         if value.__class__ is str:
-            found = int(value) if len(value) <= _LONGEST_NUMBER and value.isascii() else -1
+            found = int(value) if len(value) <= _MAX_NUMBER and value.isascii() else -1
         else:
             found = int(value) if value.__class__ in (int, float) else -1
     except (ValueError, OverflowError):
         return -1
-    return found if 0 <= found <= _MOST else -1
+    return found if 0 <= found <= _INT63_MAX else -1
 
 
 def texts(column: Sequence[Any]) -> Sequence[str]:
-    """Raw values as texts, as `text` makes them; none at all where every one is ""."""
+    """Raw values as texts, as `text` converts them; an empty sequence if every value is absent."""
     kinds = set(map(type, column))
     if kinds == {str}:
         return column if "-" not in column else ["" if one == "-" else one for one in column]
@@ -140,64 +127,69 @@ def texts(column: Sequence[Any]) -> Sequence[str]:
     return list(map(text, column))
 
 
-def each(column: Sequence[Any], read: Callable[[Any], Value]) -> list[Value]:
-    """What is read of each raw value, the same ones once."""
-    if set(map(type, column)) <= _TOLD_APART:
+def map_distinct(column: Sequence[Any], read: Callable[[Any], Value]) -> list[Value]:
+    """Apply `read` to each raw value, once for equal ones."""
+    if set(map(type, column)) <= _DISTINCT:
         known = {value: read(value) for value in set(column)}
         return list(map(known.__getitem__, column))
     return list(map(read, column))
 
 
-def whole(column: Sequence[Any]) -> NDArray[np.int64]:
-    """Raw values as `number` makes them; what does not fit 63 bits is negative."""
+def integers(column: Sequence[Any]) -> NDArray[np.int64]:
+    """Raw values as `number` converts them, shape (N,); negative when malformed."""
     if set(map(type, column)) == {int}:
         try:
             return np.array(column, np.int64)
         except OverflowError:
-            pass  # one of them: find out which
-    return np.array(each(column, number), np.int64)
+            pass  # `number` finds the values that do not fit
+    return np.array(map_distinct(column, number), np.int64)
 
 
 def durations(column: Sequence[Any], scale: int) -> NDArray[np.float64]:
-    """Nanoseconds of raw durations in units of `scale`; NaN where malformed."""
-    return np.array(each(column, _duration), np.float64) * scale
+    """Raw durations in units of `scale` ns as ns, shape (N,); 0 when absent, NaN when malformed."""
+    return np.array(map_distinct(column, _duration), np.float64) * scale
 
 
 def _duration(value: Any) -> float:
     if value.__class__ is int:
-        return float(min(max(value, -1), _MOST))
-    return 0.0 if absent(value) else _decimal(value)
+        return float(min(max(value, -1), _INT63_MAX))
+    return 0.0 if is_absent(value) else _decimal(value)
 
 
 def times(column: Sequence[Any], form: str) -> NDArray[np.int64]:
-    """Unix times in nanoseconds; 0 where absent, -1 where malformed."""
+    """Unix times in ns, shape (N,); 0 when absent, -1 when malformed.
+
+    Args:
+        form: strftime format, "" for times that `parse_time` reads.
+    """
     if not form and set(map(type, column)) == {str} and set(map(len, column)) == {_ISO_MILLIS}:
-        found = _of_one_day("".join(column))
+        found = _same_day_times("".join(column))
         if found is not None:
             return found
     return np.array([_time(value, form) for value in column], np.int64)
 
 
-def _of_one_day(joined: str) -> NDArray[np.int64] | None:
-    """Times like 2026-11-21T08:14:05.574Z one after the other; None where one is none of that day.
+def _same_day_times(joined: str) -> NDArray[np.int64] | None:
+    """Unix times in ns of concatenated texts like 2026-11-21T08:14:05.574Z.
 
-    A batch of an access log nearly always is of one day.
+    Returns None if one is malformed or of another day; the entries of a batch are nearly always of
+    one day.
     """
     if not joined.isascii():
         return None
     shown = np.frombuffer(joined.encode(), np.uint8).reshape(-1, _ISO_MILLIS)
     digits = shown - np.uint8(ord("0"))
-    same = (shown[:, _SAME_PLACES] == shown[0, _SAME_PLACES]).all()
-    if not same or (digits[:, _DIGIT_PLACES] > 9).any():
+    same = (shown[:, _DATE_AND_SEPARATORS] == shown[0, _DATE_AND_SEPARATORS]).all()
+    if not same or (digits[:, _CLOCK_DIGITS] > 9).any():
         return None
     try:
-        day = nanoseconds(f"{joined[:11]}00:00:00.000{joined[_ISO_MILLIS - 1]}")
-        nanoseconds(joined[:_ISO_MILLIS])
+        day = parse_time(f"{joined[:11]}00:00:00.000{joined[_ISO_MILLIS - 1]}")
+        parse_time(joined[:_ISO_MILLIS])
     except ValueError:
         return None
-    if not 0 <= day < _MOST - 24 * 3600 * SECOND:
+    if not 0 <= day < _INT63_MAX - 24 * 3600 * SECOND:
         return None
-    clock = digits[:, _DIGIT_PLACES].astype(np.int64) @ _DIGIT_WORTH
+    clock = digits[:, _CLOCK_DIGITS].astype(np.int64) @ _DIGIT_NS
     hours, minutes, seconds = (digits[:, at] * 10 + digits[:, at + 1] for at in (11, 14, 17))
     if (hours > 23).any() or (minutes > 59).any() or (seconds > 59).any():
         return None
@@ -218,25 +210,25 @@ def _socket(value: str) -> tuple[bytes, int, bool]:
 
 
 def address(value: Any) -> tuple[bytes, int, bool]:
-    """16 bytes and port of a raw `ip:port`, `[ip]:port` or `ip`, and whether it was malformed.
+    """Parse `ip:port`, `[ip]:port` or `ip`: 16 bytes, port, and whether the value is malformed.
 
-    Pipes and Envoy's internal addresses (`envoy://...`) are no sockets: all zero, not malformed.
+    Pipes and Envoy's internal addresses (`envoy://...`) give a zero address.
     """
-    if absent(value):
+    if is_absent(value):
         return NONE, 0, False
     if value.__class__ is not str:
         return _BAD_ADDRESS
     if value[0] in "/@" or value.startswith("envoy://"):
         return NONE, 0, False
-    if len(value) > _LONGEST_ADDRESS:
+    if len(value) > _MAX_ADDRESS:
         return _BAD_ADDRESS
     found = _socket(value)
     return found if found[1] < 1 << 16 else _BAD_ADDRESS
 
 
 def flags(value: Any) -> int:
-    """RESPONSE_FLAGS bits of comma-separated names; -1 when one of them is not known."""
-    if absent(value):
+    """RESPONSE_FLAGS bits of comma-separated names; -1 for an unknown name."""
+    if is_absent(value):
         return 0
     if value.__class__ is not str or len(value) > 512:
         return -1
@@ -251,22 +243,22 @@ def flags(value: Any) -> int:
 
 def _decimal(value: Any) -> float:
     try:
-        fits = value.__class__ is float or (value.__class__ is str and len(value) < _LONGEST_NUMBER)
+        fits = value.__class__ is float or (value.__class__ is str and len(value) < _MAX_NUMBER)
         found = float(value) if fits else -1.0
     except ValueError:
         return np.nan
-    return found if 0 <= found <= _MOST else np.nan
+    return found if 0 <= found <= _INT63_MAX else np.nan
 
 
 def _time(value: Any, form: str) -> int:
-    if absent(value):
+    if is_absent(value):
         return 0
     try:
         if value.__class__ is float:
             found = int(value * SECOND)
         else:
             shown = value if value.__class__ is str else str(value)
-            found = by_form(shown, form) if form and len(shown) < 128 else nanoseconds(shown)
+            found = parse_strftime(shown, form) if form and len(shown) < 128 else parse_time(shown)
     except (ValueError, OverflowError):
         return -1
-    return found if 0 <= found <= _MOST else -1
+    return found if 0 <= found <= _INT63_MAX else -1

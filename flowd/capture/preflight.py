@@ -1,4 +1,4 @@
-"""Can this machine capture in the kernel, and if not, why."""
+"""Checks of `flowd check`: kernel, privileges, BTF, BCC, programs, rings, attachment, NAT."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from pathlib import Path
 from flowd.capture.dns.source import KernelDns
 from flowd.capture.kernel import conntrack
 from flowd.capture.kernel.drops import TUPLES
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd.model.losses import Losses
 from flowd.model.status import State
 from flowd_bpf import libbpf
@@ -19,7 +19,7 @@ from flowd_bpf.attach.cgroup import find_cgroup2, probe
 from flowd_bpf.errors import BpfError
 from flowd_bpf.load import bcc, loader
 from flowd_bpf.load.drop_types import drop_types
-from flowd_bpf.load.socket_types import ATTACHED, RING_BYTES, socket_unit
+from flowd_bpf.load.socket_types import CGROUP_PROGRAMS, RING_BYTES, socket_unit
 
 OLDEST_KERNEL = (5, 14)
 BTF = Path("/sys/kernel/btf/vmlinux")
@@ -27,7 +27,7 @@ LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
 class Grade(StrEnum):
-    """Outcome of a check; only FAIL keeps capture from running."""
+    """Result of a check; only FAIL prevents capture."""
 
     OK = "ok"
     WARN = "warn"
@@ -36,15 +36,15 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One requirement, how it is met, and one line of detail."""
+    """One requirement, its result, and one line of detail."""
 
     name: str
     grade: Grade
     detail: str
 
 
-class Capability(IntEnum):
-    """Bits of the capability sets (include/uapi/linux/capability.h)."""
+class CaptureCapability(IntEnum):
+    """Capabilities that matter to capture, as bit numbers (include/uapi/linux/capability.h)."""
 
     NET_ADMIN = 12
     SYS_ADMIN = 21
@@ -53,7 +53,7 @@ class Capability(IntEnum):
 
 
 def unsupported_reason() -> str | None:
-    """One line on why capture in the kernel cannot run here, or None; loads no program."""
+    """One line on why capture cannot run on this machine, or None; loads no program."""
     for check in (_kernel, _privileges, _bcc, _ring):
         result = check()
         if result.grade is Grade.FAIL:
@@ -61,11 +61,11 @@ def unsupported_reason() -> str | None:
     return None
 
 
-def checks(only: Filter) -> list[Check]:
-    """Every requirement in turn; compiles and loads the programs, but attaches nothing.
+def checks(only: CaptureFilter) -> list[Check]:
+    """Check every requirement; compiles and loads the programs, but attaches nothing.
 
     Args:
-        only: which connections shall be captured.
+        only: selects the connections to capture.
     """
     return [
         *(check() for check in (_kernel, _privileges, _btf, _lockdown, _bcc)),
@@ -83,23 +83,23 @@ def _kernel() -> Check:
     return Check("kernel version", Grade.OK if fits else Grade.FAIL, detail)
 
 
-def capabilities() -> set[Capability]:
-    """Those of the ones above that this process has in effect."""
+def capabilities() -> set[CaptureCapability]:
+    """The members of CaptureCapability in this process's effective set, capabilities(7)."""
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
-    return {capability for capability in Capability if effective >> capability & 1}
+    return {capability for capability in CaptureCapability if effective >> capability & 1}
 
 
 def _privileges() -> Check:
-    have = capabilities()
-    wanted = {Capability.BPF, Capability.NET_ADMIN, Capability.PERFMON}
-    if Capability.SYS_ADMIN in have:  # stands for BPF and PERFMON, capabilities(7)
-        wanted = {Capability.NET_ADMIN}
-    missing = ", ".join(f"CAP_{capability.name}" for capability in sorted(wanted - have))
+    held = capabilities()
+    wanted = {CaptureCapability.BPF, CaptureCapability.NET_ADMIN, CaptureCapability.PERFMON}
+    if CaptureCapability.SYS_ADMIN in held:  # includes BPF and PERFMON, capabilities(7)
+        wanted = {CaptureCapability.NET_ADMIN}
+    missing = ", ".join(f"CAP_{capability.name}" for capability in sorted(wanted - held))
     if not missing:
         return Check("privileges", Grade.OK, "root" if os.geteuid() == 0 else "capabilities")
-    who = "root without" if os.geteuid() == 0 else "not root, and without"
-    return Check("privileges", Grade.FAIL, f"{who} {missing}")
+    user = "root without" if os.geteuid() == 0 else "not root, and without"
+    return Check("privileges", Grade.FAIL, f"{user} {missing}")
 
 
 def _btf() -> Check:
@@ -115,7 +115,9 @@ def _lockdown() -> Check:
         return Check("lockdown", Grade.OK, "not told by this kernel; nothing here needs it off")
     if "[confidentiality]" in mode:
         return Check(
-            "lockdown", Grade.WARN, "confidentiality: only typed reads work, and they are enough"
+            "lockdown",
+            Grade.WARN,
+            "confidentiality: only typed reads work, and they are enough",
         )
     return Check("lockdown", Grade.OK, "off" if "[none]" in mode else "integrity, which is fine")
 
@@ -125,8 +127,8 @@ def _bcc() -> Check:
         found = bcc.find_bcc()
     except bcc.MissingBcc as error:
         return Check("BCC", Grade.FAIL, f"{error}: {bcc.INSTALL}")
-    if stranger := bcc.unrelated_bcc():
-        return Check("BCC", Grade.WARN, f"{found}; {stranger} is PyPI's unrelated bcc, and unused")
+    if unrelated := bcc.unrelated_bcc():
+        return Check("BCC", Grade.WARN, f"{found}; {unrelated} is PyPI's unrelated bcc, and unused")
     return Check("BCC", Grade.OK, str(found))
 
 
@@ -137,38 +139,38 @@ def _attempt(name: str, call: Callable[[], str]) -> Check:
         return Check(name, Grade.FAIL, _line(error))
 
 
-def _programs(only: Filter) -> list[Check]:
-    """All compiles, in one child: those of connections with DNS, of drops and of sockets."""
-    lacking: BpfError | None = None
+def _programs(only: CaptureFilter) -> list[Check]:
+    """Compile all programs in one child process: connections with DNS, drops, and sockets."""
+    drops_error: BpfError | None = None
     unit, detail = None, ""
     try:
         types = drop_types(TUPLES)
     except BpfError as error:
-        lacking = error
+        drops_error = error
     else:
         unit = types.unit
         detail = f"{len(types.reasons)} reasons, addresses from "
     try:
-        messages = KernelDns(Losses(), wanted=True)
+        dns_part = KernelDns(Losses(), wanted=True)
         sockets = socket_unit(RING_BYTES, loader.ticks_per_second())
-        loaded = messages.load(only.defines(), unit, sockets)
+        loaded = dns_part.load(only.defines(), unit, sockets)
     except BpfError as error:
         return [Check("programs", Grade.FAIL, _line(error))]
-    lacking = loaded.failed.get("drops", lacking)
+    drops_error = loaded.failed.get("drops", drops_error)
     count = len(loaded.programs)
-    reads = unit is not None and bool(unit.function) and not loaded.reduced
+    reads_packets = unit is not None and bool(unit.function) and not loaded.reduced
     loaded.close()
     drops = (
-        Check("drops", Grade.WARN, f"not to be had: {_line(lacking)}")
-        if lacking
+        Check("drops", Grade.WARN, f"not to be had: {_line(drops_error)}")
+        if drops_error
         else Check("drops", Grade.OK, f"{detail}the packets")
-        if reads
+        if reads_packets
         else Check("drops", Grade.WARN, f"{detail}sockets alone: packets cannot be read here")
     )
-    refused = messages.status()
+    dns_status = dns_part.status()
     dns = (
-        Check("DNS", Grade.WARN, f"not to be had: {refused.detail}")
-        if refused.state is State.DEGRADED
+        Check("DNS", Grade.WARN, f"not to be had: {dns_status.detail}")
+        if dns_status.state is State.DEGRADED
         else Check("DNS", Grade.OK, "payload of DNS ports can be read")
     )
     return [
@@ -180,12 +182,12 @@ def _programs(only: Filter) -> list[Check]:
     ]
 
 
-def _sockets(loaded: loader.Loaded) -> Check:
+def _sockets(loaded: loader.LoadedPrograms) -> Check:
     try:
         if error := loaded.failed.get("sockets"):
             raise error
         path, whole = find_cgroup2()
-        for _, attach_type in ATTACHED.values():
+        for _, attach_type in CGROUP_PROGRAMS.values():
             probe(path, attach_type)
     except BpfError as error:
         return Check("sockets", Grade.WARN, f"not to be had: {_line(error)}")

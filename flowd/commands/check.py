@@ -1,4 +1,4 @@
-"""`flowd check`: can this machine run the agent?"""
+"""`flowd check`: check the requirements of the agent on this machine."""
 
 import json
 
@@ -14,15 +14,16 @@ from flowd.errors import ExitCode
 def command(output: str) -> None:
     """Tell whether this machine can run the agent, one line a requirement.
 
-    Compiles and loads the kernel programs as the configuration wants them, and attaches nothing. Exits with 4 when a required one
-    is missing; without it the agent still serves access logs, but captures no connections.
+    Compiles and loads the kernel programs as the configuration wants them, and attaches nothing.
+    Exits with 4 when a required one is missing; without it the agent still serves access logs, but
+    captures no connections.
     """
-    from flowd.capture.kernel.filter import filter_of
+    from flowd.capture.kernel.filter import capture_filter
     from flowd.capture.preflight import Grade, checks
     from flowd.config import load
     from flowd.text import printable
 
-    results = checks(filter_of(load({}).settings))
+    results = checks(capture_filter(load({}).settings))
     count = {grade: sum(result.grade is grade for result in results) for grade in Grade}
     if output == "json":
         click.echo(

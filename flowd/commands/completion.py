@@ -1,4 +1,4 @@
-"""`flowd completion`: a script that teaches a shell flowd's commands and values."""
+"""`flowd completion`: print the shell completion script of bash, zsh or fish."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -18,7 +18,7 @@ def command(ctx: click.Context, shell: str) -> None:
       flowd completion zsh > ~/.zfunc/_flowd
       flowd completion fish > ~/.config/fish/completions/flowd.fish
     """
-    found = get_completion_class(shell)
-    if found is None:
+    completion = get_completion_class(shell)
+    if completion is None:
         raise click.UsageError(f"no completion for {shell}", ctx)
-    click.echo(found(ctx.find_root().command, {}, "flowd", "_FLOWD_COMPLETE").source())
+    click.echo(completion(ctx.find_root().command, {}, "flowd", "_FLOWD_COMPLETE").source())

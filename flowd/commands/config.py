@@ -1,4 +1,4 @@
-"""`flowd config`: the settings in force, and where each came from."""
+"""`flowd config`: print settings with their origin, validate them, print their schema."""
 
 import click
 

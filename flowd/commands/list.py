@@ -1,4 +1,4 @@
-"""`flowd list`: nodes and namespaces that a server knows."""
+"""`flowd list`: print the nodes or the namespaces that a server knows."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,15 +8,14 @@ import click
 
 from flowd.observe.options.click_options import (
     OUTPUT,
+    AliasedGroup,
     GroupedCommand,
-    environment,
+    env_vars,
     option,
-    server_options,
 )
+from flowd.observe.options.server_flags import server_options
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-ALIASES = {"node": "nodes", "namespace": "namespaces"}
 
 
 def _output(function: F) -> F:
@@ -26,20 +25,13 @@ def _output(function: F) -> F:
         "--output",
         default="table",
         show_default=True,
-        envvar=environment("OUTPUT"),
+        envvar=env_vars("OUTPUT"),
         type=click.Choice(["table", "wide", "json"], case_sensitive=False),
         help="Format.",
     )(function)
 
 
-class AliasedGroup(click.Group):
-    """A group that takes the singular too."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
-
-
-@click.group("list", cls=AliasedGroup)
+@click.group("list", cls=AliasedGroup, aliases={"node": "nodes", "namespace": "namespaces"})
 def command() -> None:
     """List nodes or namespaces."""
 

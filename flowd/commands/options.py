@@ -1,4 +1,4 @@
-"""The agent's flags, made from the settings."""
+"""Click options of the agent, generated from the settings table."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,17 +10,20 @@ from flowd.config import SettingInfo, setting_table
 
 
 def agent_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add `--config` and a flag a setting; the function gets `config` and `flags` (those given)."""
+    """Decorate a command with `--config` and a flag for each setting.
+
+    The function gets `config`, and as `flags` the values of the flags on the command line.
+    """
     table = setting_table()
 
     @wraps(function)
-    def with_flags(**given: Any) -> None:
+    def with_flags(**params: Any) -> None:
         flags: dict[str, object] = {}
         for info in table:
-            value = given.pop(info.name)
+            value = params.pop(info.name)
             if value not in (None, ()):
                 flags[info.name] = value
-        function(flags=flags, **given)
+        function(flags=flags, **params)
 
     decorated: Callable[..., None] = with_flags
     for info in reversed(table):

@@ -1,4 +1,4 @@
-"""`flowd run`: the agent."""
+"""`flowd run`: run the agent on this node."""
 
 import click
 
@@ -21,8 +21,14 @@ def command(config: str | None, flags: dict[str, object]) -> None:
     """
     from flowd.config import load, unknown_variables
     from flowd.diagnostics import setup_logging
-    from flowd.runtime.process import serve
+    from flowd.runtime import process
 
     settings = load(flags, config).settings
     setup_logging(settings.log_level, settings.log_format)
-    serve(settings, unknown_variables())
+    process.start(unknown_variables())
+    from flowd.wiring.bootstrap import prepare
+
+    bootstrap = prepare(settings)  # a child compiles the kernel programs during the next import
+    from flowd.agent import Agent
+
+    process.run_until_signal(Agent(settings, bootstrap).run)

@@ -1,4 +1,4 @@
-"""`flowd status`: what an agent does, and what it lost."""
+"""`flowd status`: print an agent's health, parts, memory and losses."""
 
 import asyncio
 from typing import Any
@@ -6,13 +6,8 @@ from typing import Any
 import click
 
 from flowd.errors import ExitCode
-from flowd.observe.options.click_options import (
-    OUTPUT,
-    GroupedCommand,
-    environment,
-    option,
-    server_options,
-)
+from flowd.observe.options.click_options import OUTPUT, GroupedCommand, env_vars, option
+from flowd.observe.options.server_flags import server_options
 
 
 @click.command("status", cls=GroupedCommand)
@@ -22,7 +17,7 @@ from flowd.observe.options.click_options import (
     "--output",
     default="compact",
     show_default=True,
-    envvar=environment("OUTPUT"),
+    envvar=env_vars("OUTPUT"),
     type=click.Choice(["compact", "dict", "json", "table"], case_sensitive=False),
     help="Format.",
 )

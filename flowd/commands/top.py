@@ -1,20 +1,48 @@
-"""`flowd top`: flows and routes, live in the terminal."""
+"""`flowd top`: watch flows and routes live in the terminal, or print one view with --once."""
 
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from flowd.errors import FlowdError, UsageError
+
+if TYPE_CHECKING:
+    from flowd_tui.board import Options
+    from flowd_tui.draw.glyphs import Glyphs
 
 WINDOWS = {"10s": 10, "1m": 60, "5m": 300, "15m": 900}
 
 
+class ViewName(click.ParamType[str]):
+    """A choice among the views of `flowd_tui`, which is imported when the value is read."""
+
+    name = "view"
+
+    @staticmethod
+    def choice() -> click.Choice[str]:
+        """The choice among the views."""
+        from flowd_tui.key_bindings import VIEW_NAMES
+
+        return click.Choice(VIEW_NAMES)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return self.choice().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self.choice().get_metavar(param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return self.choice().shell_complete(ctx, param, incomplete)
+
+
 @click.command()
 @click.option("--server", metavar="ADDR", help="Agent to watch [FLOWD_SERVER; 127.0.0.1:4245].")
-@click.option(
-    "--view", type=click.Choice(["flows", "gateways"]), default="flows", show_default=True
-)
+@click.option("--view", type=ViewName(), default="flows", show_default=True)
 @click.option(
     "--window",
     type=click.Choice(list(WINDOWS)),
@@ -61,49 +89,77 @@ def command(
     flowd top --filter 'ns=shop not verdict=forwarded'
     flowd top --view gateways --once -o json  the same for a program
     """  # fmt: skip
-    from flowd.client.client import Client, server_address
-    from flowd_tui.draw.glyphs import ASCII, UTF8
+    from flowd.client.client import Client
+    from flowd.client.connection import server_address
     from flowd_tui.once import print_once
     from flowd_tui.views import VIEWS
-    from flowd_tui.views.base import Query
+    from flowd_tui.views.base import ViewQuery
     from flowd_tui.views.query import QueryError
 
     try:
         VIEWS[view]().check(filter_)
     except QueryError as error:
         raise UsageError(f"--filter, column {error.column + 1}: {error}") from None
-    address = server_address(server)
+    address, glyphs, seconds = server_address(server), _glyphs(ascii_), WINDOWS[window]
     client = Client(address)
-    utf8 = "utf" in (sys.stdout.encoding or "").lower()
-    glyphs = ASCII if ascii_ or not utf8 else UTF8
     if once:
-        query = Query(filter=filter_, namespace=namespace)
-        for line in print_once(client, VIEWS[view](), query, WINDOWS[window], output, glyphs):
+        query = ViewQuery(filter=filter_, namespace=namespace)
+        for line in print_once(client, VIEWS[view](), query, seconds, output, glyphs):
             click.echo(line)
         return
-    # Textual draws on stderr.
+    _require_terminal()
+    from flowd_tui.board import Options
+
+    options = Options(glyphs, _use_colors(no_color), view, seconds, namespace, filter_)
+    _run_screen(address, options, mouse=not no_mouse)
+
+
+def _glyphs(ascii_: bool) -> "Glyphs":
+    from flowd_tui.draw.glyphs import ASCII, UTF8
+
+    utf8 = "utf" in (sys.stdout.encoding or "").lower()
+    return UTF8 if utf8 and not ascii_ else ASCII
+
+
+def _require_terminal() -> None:
+    """Check that Textual is installed and all standard streams are a terminal.
+
+    Raises:
+        UsageError: a stream is redirected; Textual draws on stderr.
+        FlowdError: Textual is not installed.
+    """
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise UsageError(
             "flowd top needs a terminal", "use `flowd top --once`, or `flowd observe --follow`"
         )
     try:
-        from flowd_tui.app import TopApp
-        from flowd_tui.board import Options
+        import flowd_tui.app  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("textual", "rich"):
             raise
         raise FlowdError(
             "flowd top needs Textual, which is not installed", "pip install 'flowd-agent[top]'"
         ) from None
-    from flowd_tui.data.source import Source
-    from flowd_tui.data.store import Store
 
+
+def _use_colors(no_color: bool) -> bool:
+    """Whether to use colours; sets NO_COLOR so that Textual decides the same.
+
+    Textual takes even an empty NO_COLOR for "no colours", and does not look at TERM.
+    """
     colors = not (no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
-    # Textual takes even an empty NO_COLOR for a wish, and looks nowhere else.
     os.environ.pop("NO_COLOR", None)
     if not colors:
         os.environ["NO_COLOR"] = "1"
-    store = Store(address)
-    source = Source(store, lambda: Client(address))
-    options = Options(glyphs, colors, view, WINDOWS[window], namespace, filter_)
-    TopApp(store, source, options).run(mouse=not no_mouse)
+    return colors
+
+
+def _run_screen(address: str, options: "Options", mouse: bool) -> None:
+    from flowd.client.client import Client
+    from flowd_tui.app import TopApp
+    from flowd_tui.data.source import StoreReflector
+    from flowd_tui.data.store import TopStore
+
+    store = TopStore(address)
+    source = StoreReflector(store, lambda: Client(address))
+    TopApp(store, source, options).run(mouse=mouse)

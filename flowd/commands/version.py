@@ -1,4 +1,4 @@
-"""`flowd version`: versions of everything a report of a fault should name."""
+"""`flowd version`: print the versions that a bug report needs."""
 
 import json
 import platform
@@ -30,7 +30,7 @@ def command(output: str) -> None:
 
 
 def bcc_version() -> str:
-    """Version of the distribution's BCC, read and not imported; "" when it is not there."""
+    """Version of the distribution's BCC, read from its file without importing it; "" if missing."""
     try:
         text = (find_bcc() / "version.py").read_text("utf-8", "replace")
     except MissingBcc:

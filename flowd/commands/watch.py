@@ -1,4 +1,4 @@
-"""`flowd watch`: the nodes that a server knows, as they come and go."""
+"""`flowd watch`: print the peers that a server knows, and every change of them."""
 
 import asyncio
 from typing import Any
@@ -7,23 +7,15 @@ import click
 
 from flowd.observe.options.click_options import (
     OUTPUT,
+    AliasedGroup,
     GroupedCommand,
-    environment,
+    env_vars,
     option,
-    server_options,
 )
-
-ALIASES = {"peer": "peers"}
-
-
-class AliasedGroup(click.Group):
-    """A group that takes the singular too."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+from flowd.observe.options.server_flags import server_options
 
 
-@click.group("watch", cls=AliasedGroup)
+@click.group("watch", cls=AliasedGroup, aliases={"peer": "peers"})
 def command() -> None:
     """Watch the nodes that a server knows."""
 
@@ -35,7 +27,7 @@ def command() -> None:
     "--output",
     default="compact",
     show_default=True,
-    envvar=environment("OUTPUT"),
+    envvar=env_vars("OUTPUT"),
     type=click.Choice(["compact", "json"], case_sensitive=False),
     help="Format.",
 )

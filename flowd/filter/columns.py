@@ -1,4 +1,4 @@
-"""Where the values that filters ask of are in rows of FLOW."""
+"""Tests over columns of FLOW rows, one maker for each kind of filter field."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias
@@ -6,14 +6,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flowd.filter.tables import Mask, RegistryTest, SetTest, Test, TextTest, both, either
-from flowd.filter.wanted import L4_NAMES, EventTypes, Networks, OneOf, Predicate, Ranges
+from flowd.filter.wanted import L4_NAMES, EventTypes, NetworkSet, OneOf, Predicate, Ranges
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint
 from flowd.model.enums import EventType, FlowType, L7Protocol, L7Type, Nat, Protocol, Verdict
 from flowd.model.records.flow import FlowRows
 
-View: TypeAlias = Callable[[Endpoint, Directory], Any]
-"""What a predicate is asked of an endpoint; None for one that never matches."""
+EndpointView: TypeAlias = Callable[[Endpoint, Directory], Any]
+"""The value of an endpoint that a predicate tests; None never matches."""
 
 _FIRST_DROP_REASON = 130
 _IP_VERSIONS = {4: 1, 6: 2}
@@ -26,22 +26,22 @@ _is_dropped = SetTest("verdict", (Verdict.DROPPED,))
 
 
 def is_http(rows: FlowRows) -> Mask:
-    """Rows of requests and responses."""
+    """A mask of the HTTP request and response rows."""
     return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] != L7Protocol.DNS)
 
 
 def is_dns(rows: FlowRows) -> Mask:
-    """Rows of DNS messages."""
+    """A mask of the DNS rows."""
     return (rows["l7_type"] != L7Type.UNKNOWN) & (rows["l7_protocol"] == L7Protocol.DNS)
 
 
 def byte(column: str) -> Callable[[Predicate, Directory], Test]:
-    """A column of single bytes."""
+    """Test a uint8 column."""
     return lambda predicate, directory: SetTest(column, filter(predicate, _BYTE))
 
 
 def numbers(column: str) -> Callable[[OneOf, Directory], Test]:
-    """A column of 32 bits."""
+    """Test a uint32 column."""
 
     def make(predicate: OneOf, directory: Directory) -> Test:
         chosen = np.array(sorted(predicate.values), np.uint32)
@@ -51,22 +51,22 @@ def numbers(column: str) -> Callable[[OneOf, Directory], Test]:
 
 
 def ports(column: str) -> Callable[[OneOf, Directory], Test]:
-    """A column of ports, in rows whose protocol has them."""
+    """Test a port column; rows of protocols without ports never match."""
     return lambda predicate, directory: both(numbers(column)(predicate, directory), _with_ports)
 
 
-def addresses(column: str) -> Callable[[Networks, Directory], Test]:
-    """A column of addresses."""
+def addresses(column: str) -> Callable[[NetworkSet, Directory], Test]:
+    """Test an address column."""
     return lambda predicate, directory: predicate.over(column)
 
 
-def endpoint(side: str, view: View) -> Callable[[Predicate, Directory], Test]:
-    """What the directory knows of the endpoint on a side (`src` or `dst`)."""
+def endpoint(side: str, view: EndpointView) -> Callable[[Predicate, Directory], Test]:
+    """Test the endpoint of a side (`src` or `dst`), by its entry in the directory."""
 
     def make(predicate: Predicate, directory: Directory) -> Test:
         def matches(one: Endpoint) -> bool:
-            held = view(one, directory)
-            return held is not None and predicate(held)
+            value = view(one, directory)
+            return value is not None and predicate(value)
 
         return RegistryTest(f"{side}_endpoint", directory.endpoints, matches)
 
@@ -74,33 +74,33 @@ def endpoint(side: str, view: View) -> Callable[[Predicate, Directory], Test]:
 
 
 def node(view: Callable[[Directory], Any]) -> Callable[[Predicate, Directory], Test]:
-    """What the directory knows, at the moment, of this node."""
+    """Test a value of this node, read from the directory for each batch."""
     return lambda predicate, directory: lambda rows: np.full(len(rows), predicate(view(directory)))
 
 
 def text(
     column: str, absent: Hashable = None, among: Test | None = None
 ) -> Callable[[Predicate, Directory], TextTest]:
-    """A column of text; the arguments are TextTest's."""
+    """Test a text column; `absent` and `among` as in TextTest."""
     return lambda predicate, directory: TextTest(column, predicate, absent=absent, among=among)
 
 
-def xlated(predicate: Networks, directory: Directory) -> Test:
-    """Sources after their translation, in rows that have the one before."""
+def source_xlated(predicate: NetworkSet, directory: Directory) -> Test:
+    """Test the translated source address, in rows with the address before translation."""
     chosen = predicate.over("nat_src_addr")
 
     def test(rows: FlowRows) -> Mask:
         before = (rows["nat"] == Nat.BEFORE) & (rows["is_reply"] != 1)
         if not before.any():
             return before
-        moved = (rows["nat_src_addr"] != rows["src_addr"]).any(axis=1)
-        return before & moved & chosen(rows)
+        translated = (rows["nat_src_addr"] != rows["src_addr"]).any(axis=1)
+        return before & translated & chosen(rows)
 
     return test
 
 
 def event_types(predicate: EventTypes, directory: Directory) -> Test:
-    """Types with their sub-types."""
+    """Test event types, with their sub-types if given."""
 
     def one(kind: int, sub: int | None) -> Test:
         def test(rows: FlowRows) -> Mask:
@@ -113,7 +113,7 @@ def event_types(predicate: EventTypes, directory: Directory) -> Test:
 
 
 def drop_reasons(predicate: Predicate, directory: Directory) -> Test:
-    """Reasons of rows with verdict DROPPED; 0 where Hubble has none for it."""
+    """Test the drop reason of rows with verdict DROPPED; 0 if Hubble has no such reason."""
     known = SetTest("sub_type", [one for one in _BYTE[_FIRST_DROP_REASON:] if predicate(one)])
     if not predicate(0):
         return both(_is_dropped, _is_drop, known)
@@ -122,7 +122,7 @@ def drop_reasons(predicate: Predicate, directory: Directory) -> Test:
 
 
 def replies(predicate: Predicate, directory: Directory) -> Test:
-    """Whether a row is a reply; a drop of which that is not known counts as none."""
+    """Test `is_reply`; dropped rows with an unknown direction count as not a reply."""
     table = np.array([predicate(False), predicate(True), False])
 
     def test(rows: FlowRows) -> Mask:
@@ -135,7 +135,7 @@ def replies(predicate: Predicate, directory: Directory) -> Test:
 
 
 def protocols(predicate: Predicate, directory: Directory) -> Test:
-    """Names of protocols, of layer 4 and 7."""
+    """Test protocol names of layer 4 and layer 7."""
     chosen = [one for one, names in L4_NAMES.items() if any(map(predicate, names))]
     tests: list[Test] = [SetTest("protocol", chosen)]
     tests += [test for name, test in (("http", is_http), ("dns", is_dns)) if predicate(name)]
@@ -143,7 +143,7 @@ def protocols(predicate: Predicate, directory: Directory) -> Test:
 
 
 def tcp_flags(predicate: Predicate, directory: Directory) -> Test:
-    """Flags of TCP packets."""
+    """Test the TCP flags of packet rows."""
     chosen = SetTest("flags", filter(predicate, _BYTE))
 
     def test(rows: FlowRows) -> Mask:
@@ -154,7 +154,7 @@ def tcp_flags(predicate: Predicate, directory: Directory) -> Test:
 
 
 def statuses(predicate: Ranges, directory: Directory) -> Test:
-    """Status codes of responses."""
+    """Test HTTP status codes."""
     table = np.zeros(_STATUSES + 1, np.bool_)
     for first, last in predicate.bounds:
         table[first : last + 1] = True
@@ -162,12 +162,12 @@ def statuses(predicate: Ranges, directory: Directory) -> Test:
 
 
 def ip_versions(predicate: Predicate, directory: Directory) -> Test:
-    """IP versions as Hubble numbers them; 0 for rows without addresses."""
+    """Test IP versions by Hubble's numbers; 0 for rows without addresses."""
     return SetTest("family", [one for one in _BYTE if predicate(_IP_VERSIONS.get(one, 0))])
 
 
 def interfaces(predicate: Predicate, directory: Directory) -> Test:
-    """Index and name."""
+    """Test interface index and name."""
 
     def test(rows: FlowRows) -> Mask:
         present = np.unique(rows["ifindex"])
@@ -182,14 +182,14 @@ def interfaces(predicate: Predicate, directory: Directory) -> Test:
 
 
 class HeaderTest(TextTest):
-    """HTTP rows with a header that passes, among them the request's id."""
+    """A test of HTTP rows: at least one header passes; `request_id` counts as x-request-id."""
 
     def __init__(self, predicate: Predicate) -> None:
         super().__init__("headers", predicate, among=is_http)
         self._one = predicate
 
     def narrow(self, rows: FlowRows, mask: Mask) -> None:
-        """Clear in mask the rows that do not pass; only rows still set are looked at."""
+        """Clear the rows of `mask` that do not pass; tests only rows still set."""
         mask &= is_http(rows)
         places = np.flatnonzero(mask)
         chosen = rows[places]
@@ -197,7 +197,7 @@ class HeaderTest(TextTest):
         mask[places] = [self._any(headers, request_id) for headers, request_id in pairs]
 
     def _any(self, headers: Any, request_id: str | None) -> bool:
-        held = dict(headers.items()) if headers else {}
+        known = dict(headers.items()) if headers else {}
         if request_id:
-            held.setdefault("x-request-id", request_id)
-        return any(map(self._one, held.items()))
+            known.setdefault("x-request-id", request_id)
+        return any(map(self._one, known.items()))

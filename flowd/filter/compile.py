@@ -1,11 +1,11 @@
-"""Hubble's filters as one function from rows to a mask."""
+"""Compile Hubble's flow filters into one function from FLOW rows to a boolean mask."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from flowd.filter.cost import Meter, check
+from flowd.filter.cost import CostMeter, check
 from flowd.filter.fields import FIELDS
 from flowd.filter.grammar.cel import Matches, compile_expressions
 from flowd.filter.grammar.errors import FilterError, UnsupportedFilter
@@ -19,12 +19,12 @@ from flowd.wire.flow.flow_pb2 import Flow, FlowFilter
 Select: TypeAlias = Callable[[FlowRows], Mask]
 
 Messages: TypeAlias = Callable[[FlowRows], Iterable[Flow]]
-"""Makes flow.Flow messages of rows, for filters that cannot be asked of columns."""
+"""Encodes rows as flow.Flow messages, for CEL expressions."""
 
-_MOST_FILTERS = 4096
-_MOST_VALUES = 16384
-_MOST_PATTERNS = 128
-_MOST_EXPRESSIONS = 16
+_MAX_FILTERS = 4096
+_MAX_VALUES = 16384
+_MAX_PATTERNS = 128
+_MAX_EXPRESSIONS = 16
 _PATTERNS = ("dns_query", "http_path", "http_url")
 
 
@@ -37,25 +37,25 @@ def compile_filters(
     *,
     trusted: bool = False,
 ) -> Select:
-    """A function from rows to a mask of shape (rows,): whitelisted, not blacklisted.
+    """Compile filters into a function from N rows to a mask of shape (N,).
 
-    The function keeps tables that grow with the directory; it belongs to one thread.
+    The function keeps tables that grow with the directory; use it on one thread only.
 
     Args:
-        whitelist: any of them must match; none means everything does.
-        blacklist: none of them may match.
-        routes: flowd's own filters, all of which must match too.
-        messages: what CEL expressions are asked of; needed for them.
-        trusted: the filters are the operator's own, and may take as long as they take.
+        whitelist: at least one must match; an empty list matches every row.
+        blacklist: none may match.
+        routes: flowd's own filters, which must all match too.
+        messages: encoder for CEL expressions; required for them.
+        trusted: the operator's own filters, without a bound on CPU time.
 
     Raises:
-        FilterError: a value that cannot be used, named in the message; or too many of them.
-        UnsupportedFilter: a CEL expression, without messages or without the library for it.
-        CostlyFilter: raised by the function, when the filters take too long.
+        FilterError: an invalid value, named in the message; or too many values.
+        UnsupportedFilter: a CEL expression without `messages`, or without its library.
+        CostlyFilter: raised by the returned function if the filters take too long.
     """
-    white, black = bounded(whitelist, blacklist)
+    white, black = check_bounds(whitelist, blacklist)
     wanted = [_conjunction(one, directory, messages) for one in white]
-    refused = [_conjunction(one, directory, messages) for one in black]
+    excluded = [_conjunction(one, directory, messages) for one in black]
     route_tests = (routes or RouteFilter()).tests(directory)
 
     def select(rows: FlowRows) -> Mask:
@@ -64,13 +64,13 @@ def compile_filters(
             mask &= test(rows)
         if wanted:
             mask &= _any(wanted, rows, mask)
-        if refused:
-            mask &= ~_any(refused, rows, mask)
+        if excluded:
+            mask &= ~_any(excluded, rows, mask)
         return mask
 
     if trusted:
         return select
-    meter = Meter()
+    meter = CostMeter()
 
     def metered(rows: FlowRows) -> Mask:
         with meter.batch():
@@ -79,29 +79,29 @@ def compile_filters(
     return metered
 
 
-def bounded(
+def check_bounds(
     whitelist: Iterable[FlowFilter], blacklist: Iterable[FlowFilter]
 ) -> tuple[list[FlowFilter], list[FlowFilter]]:
-    """Both lists, as long as they are not too much to build and to ask.
+    """Check the size of both lists, and return them as lists.
 
     Raises:
-        FilterError: more filters, values, regular expressions or CEL expressions than that.
+        FilterError: too many filters, values, regular expressions or CEL expressions.
     """
     white, black = list(whitelist), list(blacklist)
     values = patterns = expressions = 0
     for one in (*white, *black):
-        for field, held in one.ListFields():
+        for field, value in one.ListFields():
             expressions += len(one.experimental.cel_expression) if field.number == 999 else 0
-            values += len(held) if field.is_repeated else 0
-            patterns += len(held) if field.name in _PATTERNS else 0
-    for count, most, what in (
-        (max(len(white), len(black)), _MOST_FILTERS, "filters in one list"),
-        (values, _MOST_VALUES, "values in filters"),
-        (patterns, _MOST_PATTERNS, "regular expressions"),
-        (expressions, _MOST_EXPRESSIONS, "CEL expressions"),
+            values += len(value) if field.is_repeated else 0
+            patterns += len(value) if field.name in _PATTERNS else 0
+    for count, most, kind in (
+        (max(len(white), len(black)), _MAX_FILTERS, "filters in one list"),
+        (values, _MAX_VALUES, "values in filters"),
+        (patterns, _MAX_PATTERNS, "regular expressions"),
+        (expressions, _MAX_EXPRESSIONS, "CEL expressions"),
     ):
         if count > most:
-            raise FilterError(f"{count} {what}; at most {most}")
+            raise FilterError(f"{count} {kind}; at most {most}")
     return white, black
 
 
@@ -114,7 +114,7 @@ def _any(filters: Sequence["_Conjunction"], rows: FlowRows, among: Mask) -> Mask
 
 
 class _Conjunction:
-    """One FlowFilter: every field that is set must match. Columns go first, text later, CEL last."""
+    """One FlowFilter: every set field must match. Columns are tested first, then text, CEL last."""
 
     def __init__(
         self, columns: list[Test], texts: list[TextTest], expressions: "_Expressions | None"
@@ -135,14 +135,14 @@ class _Conjunction:
 
 
 class _Expressions:
-    """CEL expressions of one FlowFilter, of which one must be true."""
+    """CEL expressions of one FlowFilter; at least one must be true."""
 
     def __init__(self, matches: Matches, messages: Messages) -> None:
         self._matches = matches
         self._messages = messages
 
     def narrow(self, rows: FlowRows, mask: Mask) -> None:
-        """Clear in mask the rows that do not match; only rows still set are looked at."""
+        """Clear the rows of `mask` that do not match; evaluates only rows still set."""
         places = np.flatnonzero(mask)
         if len(places):
             mask[places] = [self._matches_in_time(one) for one in self._messages(rows[places])]
@@ -155,12 +155,12 @@ class _Expressions:
 def _conjunction(
     wanted: FlowFilter, directory: Directory, messages: Messages | None
 ) -> _Conjunction:
-    held = check_fields(wanted)
+    fields = set_fields(wanted)
     columns: list[Test] = []
     texts: list[TextTest] = []
     for name, field in FIELDS.items():
-        if name in held:
-            test = field.rows(field.parse(name, list(held[name])), directory)
+        if name in fields:
+            test = field.make_test(field.parse(name, list(fields[name])), directory)
             if isinstance(test, TextTest):
                 texts.append(test)
             else:
@@ -174,15 +174,15 @@ def _conjunction(
     return _Conjunction(columns, texts, expressions)
 
 
-def check_fields(wanted: FlowFilter) -> dict[str, Any]:
-    """The fields of a filter that are set, by name.
+def set_fields(wanted: FlowFilter) -> dict[str, Any]:
+    """The set fields of a filter, by name.
 
     Raises:
         FilterError: fields that exclude each other.
     """
-    held: dict[str, Any] = {field.name: value for field, value in wanted.ListFields()}
-    http = sorted(name for name in held if name.startswith("http_"))
+    values: dict[str, Any] = {field.name: value for field, value in wanted.ListFields()}
+    http = sorted(name for name in values if name.startswith("http_"))
     types = {kind.type for kind in wanted.event_type}
     if http and types and EventType.L7 not in types:
         raise FilterError(f"{http[0]}: needs event_type l7 (129) among the event types, or none")
-    return held
+    return values

@@ -1,4 +1,4 @@
-"""Bounds on the CPU that the filters of one request take, so that others are served."""
+"""Bound the CPU time of one request's filters, so that a costly filter cannot starve others."""
 
 import time
 from collections.abc import Generator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 from flowd.filter.grammar.errors import CostlyFilter
 
-MOST_SECONDS = 0.25
-"""For one batch of rows, which nobody else can interrupt."""
+MAX_BATCH_SECONDS = 0.25
+"""Bound for one batch of rows, during which no other task runs."""
 
-MOST_TOTAL_SECONDS = 20.0
-"""For a request all in all; what follows may go on with a tenth of a core."""
+MAX_TOTAL_SECONDS = 20.0
+"""Bound for a whole request; beyond it a request may use a tenth of a core."""
 
 _SHARE = 0.1
 
 
-class Meter:
-    """Adds up what filters take, batch by batch."""
+class CostMeter:
+    """Adds up the CPU time of one request's filters."""
 
     def __init__(self) -> None:
         self._made = time.monotonic()
@@ -25,11 +25,11 @@ class Meter:
 
     @contextmanager
     def batch(self) -> Generator[None]:
-        """Inside of it `check` keeps to the bounds."""
+        """Inside this context `check` enforces the bounds."""
         global _running
         began = time.thread_time()
-        left = MOST_TOTAL_SECONDS + _SHARE * (time.monotonic() - self._made) - self._total
-        self._until = began + min(MOST_SECONDS, left)
+        left = MAX_TOTAL_SECONDS + _SHARE * (time.monotonic() - self._made) - self._total
+        self._until = began + min(MAX_BATCH_SECONDS, left)
         outer, _running = _running, self
         try:
             yield
@@ -42,14 +42,14 @@ class Meter:
         return time.thread_time() > self._until
 
 
-_running: Meter | None = None
+_running: CostMeter | None = None
 
 
 def check() -> None:
-    """To be called between two things that take some microseconds each.
+    """Check the time spent; call it between operations of a few microseconds.
 
     Raises:
-        CostlyFilter: the filters of the batch that runs take too long.
+        CostlyFilter: the filters of the current batch take too long.
     """
     if _running and _running.over():
         raise CostlyFilter("filters take too long", "ask for less, or in several requests")

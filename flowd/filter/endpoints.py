@@ -1,4 +1,4 @@
-"""How an endpoint shows in Hubble's API: what the filters test and the encoder sends."""
+"""Pod, namespace and cluster of an endpoint in Hubble's API, for filters and for the encoder."""
 
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint, EndpointKind
@@ -8,12 +8,12 @@ _IN_CLUSTER = _NAMESPACED | {EndpointKind.NODE, EndpointKind.HOST}
 
 
 def pod_name(endpoint: Endpoint) -> str:
-    """The pod's name; "" for what is not a pod."""
+    """The pod's name; "" for other kinds."""
     return endpoint.name if endpoint.kind is EndpointKind.POD else ""
 
 
 def pod_namespace(endpoint: Endpoint) -> str:
-    """The namespace of a pod or Service; "" for others."""
+    """The namespace of a pod or Service; "" for other kinds."""
     return endpoint.namespace if endpoint.kind in _NAMESPACED else ""
 
 
@@ -23,5 +23,5 @@ def cluster_name(endpoint: Endpoint, directory: Directory) -> str:
 
 
 def utf8(text: str) -> str:
-    """Text that protobuf takes: lone surrogates become `?`."""
+    """Valid UTF-8 for protobuf: lone surrogates become `?`."""
     return text if text.isascii() else text.encode(errors="replace").decode()

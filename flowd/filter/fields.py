@@ -1,8 +1,8 @@
-"""The fields of flow.FlowFilter (Hubble's API of Cilium 1.19): what is asked of which part of a flow.
+"""The fields of flow.FlowFilter (Hubble's API of Cilium 1.19): parser, columns and message values.
 
-Each field has a parser of its values and two places to look: columns of rows, and a flow.Flow. A
-field over something that flowd's rows do not have (IP trace ids, encryption) is checked for form
-and then answers for rows as for a flow that lacks it.
+Each field parses its values, and then tests either columns of FLOW or the fields of a flow.Flow.
+The values of a field without a column (IP trace ids, encryption) are checked; its test over rows
+gives the result of a flow that lacks the value.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,42 +15,42 @@ from flowd.filter.tables import Test, TextTest, constant
 from flowd.filter.uuid7 import UuidTest, node_bits
 from flowd.filter.wanted import Parser, Predicate
 from flowd.model.directory import Directory
-from flowd.model.endpoint import Endpoint as Known
+from flowd.model.endpoint import Endpoint as DirectoryEndpoint
 from flowd.model.records.dns import Dns
 from flowd.wire.flow.flow_pb2 import DROPPED, Endpoint, Flow
 
-Rows: TypeAlias = Callable[[Any, Directory], Test | TextTest]
-"""Makes the test over columns of a predicate; most take what a certain parser gives."""
+TestMaker: TypeAlias = Callable[[Any, Directory], Test | TextTest]
+"""Makes a test over columns from the predicate that the field's parser returns."""
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FilterField:
     """One field of FlowFilter.
 
     Attributes:
-        parse: checks values and makes a predicate of them, over one value that a flow may have.
-        rows: where these values are in rows.
-        held: the values of a message; it matches if one of them does.
+        parse: checks the filter's values, and returns a predicate over one value of a flow.
+        make_test: makes a test over rows from that predicate.
+        message_values: the values of a message; the message matches if one of them does.
     """
 
     parse: Parser
-    rows: Rows
-    held: Callable[[Flow], Iterable[Any]]
+    make_test: TestMaker
+    message_values: Callable[[Flow], Iterable[Any]]
 
 
-def _pod(endpoint: Known, directory: Directory) -> tuple[str, str]:
+def _pod(endpoint: DirectoryEndpoint, directory: Directory) -> tuple[str, str]:
     return pod_namespace(endpoint), pod_name(endpoint)
 
 
-def _service(endpoint: Known, directory: Directory) -> tuple[str, str]:
+def _service(endpoint: DirectoryEndpoint, directory: Directory) -> tuple[str, str]:
     return (endpoint.service_namespace, endpoint.service) if endpoint.service else ("", "")
 
 
-def _workload(endpoint: Known, directory: Directory) -> tuple[str, str] | None:
+def _workload(endpoint: DirectoryEndpoint, directory: Directory) -> tuple[str, str] | None:
     return (endpoint.workload, endpoint.workload_kind) if endpoint.workload else None
 
 
-def _labels(endpoint: Known, directory: Directory) -> tuple[str, ...]:
+def _labels(endpoint: DirectoryEndpoint, directory: Directory) -> tuple[str, ...]:
     return endpoint.labels
 
 
@@ -70,85 +70,46 @@ def _port(flow: Flow, side: str) -> list[int]:
             return []
 
 
-def _sides() -> Iterable[tuple[str, Field]]:
-    """Fields of either end of a flow."""
-    for side, column, end in (("source", "src", _source), ("destination", "dst", _destination)):
-        yield (
-            f"{side}_identity",
-            Field(
-                wanted.numbers,
-                columns.numbers(f"{column}_identity"),
-                lambda flow, side=side, end=end: (
-                    [end(flow).identity] if flow.HasField(side) else []
-                ),
-            ),
-        )
-        yield (
-            f"{side}_ip",
-            Field(
-                wanted.networks,
-                columns.addresses(f"{column}_addr"),
-                lambda flow, side=side: [getattr(flow.IP, side)],
-            ),
-        )
-        yield (
-            f"{side}_pod",
-            Field(
-                wanted.name_prefixes,
-                columns.endpoint(column, _pod),
-                lambda flow, end=end: [(end(flow).namespace, end(flow).pod_name)],
-            ),
-        )
-        yield (
-            f"{side}_workload",
-            Field(
-                wanted.workloads,
-                columns.endpoint(column, _workload),
-                lambda flow, end=end: [(one.name, one.kind) for one in end(flow).workloads],
-            ),
-        )
-        yield (
-            f"{side}_service",
-            Field(
-                wanted.name_prefixes,
-                columns.endpoint(column, _service),
-                lambda flow, side=side: [
-                    (held.namespace, held.name) for held in (getattr(flow, f"{side}_service"),)
-                ],
-            ),
-        )
-        yield (
-            f"{side}_label",
-            Field(
-                wanted.selectors,
-                columns.endpoint(column, _labels),
-                lambda flow, end=end: [end(flow).labels],
-            ),
-        )
-        yield (
-            f"{side}_cluster_name",
-            Field(
-                wanted.clusters,
-                columns.endpoint(column, cluster_name),
-                lambda flow, end=end: [end(flow).cluster_name],
-            ),
-        )
-        yield (
-            f"{side}_port",
-            Field(
-                wanted.ports,
-                columns.ports(f"{column}_port"),
-                lambda flow, side=side: _port(flow, side),
-            ),
-        )
-        yield (
-            f"{side}_fqdn",
-            Field(
-                wanted.globs,
-                columns.text(f"{column}_name"),
-                lambda flow, side=side: getattr(flow, f"{side}_names"),
-            ),
-        )
+def _side_fields(side: str, prefix: str, end: Callable[[Flow], Endpoint]) -> dict[str, FilterField]:
+    """The fields of one end: `source_*` or `destination_*`, over columns `src_*` or `dst_*`."""
+
+    def identity(flow: Flow) -> list[int]:
+        return [end(flow).identity] if flow.HasField(side) else []
+
+    def pod(flow: Flow) -> list[tuple[str, str]]:
+        return [(end(flow).namespace, end(flow).pod_name)]
+
+    def workloads(flow: Flow) -> list[tuple[str, str]]:
+        return [(one.name, one.kind) for one in end(flow).workloads]
+
+    def service(flow: Flow) -> list[tuple[str, str]]:
+        known = getattr(flow, f"{side}_service")
+        return [(known.namespace, known.name)]
+
+    make, endpoint = FilterField, columns.endpoint
+    fields = {
+        "identity": make(wanted.numbers, columns.numbers(f"{prefix}_identity"), identity),
+        "ip": make(
+            wanted.networks,
+            columns.addresses(f"{prefix}_addr"),
+            lambda flow: [getattr(flow.IP, side)],
+        ),
+        "pod": make(wanted.name_prefixes, endpoint(prefix, _pod), pod),
+        "workload": make(wanted.workloads, endpoint(prefix, _workload), workloads),
+        "service": make(wanted.name_prefixes, endpoint(prefix, _service), service),
+        "label": make(wanted.selectors, endpoint(prefix, _labels), lambda flow: [end(flow).labels]),
+        "cluster_name": make(
+            wanted.clusters, endpoint(prefix, cluster_name), lambda flow: [end(flow).cluster_name]
+        ),
+        "port": make(wanted.ports, columns.ports(f"{prefix}_port"), lambda flow: _port(flow, side)),
+    }
+    return {f"{side}_{name}": field for name, field in fields.items()}
+
+
+def _fqdn(side: str, prefix: str) -> FilterField:
+    return FilterField(
+        wanted.globs, columns.text(f"{prefix}_name"), lambda flow: getattr(flow, f"{side}_names")
+    )
 
 
 def _reply(flow: Flow) -> list[bool]:
@@ -182,15 +143,13 @@ def _encrypted(predicate: Predicate, directory: Directory) -> Test:
     return constant(predicate(False))
 
 
-def _nowhere(predicate: Predicate, directory: Directory) -> Test:
+def _never(predicate: Predicate, directory: Directory) -> Test:
     return constant(False)
 
 
-_SIDES = dict(_sides())
-
-FIELDS: dict[str, Field] = {
-    "uuid": Field(wanted.numbers, _uuid, lambda flow: [flow.uuid]),
-    "event_type": Field(
+FIELDS: dict[str, FilterField] = {
+    "uuid": FilterField(wanted.numbers, _uuid, lambda flow: [flow.uuid]),
+    "event_type": FilterField(
         wanted.event_types,
         columns.event_types,
         lambda flow: (
@@ -199,70 +158,78 @@ FIELDS: dict[str, Field] = {
             else []
         ),
     ),
-    "verdict": Field(wanted.numbers, columns.byte("verdict"), lambda flow: [flow.verdict]),
-    "drop_reason_desc": Field(
+    "verdict": FilterField(wanted.numbers, columns.byte("verdict"), lambda flow: [flow.verdict]),
+    "drop_reason_desc": FilterField(
         wanted.numbers,
         columns.drop_reasons,
         lambda flow: [flow.drop_reason_desc] if flow.verdict == DROPPED else [],
     ),
-    "reply": Field(wanted.numbers, columns.replies, _reply),
-    "encrypted": Field(wanted.numbers, _encrypted, lambda flow: [flow.IP.encrypted]),
-    "protocol": Field(wanted.protocols, columns.protocols, _protocols),
-    "source_ip_xlated": Field(
-        wanted.networks, columns.xlated, lambda flow: [flow.IP.source_xlated]
+    "reply": FilterField(wanted.numbers, columns.replies, _reply),
+    "encrypted": FilterField(wanted.numbers, _encrypted, lambda flow: [flow.IP.encrypted]),
+    "protocol": FilterField(wanted.protocols, columns.protocols, _protocols),
+    "source_ip_xlated": FilterField(
+        wanted.networks, columns.source_xlated, lambda flow: [flow.IP.source_xlated]
     ),
-    **{name: field for name, field in _SIDES.items() if not name.endswith("_fqdn")},
-    "node_labels": Field(
+    **_side_fields("source", "src", _source),
+    **_side_fields("destination", "dst", _destination),
+    "node_labels": FilterField(
         wanted.selectors,
         columns.node(lambda directory: directory.node_labels),
         lambda flow: [flow.node_labels],
     ),
-    "node_name": Field(
+    "node_name": FilterField(
         wanted.node_globs,
-        columns.node(lambda known: (known.cluster_name or "default", known.node_name)),
+        columns.node(lambda directory: (directory.cluster_name or "default", directory.node_name)),
         lambda flow: [_node(flow)],
     ),
-    "http_status_code": Field(wanted.statuses, columns.statuses, lambda flow: [flow.l7.http.code]),
-    "tcp_flags": Field(
+    "http_status_code": FilterField(
+        wanted.statuses, columns.statuses, lambda flow: [flow.l7.http.code]
+    ),
+    "tcp_flags": FilterField(
         wanted.tcp_flags,
         columns.tcp_flags,
         lambda flow: [wanted.flag_bits(flow.l4.TCP.flags)] if flow.l4.TCP.HasField("flags") else [],
     ),
-    "ip_version": Field(wanted.numbers, columns.ip_versions, lambda flow: [flow.IP.ipVersion]),
-    "traffic_direction": Field(
+    "ip_version": FilterField(
+        wanted.numbers, columns.ip_versions, lambda flow: [flow.IP.ipVersion]
+    ),
+    "traffic_direction": FilterField(
         wanted.numbers, columns.byte("direction"), lambda flow: [flow.traffic_direction]
     ),
-    "interface": Field(
+    "interface": FilterField(
         wanted.interfaces,
         columns.interfaces,
         lambda flow: (
             [(flow.interface.index, flow.interface.name)] if flow.HasField("interface") else []
         ),
     ),
-    "ip_trace_id": Field(
+    "ip_trace_id": FilterField(
         wanted.numbers,
-        _nowhere,
+        _never,
         lambda flow: [flow.ip_trace_id.trace_id] if flow.HasField("ip_trace_id") else [],
     ),
-    **{name: field for name, field in _SIDES.items() if name.endswith("_fqdn")},
-    "trace_id": Field(
+    "source_fqdn": _fqdn("source", "src"),
+    "destination_fqdn": _fqdn("destination", "dst"),
+    "trace_id": FilterField(
         wanted.texts,
         columns.text("trace_id"),
         lambda flow: [flow.trace_context.parent.trace_id],
     ),
-    "http_method": Field(
+    "http_method": FilterField(
         wanted.methods,
         lambda predicate, directory: TextTest("method", lambda name: predicate(name.lower())),
         lambda flow: [flow.l7.http.method.lower()],
     ),
-    "http_path": Field(wanted.paths, columns.text("url"), _url),
-    "http_url": Field(wanted.regexes, columns.text("url", absent="", among=columns.is_http), _url),
-    "http_header": Field(
+    "http_path": FilterField(wanted.paths, columns.text("url"), _url),
+    "http_url": FilterField(
+        wanted.regexes, columns.text("url", absent="", among=columns.is_http), _url
+    ),
+    "http_header": FilterField(
         wanted.headers,
         lambda predicate, directory: columns.HeaderTest(predicate),
         lambda flow: [(one.key, one.value) for one in flow.l7.http.headers],
     ),
-    "dns_query": Field(
+    "dns_query": FilterField(
         wanted.regexes,
         lambda predicate, directory: TextTest(
             "dns",
@@ -273,4 +240,4 @@ FIELDS: dict[str, Field] = {
         lambda flow: [flow.l7.dns.query] if flow.l7.HasField("dns") else [],
     ),
 }
-"""Every field but `experimental`, those that cost little first."""
+"""Every field except `experimental`, in order of evaluation: cheap tests first."""

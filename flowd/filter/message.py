@@ -1,14 +1,14 @@
-"""Hubble's filters over flow.Flow messages, for flows that come from files.
+"""Compile Hubble's flow filters into one function over flow.Flow messages, for flows from files.
 
-The rules are those of `compile_filters`, which does the same over columns.
+The rules are those of `compile_filters`, which tests columns.
 """
 
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from flowd.filter.compile import bounded, check_fields
-from flowd.filter.extension import backend_of, route_of, struct_of
-from flowd.filter.fields import FIELDS, Field
+from flowd.filter.compile import check_bounds, set_fields
+from flowd.filter.extension import backend_from_extension, extension_fields, route_from_extension
+from flowd.filter.fields import FIELDS, FilterField
 from flowd.filter.grammar.cel import compile_expressions
 from flowd.filter.routes import RouteFilter
 from flowd.filter.wanted import Predicate
@@ -22,59 +22,59 @@ def message_filter(
     blacklist: Iterable[FlowFilter],
     routes: RouteFilter | None = None,
 ) -> Passes:
-    """A function that tells whether a flow is whitelisted and not blacklisted.
+    """Compile filters into a function that says whether a message matches.
 
     Args:
-        whitelist: any of them must match; none means everything does.
-        blacklist: none of them may match.
-        routes: flowd's own filters, all of which must match too.
+        whitelist: at least one must match; an empty list matches every message.
+        blacklist: none may match.
+        routes: flowd's own filters, which must all match too.
 
     Raises:
-        FilterError: a value that cannot be used, named in the message; or too many of them.
-        UnsupportedFilter: a CEL expression, and the library for it is not installed.
+        FilterError: an invalid value, named in the message; or too many values.
+        UnsupportedFilter: a CEL expression without its library.
     """
-    white, black = bounded(whitelist, blacklist)
+    white, black = check_bounds(whitelist, blacklist)
     wanted = [_conjunction(one) for one in white]
-    refused = [_conjunction(one) for one in black]
+    excluded = [_conjunction(one) for one in black]
     routed = _routed(routes or RouteFilter())
 
     def passes(flow: Flow) -> bool:
         if wanted and not any(one(flow) for one in wanted):
             return False
-        return not any(one(flow) for one in refused) and routed(flow)
+        return not any(one(flow) for one in excluded) and routed(flow)
 
     return passes
 
 
 def _conjunction(wanted: FlowFilter) -> Passes:
-    held = check_fields(wanted)
+    fields = set_fields(wanted)
     tests = [
-        _test(field, field.parse(name, list(held[name])))
+        _test(field, field.parse(name, list(fields[name])))
         for name, field in FIELDS.items()
-        if name in held
+        if name in fields
     ]
     if wanted.experimental.cel_expression:
         tests.append(compile_expressions(wanted.experimental.cel_expression))
     return lambda flow: all(test(flow) for test in tests)
 
 
-def _test(field: Field, predicate: Predicate) -> Passes:
-    return lambda flow: any(map(predicate, field.held(flow)))
+def _test(field: FilterField, predicate: Predicate) -> Passes:
+    return lambda flow: any(map(predicate, field.message_values(flow)))
 
 
 def _routed(wanted: RouteFilter) -> Passes:
-    """flowd's own filters over the Struct in `Flow.extensions`."""
+    """The test of flowd's own filters, over the Struct in `Flow.extensions`."""
     routes, backend, attributions = wanted.predicates()
     if not routes and not backend and not attributions:
         return lambda flow: True
     names = {one.name.lower() for one in attributions}
 
     def test(flow: Flow) -> bool:
-        held = struct_of(flow)
+        extension = extension_fields(flow)
         return (
-            all(one(route_of(held)) for one in routes)
-            and (not backend or backend(backend_of(held)))
-            and (not names or held.get("attribution", "none") in names)
+            all(one(route_from_extension(extension)) for one in routes)
+            and (not backend or backend(backend_from_extension(extension)))
+            and (not names or extension.get("attribution", "none") in names)
         )
 
     return test

@@ -1,4 +1,4 @@
-"""flowd's own filters beside Hubble's: gateway, listener, route, backend, attribution."""
+"""flowd's own flow filters: gateway, listener, route, backend, attribution."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ from flowd.model.route import BackendRef, RouteRef
 
 @dataclass(frozen=True, slots=True)
 class RouteFilter:
-    """Values by kind: a flow matches one value of every kind that has any.
+    """Filter values by kind: a flow must match one value of every kind with values.
 
     Attributes:
         gateway: `namespace/name`.
@@ -32,7 +32,7 @@ class RouteFilter:
     attribution: tuple[str, ...] = ()
 
     def pack(self) -> any_pb2.Any:
-        """The form in which GetFlowsRequest.extensions carries it."""
+        """Encode the filter as the Any of GetFlowsRequest.extensions."""
         struct = struct_pb2.Struct()
         struct.update({f.name: list(getattr(self, f.name)) for f in fields(self)})
         packed = any_pb2.Any()
@@ -40,7 +40,7 @@ class RouteFilter:
         return packed
 
     def tests(self, directory: Directory) -> list[Test]:
-        """One test for each kind that has values.
+        """One test over rows for each kind with values.
 
         Raises:
             FilterError: a value has the wrong form.
@@ -58,7 +58,7 @@ class RouteFilter:
     ) -> tuple[
         list[Callable[[RouteRef], bool]], Callable[[BackendRef], bool] | None, list[Attribution]
     ]:
-        """Tests of the route, all of which must pass, of the backend, and the attributions.
+        """Predicates of the route (all must pass) and of the backend, and the attributions.
 
         Raises:
             FilterError: a value has the wrong form.
@@ -69,10 +69,10 @@ class RouteFilter:
 
 
 def route_filter(extensions: any_pb2.Any) -> RouteFilter:
-    """The filter inside GetFlowsRequest.extensions; an empty Any is no filter.
+    """Decode the filter from GetFlowsRequest.extensions; an empty Any is an empty filter.
 
     Raises:
-        FilterError: another message, an unknown key, or values that are not strings.
+        FilterError: another message type, an unknown key, or values that are not strings.
     """
     if not extensions.type_url:
         return RouteFilter()
@@ -88,10 +88,10 @@ def route_filter(extensions: any_pb2.Any) -> RouteFilter:
 _KINDS = tuple(field.name for field in fields(RouteFilter))
 
 
-def _strings(key: str, held: Mapping[str, struct_pb2.Value]) -> tuple[str, ...]:
+def _strings(key: str, fields: Mapping[str, struct_pb2.Value]) -> tuple[str, ...]:
     if key not in _KINDS:
         raise FilterError(f"extensions: unknown filter {key!r}; one of {', '.join(_KINDS)}")
-    value = held[key]
+    value = fields[key]
     values = list(value.list_value.values) if value.HasField("list_value") else [value]
     if not all(one.HasField("string_value") for one in values):
         raise FilterError(f"extensions: {key} must be a list of strings")

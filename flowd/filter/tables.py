@@ -1,7 +1,7 @@
-"""Tests over columns: each turns rows into a mask without looking at a row twice.
+"""Tests over columns of FLOW rows: lookup tables that turn rows into a boolean mask.
 
-A test over what an index stands for is answered once per entry of the directory and grows with it;
-a test over text is answered once per distinct text.
+A test of a registry index evaluates its predicate once for each entry of the registry, a test of
+text once for each distinct text.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -18,11 +18,11 @@ Mask: TypeAlias = NDArray[np.bool_]
 Test: TypeAlias = Callable[[FlowRows], Mask]
 T = TypeVar("T", bound=Hashable)
 
-_MOST_TEXTS = 65536
+_MAX_TEXTS = 65536
 
 
 class RegistryTest(Generic[T]):
-    """Rows whose index in a column stands for an entry that passes a predicate."""
+    """Passes rows whose index in `column` refers to a registry entry that passes `predicate`."""
 
     def __init__(self, column: str, registry: Registry[T], predicate: Callable[[T], bool]) -> None:
         self._column = column
@@ -43,7 +43,7 @@ class RegistryTest(Generic[T]):
 
 
 class SetTest:
-    """Rows whose byte in a column is one of some numbers."""
+    """Passes rows whose uint8 value in `column` is one of `numbers`."""
 
     def __init__(self, column: str, numbers: Iterable[int]) -> None:
         self._column = column
@@ -55,11 +55,11 @@ class SetTest:
 
 
 class TextTest:
-    """Rows whose object in a column passes a predicate.
+    """Passes rows whose object in `column` passes `predicate`.
 
     Args:
-        absent: what is asked of rows that have None; itself None for rows that never pass.
-        among: the rows that can pass; all of them without.
+        absent: the value tested for rows with None; None: these rows never pass.
+        among: a test that rows must pass first.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TextTest:
         self._seen: dict[Any, bool] = {}
 
     def narrow(self, rows: FlowRows, mask: Mask) -> None:
-        """Clear in mask the rows that do not pass; only rows still set are looked at."""
+        """Clear the rows of `mask` that do not pass; tests only rows still set."""
         if self._among:
             mask &= self._among(rows)
         places = np.flatnonzero(mask)
@@ -91,19 +91,19 @@ class TextTest:
         known = self._seen.get(value)
         if known is None:
             check()
-            if len(self._seen) >= _MOST_TEXTS:
+            if len(self._seen) >= _MAX_TEXTS:
                 self._seen.clear()
             known = self._seen[value] = self._predicate(value)
         return known
 
 
 def constant(value: bool) -> Test:
-    """The same answer for every row."""
+    """A test with the same result for every row."""
     return lambda rows: np.full(len(rows), value)
 
 
 def both(*tests: Test) -> Test:
-    """Rows that pass every test."""
+    """A test that passes the rows that pass every test."""
 
     def test(rows: FlowRows) -> Mask:
         mask = tests[0](rows)
@@ -115,12 +115,12 @@ def both(*tests: Test) -> Test:
 
 
 def either(tests: Iterable[Test]) -> Test:
-    """Rows that pass at least one test."""
-    some = list(tests)
+    """A test that passes the rows that pass at least one test."""
+    alternatives = list(tests)
 
     def test(rows: FlowRows) -> Mask:
         mask = np.zeros(len(rows), np.bool_)
-        for one in some:
+        for one in alternatives:
             check()
             mask |= one(rows)
         return mask

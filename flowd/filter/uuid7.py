@@ -1,7 +1,7 @@
-"""Flow ids: UUIDs (RFC 9562, version 7) that are computed, not stored.
+"""Flow ids: version 7 UUIDs (RFC 9562, section 5.7), computed from time, node and sequence number.
 
-Milliseconds of the flow's time, 12 bits of the fraction below them, 16 bits of the node's name and
-46 bits of the flow's sequence number; so an id leads back to its flow.
+Layout: milliseconds of the flow's time, 12 bits of the fraction below, 16 bits of the node's name,
+46 bits of the flow's sequence number. An id therefore identifies its row without being stored.
 """
 
 import re
@@ -22,7 +22,7 @@ _MILLI = 1_000_000
 
 
 def node_bits(directory: Directory) -> int:
-    """16 bits that differ between the nodes of a cluster."""
+    """A 16-bit hash of cluster and node name."""
     return _node_bits(directory.cluster_name, directory.node_name)
 
 
@@ -36,7 +36,8 @@ def flow_uuid(time_ns: int, seq: int, node: int) -> str:
     """The id of a flow in textual form.
 
     Args:
-        node: of `node_bits`.
+        time_ns: Unix time, nanoseconds.
+        node: the value of `node_bits`.
     """
     millis, nanos = divmod(time_ns, _MILLI)
     high = (millis & 0xFFFFFFFFFFFF) << 16 | 0x7000 | (nanos << 12) // _MILLI
@@ -46,7 +47,7 @@ def flow_uuid(time_ns: int, seq: int, node: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UuidTest:
-    """Rows whose id is one of some texts; a text that is no id of this node matches none."""
+    """Passes rows whose id is one of `uuids`; ids of other nodes match no row."""
 
     uuids: tuple[str, ...]
     node: int

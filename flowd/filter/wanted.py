@@ -1,6 +1,7 @@
-"""Values of filter fields, checked, as predicates over what a flow has there.
+"""Parse and check filter values, one function for each kind of field; each returns a predicate.
 
-Every parser takes the field's name, for errors, and its values as protobuf gives them.
+Every parser takes the field's name, for error messages, and its values as protobuf decodes them.
+A parser raises FilterError for an invalid value.
 """
 
 import ipaddress
@@ -29,14 +30,14 @@ L4_NAMES = {
     112: ("vrrp",),
     132: ("sctp",),
 }
-"""What the filter `protocol` calls an IP protocol."""
+"""Names of IP protocols in the filter `protocol`."""
 
 _NAMES = {name for names in L4_NAMES.values() for name in names} | {"dns", "http", "kafka"}
 _FLAG_BITS = {field.name: 1 << bit for bit, field in enumerate(TCPFlags.DESCRIPTOR.fields)}
 
 
 class OneOf:
-    """Numbers or texts of which a flow must have one."""
+    """A predicate: the value is one of `values`."""
 
     def __init__(self, values: Iterable[Any]) -> None:
         self.values = frozenset(values)
@@ -45,8 +46,8 @@ class OneOf:
         return value in self.values
 
 
-class Networks:
-    """Addresses and CIDRs, over textual addresses."""
+class NetworkSet:
+    """A predicate over textual addresses: the address lies in one of the networks."""
 
     def __init__(self, networks: Sequence[patterns.Network]) -> None:
         self._all = networks
@@ -56,14 +57,14 @@ class Networks:
         self._wide = [one for one in networks if one.prefixlen < one.max_prefixlen]
 
     def __call__(self, text: str) -> bool:
-        """Whether a textual address lies in one of them."""
+        """Whether a textual address lies in one of the networks."""
         if text in self._exact or not self._wide:
             return text in self._exact
         address = _parsed(text)
         return address is not None and any(address in one for one in self._wide)
 
     def over(self, column: str) -> Test:
-        """The same of a column of addresses."""
+        """The same test over an address column, shape (N, 16)."""
         return either(_in_network(column, one) for one in self._all)
 
 
@@ -84,7 +85,7 @@ def _in_network(column: str, network: patterns.Network) -> Test:
     bits = ((1 << length) - 1) << (128 - length)
     wanted = [np.uint64(int(address) >> shift & 0xFFFFFFFFFFFFFFFF) for shift in (64, 0)]
     kept = [np.uint64(bits >> shift & 0xFFFFFFFFFFFFFFFF) for shift in (64, 0)]
-    with_zero = int(address) == 0  # which stands for no address
+    with_zero = int(address) == 0  # the all-zero address stands for "no address"
 
     def test(rows: FlowRows) -> Mask:
         halves = np.ascontiguousarray(rows[column]).view(">u8")
@@ -97,60 +98,63 @@ def _in_network(column: str, network: patterns.Network) -> Test:
 
 
 def numbers(field: str, values: Sequence[Any]) -> OneOf:
-    """As they are."""
+    """Equal numbers."""
     return OneOf(values)
 
 
 def texts(field: str, values: Sequence[str]) -> OneOf:
-    """Equal; the empty text stands for none."""
+    """Equal texts; an empty value matches nothing."""
     return OneOf(set(values) - {""})
 
 
-def networks(field: str, values: Sequence[str]) -> Networks:
-    return Networks([patterns.network(value, field) for value in values])
+def networks(field: str, values: Sequence[str]) -> NetworkSet:
+    """IP addresses and CIDRs."""
+    return NetworkSet([patterns.network(value, field) for value in values])
 
 
 def name_prefixes(field: str, values: Sequence[str]) -> Predicate:
-    """Over (namespace, name)."""
+    """Name prefixes, over (namespace, name)."""
     tests = [patterns.name_prefix(value, field) for value in values]
     return lambda names: any(test(*names) for test in tests)
 
 
 def globs(field: str, values: Sequence[str]) -> Predicate:
+    """Globs over one name."""
     tests = [patterns.glob(value, field) for value in values]
     return lambda name: any(test(name) for test in tests)
 
 
 def node_globs(field: str, values: Sequence[str]) -> Predicate:
-    """Over (cluster, node)."""
+    """Globs over (cluster, node)."""
     tests = [patterns.node_glob(value) for value in values]
     return lambda names: any(test(*names) for test in tests)
 
 
 def selectors(field: str, values: Sequence[str]) -> Predicate:
-    """Over labels."""
+    """Label selectors, over the labels of an endpoint."""
     tests = [parse_selector(value) for value in values]
     return lambda labels: any(test(labels) for test in tests)
 
 
 def regexes(field: str, values: Sequence[str]) -> Predicate:
+    """RE2 expressions."""
     tests = [patterns.regex(value, field) for value in values]
     return lambda text: any(test(text) for test in tests)
 
 
 def workloads(field: str, values: Sequence[Any]) -> Predicate:
-    """Over (name, kind); an empty part of a value is any."""
+    """Over (name, kind); an empty part of a value matches any."""
     wanted = [(value.name, value.kind) for value in values]
-    return lambda held: any(
-        name in ("", held[0]) and kind in ("", held[1]) for name, kind in wanted
+    return lambda workload: any(
+        name in ("", workload[0]) and kind in ("", workload[1]) for name, kind in wanted
     )
 
 
 def interfaces(field: str, values: Sequence[Any]) -> Predicate:
-    """Over (index, name); an empty part of a value is any."""
+    """Over (index, name); an empty part of a value matches any."""
     wanted = [(value.index, value.name) for value in values]
-    return lambda held: any(
-        index in (0, held[0]) and name in ("", held[1]) for index, name in wanted
+    return lambda interface: any(
+        index in (0, interface[0]) and name in ("", interface[1]) for index, name in wanted
     )
 
 
@@ -165,17 +169,17 @@ def ports(field: str, values: Sequence[str]) -> OneOf:
 
 
 class EventTypes:
-    """Types with their sub-types; type 0 and sub-type None are any.
+    """A predicate over (type, sub-type); type 0 and sub-type None match any.
 
     Attributes:
-        pairs: the types and sub-types.
+        pairs: types and sub-types.
     """
 
     def __init__(self, pairs: Sequence[tuple[int, int | None]]) -> None:
         self.pairs = pairs
 
-    def __call__(self, held: tuple[int, int]) -> bool:
-        return any(kind in (0, held[0]) and sub in (None, held[1]) for kind, sub in self.pairs)
+    def __call__(self, event: tuple[int, int]) -> bool:
+        return any(kind in (0, event[0]) and sub in (None, event[1]) for kind, sub in self.pairs)
 
 
 def event_types(field: str, values: Sequence[Any]) -> EventTypes:
@@ -190,21 +194,21 @@ def protocols(field: str, values: Sequence[str]) -> OneOf:
 
 
 def tcp_flags(field: str, values: Sequence[TCPFlags]) -> Predicate:
-    """Over the bits of `flag_bits`: all flags of a value must be set."""
+    """Over the bits of `flag_bits`; all flags of a value must be set."""
     wanted = [flag_bits(value) for value in values]
-    return lambda held: any(held & bits == bits for bits in wanted)
+    return lambda flags: any(flags & bits == bits for bits in wanted)
 
 
 def flag_bits(flags: TCPFlags) -> int:
-    """A bit a flag, as in the TCP header, NS above them."""
+    """One bit for each flag, as in the TCP header; NS is the highest."""
     return sum(_FLAG_BITS[field.name] for field, _ in flags.ListFields())
 
 
 class Ranges:
-    """Numbers from a first to a last one.
+    """A predicate: the number lies in one of the ranges.
 
     Attributes:
-        bounds: the first and the last ones.
+        bounds: first and last number of each range.
     """
 
     def __init__(self, bounds: Sequence[tuple[int, int]]) -> None:
@@ -219,12 +223,12 @@ def statuses(field: str, values: Sequence[str]) -> Ranges:
 
 
 def methods(field: str, values: Sequence[str]) -> OneOf:
-    """Over names in lower case."""
+    """Over method names in lower case."""
     return OneOf({value.lower() for value in values} - {""})
 
 
 def paths(field: str, values: Sequence[str]) -> Predicate:
-    """Over URLs, of which the path is looked at."""
+    """RE2 expressions over the path of a URL."""
     wanted = regexes(field, values)
 
     def matches(url: str) -> bool:
@@ -235,5 +239,5 @@ def paths(field: str, values: Sequence[str]) -> Predicate:
 
 
 def headers(field: str, values: Sequence[Any]) -> OneOf:
-    """Over (key, value)."""
+    """Over a header's (key, value)."""
     return OneOf((value.key, value.value) for value in values)

@@ -1,4 +1,4 @@
-"""Numeric identities that every node derives alike, without asking anyone."""
+"""Allocate numeric identities by hash, so that all nodes derive equal ones without coordination."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,69 +9,74 @@ FIRST = 256
 LAST = 65535
 ATTEMPTS = 64
 
-Key: TypeAlias = tuple[str, ...]
-"""What an identity stands for: cluster, namespace, then the workload or the labels."""
+IdentityKey: TypeAlias = tuple[str, ...]
+"""Subject of an identity: cluster, namespace, then the workload or the labels."""
 
 
-class Numbers:
-    """A number from FIRST to LAST for each of the keys that come and go.
+class IdentityAllocator:
+    """Reference-counted allocation of identities from FIRST to LAST by key.
 
-    The number is a hash of the key, so nodes that load the same objects agree and a restart
-    changes nothing. Of two keys with one hash the later in sort order is hashed again; one that finds
-    no free number in ATTEMPTS tries shares, which takes tens of thousands of workloads.
+    The identity is a hash of the key, so nodes that load the same objects agree and a restart
+    changes nothing. Of two keys with one hash, the later in sort order is hashed again. A key
+    without a free number after ATTEMPTS tries shares one, which takes tens of thousands of
+    workloads.
 
     Attributes:
-        by_key: the number of each key.
+        by_key: identity by key.
     """
 
     def __init__(self) -> None:
-        self.by_key: dict[Key, int] = {}
-        self._uses: Counter[Key] = Counter()
-        self._holders: dict[int, Key] = {}
-        self._refused: set[int] = set()
+        self.by_key: dict[IdentityKey, int] = {}
+        self._references: Counter[IdentityKey] = Counter()
+        self._holders: dict[int, IdentityKey] = {}
+        self._contested: set[int] = set()
 
-    def change(self, come: Sequence[Key], gone: Sequence[Key]) -> bool:
-        """Count uses of keys; whether a key that stays got another number.
+    def update(self, added: Sequence[IdentityKey], removed: Sequence[IdentityKey]) -> bool:
+        """Add and remove references to keys; return whether a remaining key got another identity.
 
-        A key that comes to a number which no key ever wanted, and one that goes from such a
-        number, changes nothing for the others; anything else means to allot all again.
+        Adding or removing a key whose number no other key hashes to leaves the others unchanged;
+        every other change allocates all keys again.
         """
-        uses = self._uses
-        uses.update(come)
-        uses.subtract(gone)
-        for key in set(gone):
-            if not uses[key]:
-                del uses[key]
-        lost = [key for key in dict.fromkeys(gone) if key in self.by_key and key not in uses]
-        for key in lost:
+        references = self._references
+        references.update(added)
+        references.subtract(removed)
+        for key in set(removed):
+            if not references[key]:
+                del references[key]
+        unused = [
+            key for key in dict.fromkeys(removed) if key in self.by_key and key not in references
+        ]
+        for key in unused:
             number = self.by_key.pop(key)
-            if number in self._refused or self._holders[number] != key:
-                return self._allot()
+            if number in self._contested or self._holders[number] != key:
+                return self._reallocate()
             del self._holders[number]
-        for key in dict.fromkeys(key for key in come if key in uses and key not in self.by_key):
+        for key in dict.fromkeys(
+            key for key in added if key in references and key not in self.by_key
+        ):
             number = _number(key, 0)
             if number in self._holders:
-                return self._allot()
+                return self._reallocate()
             self.by_key[key], self._holders[number] = number, key
         return False
 
-    def _allot(self) -> bool:
+    def _reallocate(self) -> bool:
         before = self.by_key
-        self.by_key, self._holders, self._refused = {}, {}, set()
-        for key in sorted(self._uses):
+        self.by_key, self._holders, self._contested = {}, {}, set()
+        for key in sorted(self._references):
             number = _number(key, 0)
             for attempt in range(1, ATTEMPTS):
                 if number not in self._holders:
                     break
-                self._refused.add(number)
+                self._contested.add(number)
                 number = _number(key, attempt)
             if number in self._holders:
-                self._refused.add(number)
+                self._contested.add(number)
             self.by_key[key] = number
             self._holders.setdefault(number, key)
         return any(self.by_key.get(key, number) != number for key, number in before.items())
 
 
-def _number(key: Key, attempt: int) -> int:
+def _number(key: IdentityKey, attempt: int) -> int:
     digest = blake2b("\0".join((*key, str(attempt))).encode(errors="replace"), digest_size=8)
     return FIRST + int.from_bytes(digest.digest(), "big") % (LAST - FIRST + 1)

@@ -1,4 +1,4 @@
-"""What one Kubernetes object claims: addresses, each with an endpoint that has no number yet."""
+"""Claims of one Kubernetes object: addresses with endpoints that have no identity number yet."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,21 +6,18 @@ from enum import IntEnum
 from sys import intern
 from typing import TypeAlias
 
-from flowd.identity.allocator import Key
+from flowd.identity.allocator import IdentityKey
 from flowd.identity.owners import workload
 from flowd.kubernetes.objects.core import EndpointSlice, Node, Object, Pod, Service
 from flowd.kubernetes.objects.gateway_api import Gateway
 from flowd.kubernetes.objects.proxies import proxy_name
-from flowd.kubernetes.objects.snapshot import Objects
+from flowd.kubernetes.objects.snapshot import ObjectKey, Objects
 from flowd.model.address import pack, unpack
 from flowd.model.endpoint import Endpoint, EndpointKind, ReservedIdentity
 
-ObjectKey: TypeAlias = tuple[str, str]
-"""Namespace and name of an object."""
 
-
-class Rank(IntEnum):
-    """Of the claims to one address the one of the highest rank counts."""
+class ClaimRank(IntEnum):
+    """Rank of a claim by kind of object; the highest rank at an address wins."""
 
     GATEWAY = 1
     SLICE = 2
@@ -30,68 +27,68 @@ class Rank(IntEnum):
 
 
 KINDS = {
-    Rank.GATEWAY: "gateways",
-    Rank.SLICE: "slices",
-    Rank.SERVICE: "services",
-    Rank.NODE: "nodes",
-    Rank.POD: "pods",
+    ClaimRank.GATEWAY: "gateways",
+    ClaimRank.SLICE: "slices",
+    ClaimRank.SERVICE: "services",
+    ClaimRank.NODE: "nodes",
+    ClaimRank.POD: "pods",
 }
-"""Names of the kinds in Objects; each has a rank of its own."""
+"""Attribute of Objects by rank."""
 
 
 @dataclass(slots=True)
 class Claim:
-    """An address held by an endpoint.
+    """Claim of one object to one address.
 
     Attributes:
-        source: the object behind it, of the kind that the rank tells.
-        endpoint: with identity 0 as long as the key has no number.
-        key: what the number is derived from; () where the identity is a reserved one.
-        strength: the greatest counts among claims of one rank; several of the greatest are a
-            conflict, and then age and name decide.
-        created: when the object was made.
+        source: namespace and name of the object, whose kind follows from the rank.
+        endpoint: the endpoint at the address; its identity is 0 until the key has a number.
+        key: key of the numeric identity; () for a reserved identity.
+        active: False for a terminating Pod, and for kinds other than Pod. Among claims of one rank
+            the greatest wins; several of the greatest are a conflict, decided by age and name.
+        created: creationTimestamp of the object.
     """
 
-    rank: Rank
+    rank: ClaimRank
     source: ObjectKey
     endpoint: Endpoint
-    key: Key = ()
-    strength: bool = False
+    key: IdentityKey = ()
+    active: bool = False
     created: str = ""
 
     @property
     def order(self) -> tuple[bool, str, str, str]:
-        """The greatest counts among claims of one rank."""
-        return self.strength, self.created, *self.source
+        """Sort key among claims of one rank; the greatest wins."""
+        return self.active, self.created, *self.source
 
     @property
     def name(self) -> str:
-        """`kind/namespace/name` of the object behind it."""
+        """`kind/namespace/name` of the claiming object."""
         return "/".join((KINDS[self.rank], *self.source))
 
 
-Claimed: TypeAlias = list[tuple[bytes, Claim]]
+ClaimList: TypeAlias = list[tuple[bytes, Claim]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Reads objects of one moment as claims.
+class ClaimReader:
+    """Build claims from the objects of one snapshot.
 
     Attributes:
-        fronts: namespace and name of the Services that have an address behind them.
-        shared: tuples already made, so that equal ones take memory once.
+        services_at: function from an address to the Services that have it as an endpoint.
+        shared: interned tuples, so equal ones take memory once.
     """
 
     objects: Objects
     node_name: str
     cluster_name: str
-    fronts: Callable[[bytes], Iterable[ObjectKey]]
+    services_at: Callable[[bytes], Iterable[ObjectKey]]
     shared: dict[tuple[str, ...], tuple[str, ...]]
 
-    def gateway(self, item: Gateway) -> Claimed:
-        """The addresses of a Gateway's status; a Service in front of it is told instead."""
+    def gateway(self, item: Gateway) -> ClaimList:
+        """Claims to the addresses in the status of a Gateway; its Service has precedence."""
         namespace, name = source = item.key
-        found: Claimed = []
+        found: ClaimList = []
         for address in item.addresses():
             endpoint = Endpoint(
                 EndpointKind.SERVICE,
@@ -103,30 +100,30 @@ class Reader:
                 address=address,
             )
             key = self.cluster_name, namespace, "Gateway", name
-            found.append((pack(address), Claim(Rank.GATEWAY, source, endpoint, key)))
+            found.append((pack(address), Claim(ClaimRank.GATEWAY, source, endpoint, key)))
         return found
 
-    def node(self, item: Node) -> Claimed:
-        """The addresses of a node: of this one it is the host, of all others a remote node."""
+    def node(self, item: Node) -> ClaimList:
+        """Claims to the addresses of a node: the host for this node, else a remote node."""
         name = item.metadata.name
-        mine = name == self.node_name
-        kind = EndpointKind.HOST if mine else EndpointKind.NODE
-        identity = ReservedIdentity.HOST if mine else ReservedIdentity.REMOTE_NODE
-        labels = ("reserved:host" if mine else "reserved:remote-node",)
-        found: Claimed = []
+        is_this_node = name == self.node_name
+        kind = EndpointKind.HOST if is_this_node else EndpointKind.NODE
+        identity = ReservedIdentity.HOST if is_this_node else ReservedIdentity.REMOTE_NODE
+        labels = ("reserved:host" if is_this_node else "reserved:remote-node",)
+        found: ClaimList = []
         for address in item.addresses():
-            text = "" if mine else address
+            text = "" if is_this_node else address
             endpoint = Endpoint(kind, identity, name=name, labels=labels, node=name, address=text)
-            claim = Claim(Rank.NODE, item.key, endpoint)
+            claim = Claim(ClaimRank.NODE, item.key, endpoint)
             found.append((pack(address), claim))
         return found
 
-    def service(self, item: Service) -> Claimed:
-        """Cluster addresses, external ones and those of a load balancer."""
+    def service(self, item: Service) -> ClaimList:
+        """Claims to the cluster, external and load balancer addresses of a Service."""
         namespace, name = source = item.key
         labels = self._labels(namespace, item.spec.selector)
         key = self.cluster_name, namespace, "Service", name
-        found: Claimed = []
+        found: ClaimList = []
         for address in item.addresses():
             endpoint = Endpoint(
                 EndpointKind.SERVICE,
@@ -139,16 +136,17 @@ class Reader:
                 gateway=proxy_name(item),
                 address=address,
             )
-            found.append((pack(address), Claim(Rank.SERVICE, source, endpoint, key)))
+            found.append((pack(address), Claim(ClaimRank.SERVICE, source, endpoint, key)))
         return found
 
     def slice(self, item: EndpointSlice, address: bytes, pod: str, node: str) -> Claim:
-        """An endpoint of a slice, which counts where its Pod is not among the objects.
+        """Claim of an EndpointSlice, which wins where the Pod is not among the objects.
 
         Args:
-            pod, node: their names, or "".
+            address: address of 16 bytes.
+            pod, node: names of Pod and node, or "".
         """
-        namespace, name = self.service_before(address) or (item.metadata.namespace, "")
+        namespace, name = self.service_at(address) or (item.metadata.namespace, "")
         selected = self.objects.services.get((namespace, name))
         labels = self._labels(namespace, selected.spec.selector if selected else {})
         endpoint = Endpoint(
@@ -163,13 +161,13 @@ class Reader:
             gateway=proxy_name(item),
             address=unpack(address),
         )
-        return Claim(Rank.SLICE, item.key, endpoint, self._share((self.cluster_name, *labels)))
+        return Claim(ClaimRank.SLICE, item.key, endpoint, self._share((self.cluster_name, *labels)))
 
-    def pod(self, item: Pod, selecting: Sequence[str]) -> Claimed:
-        """A Pod with an address of its own, until it is finished, also while it is terminating.
+    def pod(self, item: Pod, selecting: Sequence[str]) -> ClaimList:
+        """Claims of a Pod that does not use the host network and has not finished.
 
         Args:
-            selecting: names of the Services that select it, for an address in no slice.
+            selecting: names of the Services that select the Pod, for addresses in no slice.
         """
         addresses = claimed_addresses(item)
         if not addresses:
@@ -179,12 +177,12 @@ class Reader:
         kind, owner = workload(item, self.objects)
         number = (self.cluster_name, *((namespace, kind, owner) if owner else labels))
         number = self._share(number)
-        staying = not item.metadata.deletion_timestamp
+        active = not item.metadata.deletion_timestamp
         created = item.metadata.creation_timestamp
-        found: Claimed = []
+        found: ClaimList = []
         for address in addresses:
             packed = pack(address)
-            service = self.service_before(packed)
+            service = self.service_at(packed)
             if service is None and selecting:
                 service = namespace, min(selecting)
             endpoint = Endpoint(
@@ -200,12 +198,12 @@ class Reader:
                 gateway=proxy_name(item),
                 address=address,
             )
-            found.append((packed, Claim(Rank.POD, source, endpoint, number, staying, created)))
+            found.append((packed, Claim(ClaimRank.POD, source, endpoint, number, active, created)))
         return found
 
-    def service_before(self, address: bytes) -> tuple[str, str] | None:
-        """(namespace, name) of the first Service by name whose slices have an address."""
-        return min(self.fronts(address), default=None)
+    def service_at(self, address: bytes) -> tuple[str, str] | None:
+        """(namespace, name) of the first Service by name whose slices contain an address."""
+        return min(self.services_at(address), default=None)
 
     def _labels(self, namespace: str, labels: dict[str, str], account: str = "") -> tuple[str, ...]:
         return self._share(cilium_labels(self.cluster_name, namespace, labels, account))
@@ -217,10 +215,10 @@ class Reader:
 def cilium_labels(
     cluster_name: str, namespace: str, labels: dict[str, str], account: str = ""
 ) -> tuple[str, ...]:
-    """Labels in Cilium's form, sorted, with those that Cilium adds itself.
+    """Sorted labels in Cilium's form, including those that Cilium adds itself.
 
     Args:
-        account: name of the Pod's service account.
+        account: name of the service account of the Pod.
     """
     every = {
         **labels,
@@ -233,14 +231,14 @@ def cilium_labels(
 
 
 def claimed_addresses(item: Object) -> list[str]:
-    """The textual addresses that an object claims; of a Pod those that are its own."""
+    """Textual addresses that an object claims; none for a host-network or finished Pod."""
     if isinstance(item, Pod) and (item.spec.host_network or item.finished):
         return []
     return item.addresses()
 
 
 def slice_endpoints(item: EndpointSlice) -> Iterator[tuple[str, str, str]]:
-    """Address, name of the Pod or "", and node, of every address in a slice."""
+    """Yield (address, Pod name or "", node name) for every address in a slice."""
     if item.address_type == "FQDN":
         return
     for endpoint in item.endpoints:

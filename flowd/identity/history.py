@@ -1,4 +1,4 @@
-"""Who had an address before it changed hands."""
+"""History of address reuse: the endpoints that addresses had before."""
 
 from collections import deque
 
@@ -9,8 +9,11 @@ KEEP_NS = 10 * 60 * 10**9
 MAX_CHANGES = 65_536
 
 
-class History:
-    """The holders that addresses had, until when, for the last KEEP_NS and MAX_CHANGES changes."""
+class AddressHistory:
+    """Earlier endpoints of addresses with the time of change.
+
+    Bounded by age (KEEP_NS) and number (MAX_CHANGES) of changes.
+    """
 
     def __init__(self) -> None:
         self._changes: deque[tuple[int, bytes, int]] = deque()
@@ -18,13 +21,13 @@ class History:
         self._newest = 0
 
     def add(self, address: bytes, index: int, until_ns: int) -> None:
-        """Note that an endpoint had an address (16 bytes) until a Unix time."""
+        """Record that an endpoint had an address (16 bytes) until `until_ns` (Unix nanoseconds)."""
         self._changes.append((until_ns, address, index))
         self._by_address.setdefault(address, []).append((until_ns, index))
         self._newest = max(self._newest, until_ns)
 
-    def forget(self, now_ns: int) -> None:
-        """Drop what is too old or too much."""
+    def expire(self, now_ns: int) -> None:
+        """Remove the changes over the bounds of age and number."""
         changes = self._changes
         while changes and (changes[0][0] < now_ns - KEEP_NS or len(changes) > MAX_CHANGES):
             _, address, _ = changes.popleft()
@@ -34,17 +37,18 @@ class History:
             else:
                 del self._by_address[address]
 
-    def correct(
+    def restore(
         self,
         found: NDArray[np.uint32],
         rows: NDArray[np.uint8],
         times: NDArray[np.uint64],
     ) -> None:
-        """Put into `found`, shape (N,), the holder at the time asked for, where it was another.
+        """Replace endpoint indices in place by those valid at the given times.
 
         Args:
+            found: current endpoint indices, shape (N,).
             rows: addresses, shape (N, 16).
-            times: Unix nanoseconds, shape (N,); 0 for not known.
+            times: Unix nanoseconds, shape (N,); 0 when unknown.
         """
         for row in np.flatnonzero((times < np.uint64(self._newest)) & (times > 0)).tolist():
             before = self._by_address.get(rows[row].tobytes())

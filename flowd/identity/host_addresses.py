@@ -1,4 +1,4 @@
-"""The addresses of this machine, as the kernel lists them."""
+"""Local addresses of this machine, from fib_trie and if_inet6 in /proc/net."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ _ONE = np.frombuffer(LOOPBACK6[12:], np.uint32)[0]
 
 
 def host_addresses(proc: Path = Path("/proc")) -> set[bytes]:
-    """Local addresses of this network namespace, 16 bytes each.
+    """Read the local addresses of this network namespace, 16 bytes each.
 
     Source: the LOCAL leaves of net/fib_trie (net/ipv4/fib_trie.c), and net/if_inet6
-    (net/ipv6/addrconf.c). A file that is not there (no IPv6) counts as empty.
+    (net/ipv6/addrconf.c). A missing file (no IPv6) counts as empty.
     """
     found = {LOOPBACK6, pack("127.0.0.1")}
     leaf = ""
@@ -32,7 +32,7 @@ def host_addresses(proc: Path = Path("/proc")) -> set[bytes]:
 
 
 def is_loopback(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of the addresses (N, 16) are in 127.0.0.0/8 or ::1; shape (N,)."""
+    """Mask, shape (N,), of the addresses, shape (N, 16), in 127.0.0.0/8 or equal to ::1."""
     words = np.ascontiguousarray(addresses).view(np.uint32)
     front = (words[:, 0] | words[:, 1]) == 0
     mapped = (words[:, 2] == _MAPPED) & (addresses[:, 12] == 127)

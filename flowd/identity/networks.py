@@ -1,4 +1,4 @@
-"""Networks that have a name: CIDR groups."""
+"""CIDR table: endpoints of the networks in CiliumCIDRGroups, by longest prefix match."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.identity.allocator import Key
+from flowd.identity.allocator import IdentityKey
 from flowd.identity.sorted_keys import SortedKeys
-from flowd.kubernetes.objects.core import CIDRGroup
+from flowd.kubernetes.objects.core import CiliumCIDRGroup
 from flowd.model.address import MAPPED, network, unpack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import Endpoint, EndpointKind
@@ -19,21 +19,23 @@ Network = tuple[bytes, int]
 _GROUP_LABEL = "cidrgroup:io.cilium.policy.cidrgroupname/"
 
 
-class Networks:
-    """Endpoints by network, the narrowest first, labelled as Cilium labels them.
+class CIDRTable:
+    """Endpoints by network, labelled as Cilium labels CIDR identities; longest prefix first.
 
-    An identity belongs to a network, whatever groups it is in.
+    A network has one identity, independent of the groups that contain it.
     """
 
     def __init__(self, cluster_name: str) -> None:
         self._cluster_name = cluster_name
-        self._groups: Mapping[tuple[str, str], CIDRGroup] = {}
+        self._groups: Mapping[tuple[str, str], CiliumCIDRGroup] = {}
         self._names: dict[Network, list[str]] = {}
         self._index: dict[Network, int] = {}
         self._tables: list[tuple[NDArray[np.uint8], SortedKeys]] = []
 
-    def update(self, groups: Mapping[tuple[str, str], CIDRGroup]) -> tuple[list[Key], list[Key]]:
-        """Read the groups; the keys that come and those that go."""
+    def update(
+        self, groups: Mapping[tuple[str, str], CiliumCIDRGroup]
+    ) -> tuple[list[IdentityKey], list[IdentityKey]]:
+        """Apply the groups; return the identity keys that were added and removed."""
         if groups is self._groups:
             return [], []
         before, self._groups, self._names = (
@@ -45,11 +47,11 @@ class Networks:
             for text in group.spec.external_cidrs:
                 first, length = network(text)
                 self._names[first, length].append(name)
-        come = [self._key(entry) for entry in self._names if entry not in before]
-        return come, [self._key(entry) for entry in before if entry not in self._names]
+        added = [self._key(entry) for entry in self._names if entry not in before]
+        return added, [self._key(entry) for entry in before if entry not in self._names]
 
-    def number(self, numbers: Mapping[Key, int], directory: Directory) -> None:
-        """Make the endpoints, now that every key has its number."""
+    def assign(self, numbers: Mapping[IdentityKey, int], directory: Directory) -> None:
+        """Build the endpoints with the allocated identities."""
         index = {
             entry: directory.endpoints.index(self._endpoint(entry, names, numbers))
             for entry, names in self._names.items()
@@ -63,27 +65,36 @@ class Networks:
         self._tables = []
         for length in sorted(lengths, reverse=True):
             keys = SortedKeys()
-            keys.change(lengths[length])
+            keys.update(lengths[length])
             self._tables.append((_mask(length), keys))
 
     def prefixes(self) -> list[tuple[bytes, int, int]]:
-        """First address, length in bits and endpoint index of each network."""
+        """First address (16 bytes), prefix length in bits and endpoint index of each network."""
         return [(first, length, index) for (first, length), index in self._index.items()]
 
     def find(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """Endpoint index, shape (N,), of the narrowest network that each address is in, or 0."""
+        """Longest prefix match of addresses.
+
+        Args:
+            rows: addresses, shape (N, 16).
+
+        Returns:
+            Endpoint index of the longest matching prefix, shape (N,), or 0.
+        """
         found = np.zeros(len(rows), np.uint32)
         for mask, keys in self._tables:
             found = np.where(found, found, keys.find(rows & mask))
         return found
 
-    def _endpoint(self, entry: Network, names: list[str], numbers: Mapping[Key, int]) -> Endpoint:
+    def _endpoint(
+        self, entry: Network, names: list[str], numbers: Mapping[IdentityKey, int]
+    ) -> Endpoint:
         groups = (f"{_GROUP_LABEL}{name}=" for name in names)
         labels = tuple(sorted({_text(entry), *groups, "reserved:world"}))
         identity = numbers[self._key(entry)]
         return Endpoint(EndpointKind.WORLD, identity, name=min(names), labels=labels)
 
-    def _key(self, entry: Network) -> Key:
+    def _key(self, entry: Network) -> IdentityKey:
         return self._cluster_name, _text(entry)
 
 

@@ -1,4 +1,4 @@
-"""Which Service is behind a port of the nodes."""
+"""NodePorts: from a node address and port to the Service behind it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,9 +16,9 @@ _NODES = (EndpointKind.HOST, EndpointKind.NODE)
 
 
 class NodePorts:
-    """Tells a node as the Service whose NodePort is asked for, still under the node's identity.
+    """Resolve the Service of a NodePort; the endpoint keeps the identity of the node.
 
-    Every node answers on every NodePort, so what an address alone tells is the node.
+    Every node answers on every NodePort, so the address alone identifies only the node.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -29,38 +29,47 @@ class NodePorts:
         self._known: dict[tuple[int, int], int] = {}
 
     def update(self, services: Mapping[tuple[str, str], Service]) -> None:
-        """Make these Services the ones in force; of two with one port the first by name has it."""
+        """Apply a snapshot of Services; the first by name wins a port that two Services have."""
         if services is self._services:
             return
         self._services = services
-        held = {
+        by_port = {
             _PROTOCOLS[port.protocol] << 16 | port.node_port: key
             for key, service in sorted(services.items(), reverse=True)
             for port in service.spec.ports
             if port.node_port and port.protocol in _PROTOCOLS
         }
-        if held != self._by_port:
-            self._by_port = held
-            self._ports = np.array(sorted(held), np.uint32)
+        if by_port != self._by_port:
+            self._by_port = by_port
+            self._ports = np.array(sorted(by_port), np.uint32)
             self._known.clear()
 
-    def tell(
+    def resolve(
         self,
         endpoints: NDArray[np.uint32],
         ports: NDArray[np.uint16],
         protocols: NDArray[np.uint8],
     ) -> NDArray[np.uint32]:
-        """Endpoint indices, shape (N,), with the Service where a node is asked on its NodePort."""
+        """Replace node endpoints on a NodePort by endpoints with the Service.
+
+        Args:
+            endpoints: endpoint indices, shape (N,).
+            ports: ports, shape (N,).
+            protocols: IP protocol numbers, shape (N,).
+
+        Returns:
+            Endpoint indices, shape (N,).
+        """
         if not len(self._ports):
             return endpoints
-        asked = protocols.astype(np.uint32) << 16 | ports
-        hits = np.flatnonzero(np.isin(asked, self._ports))
+        keys = protocols.astype(np.uint32) << 16 | ports
+        hits = np.flatnonzero(np.isin(keys, self._ports))
         if not len(hits):
             return endpoints
-        told = endpoints.copy()
-        pairs = zip(endpoints[hits].tolist(), asked[hits].tolist(), strict=True)
-        told[hits] = [self._endpoint(*pair) for pair in pairs]
-        return told
+        resolved = endpoints.copy()
+        pairs = zip(endpoints[hits].tolist(), keys[hits].tolist(), strict=True)
+        resolved[hits] = [self._endpoint(*pair) for pair in pairs]
+        return resolved
 
     def _endpoint(self, index: int, port: int) -> int:
         known = self._known.get((index, port))

@@ -1,4 +1,4 @@
-"""From a Pod to the workload that people know it by."""
+"""Workload of a Pod: the topmost controller in its chain of owners."""
 
 from flowd.kubernetes.objects.core import Pod, controller_of
 from flowd.kubernetes.objects.snapshot import Objects
@@ -7,10 +7,10 @@ HASH_LABEL = "pod-template-hash"
 
 
 def workload(pod: Pod, objects: Objects) -> tuple[str, str]:
-    """(kind, name) of the topmost controller: a Deployment, a CronJob, a DaemonSet; empty for none.
+    """(kind, name) of the topmost controller: Deployment, CronJob, DaemonSet, ...; empty for none.
 
-    Where the ReplicaSet of a Pod is not among the objects, the hash that a Deployment puts on its
-    Pods and behind its ReplicaSets' names tells it (pkg/controller/deployment/sync.go).
+    Where the ReplicaSet of a Pod is not among the objects, the Deployment follows from the
+    pod-template-hash that ends the ReplicaSet's name (pkg/controller/deployment/sync.go).
     """
     owner = controller_of(pod.metadata)
     if owner is None:

@@ -1,4 +1,4 @@
-"""Numbers by 16-byte key, found for whole columns at a time."""
+"""Sorted hash index: u4 values by 16-byte key, with vectorized lookup."""
 
 import secrets
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ U64 = NDArray[np.uint64]
 
 
 class SortedKeys:
-    """Keys (16 bytes) and their values (u4), in order of a hash, changed in place of built anew.
+    """Keys (16 bytes) and values (u4), sorted by hash, updated incrementally.
 
-    No two keys have the same hash: where two would, others are drawn.
+    All hashes are distinct: on a collision new hash factors are drawn.
     """
 
     def __init__(self) -> None:
@@ -21,13 +21,13 @@ class SortedKeys:
         self._words: U64 = np.empty((0, 2), np.uint64)
         self._values = np.empty(0, np.uint32)
 
-    def change(self, values: Mapping[bytes, int]) -> None:
-        """Set the value of each key; 0 takes the key out."""
+    def update(self, values: Mapping[bytes, int]) -> None:
+        """Set the value of each key; the value 0 removes the key."""
         if not values:
             return
         words = np.frombuffer(b"".join(values), np.uint64).reshape(-1, 2)
         fresh = np.fromiter(values.values(), np.uint32, len(values))
-        order, hashes, at, known = self._places(words)
+        order, hashes, at, known = self._locate(words)
         words, fresh = words[order], fresh[order]
         self._values[at[known]] = fresh[known]
         added = ~known & (fresh != 0)
@@ -40,7 +40,7 @@ class SortedKeys:
             self._values = self._values[kept]
 
     def find(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """The values, shape (N,), of keys as bytes, shape (N, 16); 0 for one that is not there."""
+        """Values, shape (N,), of keys as bytes, shape (N, 16); 0 for missing keys."""
         if not len(self._hashes):
             return np.zeros(len(rows), np.uint32)
         words = np.ascontiguousarray(rows).view(np.uint64)
@@ -49,10 +49,10 @@ class SortedKeys:
         same = (self._words[at, 0] == words[:, 0]) & (self._words[at, 1] == words[:, 1])
         return np.where(same, self._values[at], np.uint32(0))
 
-    def _places(
+    def _locate(
         self, words: U64
     ) -> tuple[NDArray[np.intp], U64, NDArray[np.intp], NDArray[np.bool_]]:
-        """In which order keys go in, their hashes so, where each has its place, and if it is there."""
+        """Order of keys by hash, their sorted hashes, insertion points, and mask of known keys."""
         while True:
             hashes = self._hash(words)
             order = np.argsort(hashes)
@@ -67,7 +67,7 @@ class SortedKeys:
             self._redraw()
 
     def _redraw(self) -> None:
-        """Other hashes for all keys, until no two have the same."""
+        """Draw hash factors until all hashes are distinct."""
         while True:
             self._factors = _draw()
             hashes = self._hash(self._words)

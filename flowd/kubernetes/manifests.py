@@ -1,4 +1,4 @@
-"""Kubernetes objects from files and folders of YAML or JSON."""
+"""Load Kubernetes objects from manifest files and folders (YAML or JSON)."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from flowd.errors import UsageError
-from flowd.kubernetes.objects.snapshot import KINDS, Kind, Objects
+from flowd.kubernetes.objects.snapshot import KINDS, ObjectKind, Objects
 from flowd.kubernetes.yaml import BadYaml, as_list, as_mapping, documents
 from flowd.model.losses import Losses, Place
 from flowd.text import printable
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Manifests:
-    """Manifest paths that can be read again when a file under them changes."""
+    """Manifest paths, with detection of changed files."""
 
     def __init__(self, paths: Sequence[Path], losses: Losses) -> None:
         self._paths = list(paths)
@@ -28,16 +28,16 @@ class Manifests:
         self._seen: list[tuple[str, int, int, int]] = []
 
     def load(self) -> Objects:
-        """All objects under the paths.
+        """Load all objects under the paths.
 
         Raises:
-            UsageError: a path that cannot be read, or a file that does not parse.
+            UsageError: a path cannot be read, or a file does not parse.
         """
         self._seen = self._signature()
         return load_manifests(self._paths, self._losses)
 
     def changed(self) -> bool:
-        """Whether a file was added, removed or written since the last load."""
+        """Whether a file was added, removed or modified since the last load."""
         try:
             return self._signature() != self._seen
         except UsageError:
@@ -55,10 +55,10 @@ class Manifests:
 
 
 def manifest_files(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and those below the folders named, in order; hidden ones are left out.
+    """List the given files and the files below the given folders, without hidden ones.
 
     Raises:
-        UsageError: a path that is not there or may not be read, or too many files.
+        UsageError: a path does not exist or cannot be read, or there are more than MAX_FILES.
     """
     files: list[Path] = []
     for path in paths:
@@ -88,12 +88,12 @@ def _below(path: Path) -> list[Path]:
 
 
 def load_manifests(paths: Sequence[Path], losses: Losses) -> Objects:
-    """All objects of the kinds in `KINDS` under the paths; the last of a name wins.
+    """Load all objects of the kinds in `KINDS`; the last of several with one name wins.
 
-    An object of a wrong shape is counted (place `manifest`), logged and left out.
+    An invalid object is counted (place `manifest`), logged and left out.
 
     Raises:
-        UsageError: a path that cannot be read, or a file that does not parse.
+        UsageError: a path cannot be read, or a file does not parse.
     """
     objects = Objects()
     for path in manifest_files(paths):
@@ -125,7 +125,7 @@ def _read(path: Path) -> Iterator[tuple[int, object]]:
 
 
 def _items(document: object) -> Iterator[object]:
-    """The document itself, or the items of a list as `kubectl get -o yaml` prints it."""
+    """Yield the items of a List (as `kubectl get -o yaml` prints), else the document itself."""
     items = as_list(_get(document, "items"))
     if items is None:
         yield document
@@ -133,21 +133,23 @@ def _items(document: object) -> Iterator[object]:
         yield from items
 
 
-def _add(objects: Objects, value: object, where: str, losses: Losses) -> None:
+def _add(objects: Objects, value: object, location: str, losses: Losses) -> None:
     found = _kind(value)
-    problem, repeated = _convert(objects, value, found) if isinstance(found, Kind) else (found, "")
+    problem, repeated = (
+        _convert(objects, value, found) if isinstance(found, ObjectKind) else (found, "")
+    )
     if problem:
         losses.add(Place.MANIFEST, "invalid_object")
         what, why = _label(value), printable(problem, 300)
-        _log.warning("manifest object left out: %s: %s: %s", where, what, why)
+        _log.warning("manifest object left out: %s: %s: %s", location, what, why)
     if repeated:
         objects.repeated += 1
         losses.add(Place.MANIFEST, "duplicate_name")
-        _log.warning("manifest object: %s: %s: %s", where, _label(value), repeated)
+        _log.warning("manifest object: %s: %s: %s", location, _label(value), repeated)
 
 
-def _kind(value: object) -> Kind | str:
-    """The kind to read a value as, "" for one that is passed over, or what is wrong with it."""
+def _kind(value: object) -> ObjectKind | str:
+    """Kind of a value; "" for a kind that is not read, or an error text."""
     if as_mapping(value) is None:
         return "not a Kubernetes object"
     version, kind = _get(value, "apiVersion"), _get(value, "kind")
@@ -156,21 +158,21 @@ def _kind(value: object) -> Kind | str:
     return KINDS.get((version.rpartition("/")[0], kind), "")
 
 
-def _convert(objects: Objects, value: object, kind: Kind) -> tuple[str, str]:
-    """Keep one object; what is wrong with it, or with its name, or ""."""
+def _convert(objects: Objects, value: object, kind: ObjectKind) -> tuple[str, str]:
+    """Convert and add one object; return (error, remark about a repeated name), each or ""."""
     try:
         item = msgspec.convert(_placed(pruned(value), kind), kind.type)
         item.check()
     except (msgspec.ValidationError, ValueError) as error:
         return str(error), ""
     known = getattr(objects, kind.attribute)
-    told = "takes the place of an earlier one of its name" if item.key in known else ""
+    remark = "takes the place of an earlier one of its name" if item.key in known else ""
     objects.add(item)
-    return "", told
+    return "", remark
 
 
-def _placed(value: object, kind: Kind) -> object:
-    """The object with its metadata.namespace set: `default` when it is left out."""
+def _placed(value: object, kind: ObjectKind) -> object:
+    """Set metadata.namespace of the object: `default` when missing, "" for cluster scope."""
     whole, metadata = as_mapping(value), as_mapping(_get(value, "metadata"))
     if whole is None or metadata is None:
         return value
@@ -179,7 +181,7 @@ def _placed(value: object, kind: Kind) -> object:
 
 
 def pruned(value: object) -> object:
-    """The same without null fields: the API takes a null as a field that is not there."""
+    """Remove null fields at all levels; the API treats a null like a missing field."""
     if (mapping := as_mapping(value)) is not None:
         return {key: pruned(field) for key, field in mapping.items() if field is not None}
     if (items := as_list(value)) is not None:

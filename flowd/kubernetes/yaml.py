@@ -1,7 +1,7 @@
-"""YAML documents of strangers as plain Python values, every dimension of them bounded.
+"""Parse untrusted YAML into plain Python values, with bounds on depth and number of nodes.
 
-Built on the parser's events and not on a loader: no recursion, no tags, no merge of unbounded
-aliases, and dates stay text as they do in the Kubernetes API.
+The parser works on libyaml's events instead of a loader: no recursion, no tags, no unbounded
+aliases or merges. Dates stay text, as in the Kubernetes API.
 """
 
 import re
@@ -13,7 +13,7 @@ import yaml
 
 MAX_DEPTH = 64
 MAX_NODES = 2_000_000
-"""Most nodes of one document, an alias counting as all that it stands for."""
+"""Most nodes of one document; an alias counts as many nodes as it stands for."""
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -25,7 +25,7 @@ _WORDS: dict[str, bool | None] = {"": None, "~": None} | {
 
 
 class BadYaml(Exception):
-    """A document that cannot be read; `line` counts from 1."""
+    """Invalid YAML document; `line` counts from 1."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -34,18 +34,18 @@ class BadYaml(Exception):
 
 
 def as_mapping(value: object) -> dict[object, object] | None:
-    """The value if it is a mapping."""
+    """Return the value if it is a mapping, else None."""
     return cast("dict[object, object]", value) if isinstance(value, dict) else None
 
 
 def as_list(value: object) -> list[object] | None:
-    """The value if it is a sequence."""
+    """Return the value if it is a sequence, else None."""
     return cast("list[object]", value) if isinstance(value, list) else None
 
 
 @dataclass(slots=True)
 class _Open:
-    """A mapping or sequence being filled; `start` is the node count when it began."""
+    """An open mapping or sequence; `start` is the node count at its beginning."""
 
     value: dict[object, object] | list[object]
     anchor: str | None
@@ -60,10 +60,10 @@ class _Open:
 
 
 def documents(text: bytes) -> Iterator[tuple[int, object]]:
-    """Line of beginning and value of each document that is not empty.
+    """Yield first line (from 1) and value of each document that is not empty.
 
     Raises:
-        BadYaml: the text does not parse, or a document is over a bound.
+        BadYaml: the text does not parse, or a document exceeds a bound.
     """
     builder = _Builder()
     events = yaml.parse(text, Loader=yaml.CSafeLoader)
@@ -91,7 +91,7 @@ class _Bound(Exception):
 
 
 class _Builder:
-    """One document from its events."""
+    """Build the value of one document from parser events."""
 
     def __init__(self) -> None:
         self.root: object = None
@@ -120,7 +120,7 @@ class _Builder:
             self._add(known[0])
 
     def _expects_key(self) -> bool:
-        """Whether a mapping's key comes next; keys are text whatever they look like."""
+        """Whether a key of a mapping comes next; keys always stay text."""
         return bool(self._stack) and self._stack[-1].wants_key
 
     def _count(self, nodes: int) -> None:

@@ -1,4 +1,4 @@
-"""IP addresses as 16 bytes: IPv6 as it is, IPv4 mapped (RFC 4291, section 2.5.5.2)."""
+"""Pack and unpack IP addresses as 16 bytes: IPv6, or IPv4-mapped (RFC 4291, section 2.5.5.2)."""
 
 import ipaddress
 from functools import lru_cache
@@ -23,7 +23,7 @@ def pack(text: str) -> bytes:
 
 @lru_cache(65536)
 def unpack(packed: bytes) -> str:
-    """Textual form of 16 bytes; mapped IPv4 as a dotted quad, all zero as ""."""
+    """Textual form of 16 bytes; an IPv4-mapped address as a dotted quad, all zeros as ""."""
     if packed == NONE:
         return ""
     if packed[:12] == MAPPED:
@@ -45,7 +45,7 @@ def network(text: str) -> tuple[bytes, int]:
     """First address (16 bytes) and prefix length in bits of a network in CIDR form, IPv4 mapped.
 
     Raises:
-        ValueError: text is no network.
+        ValueError: text is not a network.
     """
     found = ipaddress.ip_network(text, strict=False)
     shift = 96 if found.version == 4 else 0
@@ -53,5 +53,9 @@ def network(text: str) -> tuple[bytes, int]:
 
 
 def column(texts: list[str]) -> NDArray[np.uint8]:
-    """Addresses as an array of shape (len(texts), 16) and dtype uint8."""
+    """Pack textual addresses into an array of shape (len(texts), 16) and dtype uint8.
+
+    Raises:
+        ValueError: a text is not an IP address.
+    """
     return np.frombuffer(b"".join(map(pack, texts)), np.uint8).reshape(-1, 16)

@@ -1,11 +1,14 @@
-"""The shape of gateways and routes as people are shown them: what a describer must offer."""
+"""Protocols of gateway, route and backend descriptions, for the agent's API and `flowd routes`.
+
+flowd.gateway.report.describe implements them.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class ListenerDescription(Protocol):
-    """A listener of a Gateway; `hostname` is "" for every host."""
+    """A listener of a Gateway; `hostname` is "" for any host."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +34,7 @@ class GatewayDescription(Protocol):
 
 
 class ConditionDescription(Protocol):
-    """A condition as in Gateway API status: `Accepted`, `ResolvedRefs`, with the API's reasons."""
+    """A Gateway API status condition: `Accepted`, `ResolvedRefs`, with the API's reasons."""
 
     @property
     def type(self) -> str: ...
@@ -44,7 +47,7 @@ class ConditionDescription(Protocol):
 
 
 class ParentDescription(Protocol):
-    """A listener that accepts the route, or a parentRef that none accepts."""
+    """A listener that accepts the route, or a parentRef that no listener accepts."""
 
     @property
     def gateway_namespace(self) -> str: ...
@@ -57,11 +60,11 @@ class ParentDescription(Protocol):
 
 
 class BackendDescription(Protocol):
-    """A backendRef of a rule, its weight, and how many endpoints stand behind it.
+    """A backendRef of a rule, with its weight and the number of its endpoints.
 
-    `reason` says why it takes no traffic, "" when it does; `counted` is False when nothing tells
-    of endpoints, whose numbers are 0 then. `tls` has server name and BackendTLSPolicy when the
-    Gateway speaks TLS to it, else "".
+    `reason` says why it takes no traffic, or is "". `counted` is False if endpoints are not known;
+    their numbers are then 0. `tls` has server name and BackendTLSPolicy if the Gateway connects
+    with TLS, or is "".
     """
 
     @property
@@ -87,7 +90,7 @@ class BackendDescription(Protocol):
 
 
 class RuleDescription(Protocol):
-    """A rule; matches and filters are readable: `PathPrefix /login`, `RequestRedirect 301`."""
+    """A rule; matches and filters are texts: `PathPrefix /login`, `RequestRedirect 301`."""
 
     @property
     def name(self) -> str: ...
@@ -100,7 +103,7 @@ class RuleDescription(Protocol):
 
 
 class RouteDescription(Protocol):
-    """A route object, with what its parents said of it."""
+    """A route object, with the status of each parent."""
 
     @property
     def kind(self) -> str: ...
@@ -117,7 +120,7 @@ class RouteDescription(Protocol):
 
 
 class ProblemDescription(Protocol):
-    """What is wrong with an object (`Kind/namespace/name`) that is none of the others here."""
+    """A problem of an object (`Kind/namespace/name`) that has no description of its own."""
 
     @property
     def object(self) -> str: ...
@@ -126,7 +129,7 @@ class ProblemDescription(Protocol):
 
 
 class Description(Protocol):
-    """Every gateway and route that is known at one moment."""
+    """All known gateways and routes at one moment."""
 
     @property
     def gateways(self) -> Sequence[GatewayDescription]: ...

@@ -1,7 +1,7 @@
-"""Who and what the numbers in a column stand for.
+"""Registries of endpoints, routes, backends, processes: the values behind the indices in rows.
 
-Rows carry small integers; the directory turns them back into names. Every list is append-only and
-index 0 is the unknown, so an index in an old row never changes its meaning.
+Rows carry small integers; the directory maps them to values (dictionary encoding). Each registry is
+append-only, and its index 0 is the unknown value, so that an index in an old row stays valid.
 """
 
 from collections.abc import Hashable, Iterator
@@ -16,14 +16,14 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Registry(Generic[T]):
-    """Values by a dense index that never changes; equal values share one."""
+    """An append-only list of distinct values, with the index of each value."""
 
     def __init__(self, unknown: T) -> None:
         self._values: list[T] = [unknown]
         self._index: dict[T, int] = {unknown: 0}
 
     def index(self, value: T) -> int:
-        """The index of value, given on first sight."""
+        """The index of a value; a new value is appended."""
         known = self._index.get(value)
         if known is None:
             known = self._index[value] = len(self._values)
@@ -52,9 +52,9 @@ class Directory:
     endpoints: Registry[Endpoint] = field(default_factory=lambda: Registry(UNKNOWN_ENDPOINT))
     routes: Registry[RouteRef] = field(default_factory=lambda: Registry(NO_ROUTE))
     backends: Registry[BackendRef] = field(default_factory=lambda: Registry(NO_BACKEND))
-    drop_reasons: Registry[str] = field(default_factory=lambda: Registry(""))  # the kernel's words
+    drop_reasons: Registry[str] = field(default_factory=lambda: Registry(""))  # SKB_DROP_REASON_*
     processes: Registry[Process] = field(default_factory=lambda: Registry(NO_PROCESS))
     tunnels: Registry[Tunnel] = field(default_factory=lambda: Registry(NO_TUNNEL))
     interfaces: dict[int, str] = field(default_factory=dict[int, str])  # ifindex to name
-    sampling: int = 1  # one in so many connections is captured
-    node_labels: tuple[str, ...] = ()  # `key=value` of this node's object, in order
+    sampling: int = 1  # one of this many connections is captured
+    node_labels: tuple[str, ...] = ()  # `key=value` of this Node object, sorted

@@ -1,11 +1,11 @@
-"""Endpoints and identities: who is behind an address."""
+"""Endpoint (the pod, Service, node or host of an address) and Hubble's reserved identities."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 
 class ReservedIdentity(IntEnum):
-    """Numeric identities with a fixed meaning in Hubble; all others are 256 or more."""
+    """Cilium's reserved numeric identities (pkg/identity); all others are 256 or more."""
 
     UNKNOWN = 0
     HOST = 1
@@ -21,7 +21,7 @@ class ReservedIdentity(IntEnum):
 
 
 class EndpointKind(StrEnum):
-    """What an address belongs to."""
+    """The kind of object that an address belongs to."""
 
     UNKNOWN = "unknown"
     POD = "pod"
@@ -33,18 +33,18 @@ class EndpointKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One holder of an address; a pod that gets a new address is a new endpoint.
+    """One owner of an address; a pod with a new address is a new endpoint.
 
     Attributes:
-        kind: what it is.
+        kind: the kind of object.
         identity: Hubble's numeric identity: a ReservedIdentity, or 256..65535 per workload.
         namespace, name: of the pod or Service; of the node for nodes and the host.
         labels: sorted, in Cilium's form `k8s:app=web`, `reserved:world`.
         workload, workload_kind: the owning controller, `Deployment` and the like.
         service_namespace, service: a Service that selects the pod, or the Service itself.
         node: name of the node it runs on.
-        gateway: `namespace/name` of the Gateway whose data plane the pod is; where several share
-            it, `GatewayClass/name` or the name of their controller.
+        gateway: `namespace/name` of the Gateway whose data plane the pod runs; for a data plane of
+            several Gateways, `GatewayClass/name` or the name of their controller.
         address: textual IP address.
     """
 

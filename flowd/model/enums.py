@@ -1,4 +1,4 @@
-"""Small integers that travel in columns. Values shared with Hubble keep Hubble's numbers."""
+"""Enums of the integer columns in rows; those shared with Hubble or Envoy have their numbers."""
 
 from enum import IntEnum, IntFlag
 
@@ -16,7 +16,7 @@ class Protocol(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why the kernel emitted a connection record."""
+    """Why the kernel emitted a connection record (column `reason` of CONNECTION)."""
 
     NEW = 1
     FLAGS = 2
@@ -25,14 +25,14 @@ class Reason(IntEnum):
 
 
 class Initiator(IntEnum):
-    """How the kernel knew which side began the connection."""
+    """How the kernel determined which side began the connection."""
 
     SYN = 1
     FIRST_PACKET = 2
 
 
 class Hook(IntEnum):
-    """tc hook relative to the interface that owns a direction of the connection."""
+    """tc hook at the interface that counts this direction of the connection."""
 
     INGRESS = 0
     EGRESS = 1
@@ -78,7 +78,7 @@ class L7Type(IntEnum):
 
 
 class L7Protocol(IntEnum):
-    """Which protocol an L7 row is of."""
+    """Protocol of an L7 flow row."""
 
     NONE = 0
     HTTP = 1
@@ -86,7 +86,7 @@ class L7Protocol(IntEnum):
 
 
 class Nat(IntEnum):
-    """Whether a connection's addresses are those before or after a translation (DNAT, SNAT)."""
+    """Whether a row's 5-tuple is the one before or after a translation (DNAT, SNAT)."""
 
     NONE = 0
     BEFORE = 1  # what the initiator sees: a Service's virtual address
@@ -94,7 +94,7 @@ class Nat(IntEnum):
 
 
 class SocketRole(IntEnum):
-    """How a TCP socket came to be established."""
+    """How a TCP socket was established."""
 
     CONNECTED = 1
     ACCEPTED = 2
@@ -106,32 +106,32 @@ class SocketReason(IntEnum):
     ESTABLISHED = 1
     UPDATE = 2  # every few seconds while it is in use
     CLOSED = 3
-    FAILED = 4  # connect() did not succeed; `error` says why
+    FAILED = 4  # connect() failed; `error` has the errno
     RETRANSMIT = 5  # `retransmits` segments since the previous report of this reason
     RESET_SENT = 6
     RESET_RECEIVED = 7
 
 
 class SocketAlso(IntFlag):
-    """What else a report on a socket tells, beside its reason."""
+    """Further events that a socket report carries beside its reason."""
 
     ESTABLISHED = 1  # since the previous report
     RESET_RECEIVED = 2
 
 
 class ShareSide(IntEnum):
-    """Which of a request's connections it was."""
+    """Which of a request's two connections a share belongs to."""
 
     DOWNSTREAM = 0  # client to gateway
     UPSTREAM = 1  # gateway to backend
 
 
 class DnsKind(IntEnum):
-    """What a DNS row tells of."""
+    """Kind of a DNS row."""
 
     QUERY = 1
     RESPONSE = 2
-    TIMEOUT = 3  # a question without an answer
+    TIMEOUT = 3  # a query without a response
 
 
 class EventType(IntEnum):
@@ -156,7 +156,7 @@ class ObservationPoint(IntEnum):
 
 
 class Attribution(IntEnum):
-    """The evidence that gave a request its route, strongest first."""
+    """The evidence for a request's route, strongest first (docs/attribution.md)."""
 
     NONE = 0
     NAME = 1
@@ -167,28 +167,28 @@ class Attribution(IntEnum):
 
 
 class RequestOutcome(IntEnum):
-    """What became of a request, or of a connection through a TCP proxy."""
+    """Outcome of a request or proxied TCP connection, from status, response flags and details."""
 
     UNKNOWN = 0
     FORWARDED = 1  # a backend answered, or took the connection
     RETRIED = 2  # a backend answered, not at the first attempt
-    MIRRORED = 3  # a backend answered, and a copy went elsewhere
+    MIRRORED = 3  # a backend answered, and a mirror received a copy
     REDIRECTED = 4  # Envoy answered with a redirect
-    DIRECT_RESPONSE = 5  # the route answers itself, as where a backendRef is not valid
+    DIRECT_RESPONSE = 5  # the route answers itself, also for an invalid backendRef
     PREFLIGHT = 6  # Envoy answered a CORS preflight
     NO_ROUTE = 7
     NO_ENDPOINTS = 8
     REFUSED = 9  # the backend refused the connection
-    CONNECT_FAILED = 10  # no connection to the backend, for another or no told reason
+    CONNECT_FAILED = 10  # no connection to the backend, for another or an unknown reason
     TIMED_OUT = 11
-    BROKEN_OFF = 12  # the backend's side ended it too early
+    BROKEN_OFF = 12  # the backend ended the response or connection too early
     RATE_LIMITED = 13
     OVERLOADED = 14  # a circuit breaker, or the overload manager
     FAULT = 15  # an injected fault
     DENIED = 16  # by authentication or authorization
     CLIENT_GONE = 17
     BAD_REQUEST = 18
-    LOCAL_REPLY = 19  # Envoy answered for another reason, which the details tell
+    LOCAL_REPLY = 19  # Envoy answered for another reason, named in the details
 
 
 class HttpVersion(IntEnum):
@@ -202,11 +202,44 @@ class HttpVersion(IntEnum):
 
 
 class EntryKind(IntEnum):
-    """What an Envoy access-log entry is about."""
+    """Kind of an Envoy access-log entry: an HTTP request or a TCP connection."""
 
     HTTP = 1
     TCP = 2
 
+
+class AccessLogType(IntEnum):
+    """AccessLogType of Envoy's access-log entries (envoy.data.accesslog.v3)."""
+
+    NOT_SET = 0  # the entry names no type; it counts as final
+    TCP_UPSTREAM_CONNECTED = 1
+    TCP_PERIODIC = 2
+    TCP_CONNECTION_END = 3
+    DOWNSTREAM_START = 4
+    DOWNSTREAM_PERIODIC = 5
+    DOWNSTREAM_END = 6
+    UPSTREAM_POOL_READY = 7
+    UPSTREAM_PERIODIC = 8
+    UPSTREAM_END = 9
+    DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED = 10
+    UDP_TUNNEL_UPSTREAM_CONNECTED = 11
+    UDP_PERIODIC = 12
+    UDP_SESSION_END = 13
+    TCP_CONNECTION_START = 14
+
+
+FINAL_HTTP_TYPES = (AccessLogType.NOT_SET, AccessLogType.DOWNSTREAM_END)
+"""Types of the last entry of a request; other types report progress or a single attempt."""
+
+FINAL_TCP_TYPES = (
+    AccessLogType.NOT_SET,
+    AccessLogType.TCP_CONNECTION_END,
+    AccessLogType.UDP_SESSION_END,
+)
+"""Types of the last entry of a TCP connection or UDP session."""
+
+FINAL_TYPES = tuple(sorted({*FINAL_HTTP_TYPES, *FINAL_TCP_TYPES}))
+"""Types of the last entry of a request, connection or UDP session."""
 
 TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 """Names of the bits of the TCP flag byte, bit 0 first (RFC 9293, section 3.1)."""

@@ -1,16 +1,16 @@
-"""What Envoy's metadata says of where a request belongs."""
+"""Gateway API names that Envoy's dynamic and xDS metadata give for a request."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metadata:
-    """The Gateway API objects that metadata, filter chain and virtual host of an entry name.
+    """Gateway API objects named by the metadata, filter chain and virtual host of an entry.
 
-    Instances are compared by identity: equal texts share one as long as it is in use.
+    Instances compare by identity: equal metadata shares one instance while it is in use.
 
     Attributes:
-        kind, namespace, name: the route object; kind is "" when they tell none.
+        kind, namespace, name: the route object; kind is "" for none.
         rule_name: the rule's own `name`.
         gateway: `namespace/name` of the Gateway.
         listener: name of its listener.

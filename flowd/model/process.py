@@ -1,17 +1,17 @@
-"""Processes and tunnels, as far as a flow needs them."""
+"""Process (owner of a socket) and Tunnel (outer packet of a connection), values of registries."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What owns a socket; the pid is in a column of its own, so that these stay few.
+    """The owner of a socket; its pid is a column of its own, which keeps distinct values few.
 
     Attributes:
-        command: the thread's name when it made the socket (15 bytes at most, `comm` of proc(5)).
+        command: name of the thread that created the socket (`comm` of proc(5), at most 15 bytes).
         container_id: from the path of its cgroup, "" outside a container.
         pod_uid: from the path of its cgroup, "" outside a pod.
-        cgroup: number of its cgroup (inode in the cgroup2 file system), 0 when not known.
+        cgroup: its cgroup id (inode in the cgroup2 file system), 0 when not known.
     """
 
     command: str = ""

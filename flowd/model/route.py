@@ -1,19 +1,19 @@
-"""Gateway API identity: the listener, route, rule and backend that took a request."""
+"""RouteRef and BackendRef: listener, route, rule and backend of a request (Gateway API)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRef:
-    """Gateway, listener, route, rule and match, as far as they are known.
+    """Gateway, listener, route, rule and match of a request; each may be unknown.
 
     Attributes:
         gateway_namespace, gateway, listener: "" when not known.
-        kind, namespace, name: the route object; kind is "" when no route took the request.
+        kind, namespace, name: the route object; kind is "" when no route matched.
         rule, match: index in the route's rules and in the rule's matches; -1 when not known.
         rule_name: the rule's own `name`, or "".
-        reason: why there is no route (`route_not_found`, `filter_chain_not_found`), or of a route
-            whose Gateway stays open, which ones share the proxy; else "".
+        reason: why there is no route (`route_not_found`, `filter_chain_not_found`); for a route
+            with an undetermined Gateway, the Gateways that share the proxy; else "".
     """
 
     gateway_namespace: str = ""
@@ -40,7 +40,7 @@ class RouteRef:
 
 @dataclass(frozen=True, slots=True)
 class BackendRef:
-    """A backendRef of a rule: the Service that took the request, and its weight there."""
+    """A backendRef of a rule: the Service that received the request, and its weight in the rule."""
 
     kind: str = "Service"
     namespace: str = ""

@@ -1,11 +1,11 @@
-"""What the agent says of its own parts, for `flowd status` and `flowd check`."""
+"""State and detail of each part of the agent, for `flowd status` and `flowd check`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """How well a part works."""
+    """State of a part."""
 
     ON = "on"
     OFF = "off"
@@ -15,7 +15,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part (`capture`, `envoy-als`, `hubble`, ...), its state, and one line of detail."""
+    """One part (`capture`, `envoy-als`, `hubble`, ...), its state, and a line of detail."""
 
     part: str
     state: State

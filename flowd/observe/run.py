@@ -1,4 +1,4 @@
-"""What `flowd observe` does with its flags."""
+"""Run `flowd observe`: build the request, print flows of servers or of a file."""
 
 import asyncio
 import os
@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from flowd.errors import FlowdError, UsageError
-from flowd.observe.options.click_options import environment
-from flowd.observe.options.filters import Given
+from flowd.observe.options.click_options import env_vars
+from flowd.observe.options.filters import FilterArgument
+from flowd.observe.options.observe_flags import EVENT_KIND
 from flowd.observe.options.request import (
     DEFAULT_LAST,
-    POLICIES,
-    PRINTED,
+    POLICY_FIELDS,
+    PRINTED_FIELDS,
     Selection,
     apply_filters,
     apply_routes,
@@ -30,27 +31,28 @@ from flowd.wire.observer.observer_pb2 import GetFlowsRequest
 ROUTE_FLAGS = ("gateway", "listener", "route", "backend", "attribution")
 
 _SELECTORS = ("first", "last", "follow", "since", "until")
-_SAME = {"tab": "table", "jsonpb": "json"}
+_FORM_ALIASES = {"tab": "table", "jsonpb": "json"}
 
 
-def run(params: dict[str, Any], given: Iterable[Given]) -> None:
-    """Ask for flows and print them, or print the filters only.
+def run(params: dict[str, Any], arguments: Iterable[FilterArgument]) -> None:
+    """Request flows or events and print them, or print the filters only.
 
     Args:
-        params: the values of the command's options by name.
-        given: its filter flags in their order.
+        params: values of the command's options by name.
+        arguments: filter flags in the order of the command line.
 
     Raises:
-        UsageError: for values and combinations that cannot be used.
-        ConnectError, TimedOut, FlowdError: for what the server says or does not say.
+        UsageError: a value or a combination cannot be used.
+        ConnectError, TimedOut: the server cannot be reached.
+        FlowdError: the server refuses the request.
     """
-    what: str = params["what"] or "flows"
-    if what != "flows":
-        _events(what, params, given)
+    kind: str = params[EVENT_KIND] or "flows"
+    if kind != "flows":
+        _events(kind, params, arguments)
         return
-    request = _request(params, given)
+    request = _request(params, arguments)
     form: str = params["output"]
-    form = _SAME.get(form, form)
+    form = _FORM_ALIASES.get(form, form)
     if form == "table" and params["follow"]:
         raise UsageError("-o table cannot be used with --follow", "use -o wide or -o compact")
     if params["field_mask"] and form != "json":
@@ -58,29 +60,29 @@ def run(params: dict[str, Any], given: Iterable[Given]) -> None:
     if params["print_raw_filters"]:
         click.echo(raw_filters_yaml(request), nl=False)
         return
-    _mask(request, form, params)
+    _set_field_mask(request, form, params)
     if params["input_file"]:
         _print_file(request, form, params)
     else:
-        _print(request, form, params)
+        _print_servers(request, form, params)
 
 
-def _events(what: str, params: dict[str, Any], given: Iterable[Given]) -> None:
+def _events(kind: str, params: dict[str, Any], arguments: Iterable[FilterArgument]) -> None:
     from flowd.observe.run_events import run_events
 
-    if any(given) or any(params[name] for name in (*ROUTE_FLAGS, "allowlist", "denylist")):
-        raise UsageError(f"{what} cannot be filtered", "--last, --since, --until and -f apply")
+    if any(arguments) or any(params[name] for name in (*ROUTE_FLAGS, "allowlist", "denylist")):
+        raise UsageError(f"{kind} cannot be filtered", "--last, --since, --until and -f apply")
     if params["input_file"]:
-        raise UsageError("--input-file holds flows", f"leave {what} out")
+        raise UsageError("--input-file holds flows", f"leave {kind} out")
     selection = Selection(
         all=params["all_"], **{name: params[name] for name in _SELECTORS if name != "first"}
     )
     form: str = params["output"]
-    form = _SAME.get(form, form)
-    run_events(what, selection, form, params, _style(params))
+    form = _FORM_ALIASES.get(form, form)
+    run_events(kind, selection, form, params, _style(params))
 
 
-def _request(params: dict[str, Any], given: Iterable[Given]) -> GetFlowsRequest:
+def _request(params: dict[str, Any], arguments: Iterable[FilterArgument]) -> GetFlowsRequest:
     request = GetFlowsRequest()
     selection = Selection(
         all=params["all_"],
@@ -89,26 +91,26 @@ def _request(params: dict[str, Any], given: Iterable[Given]) -> GetFlowsRequest:
     )
     selection.apply(request, time.time_ns())
     allow, deny = (params[name] or _from_environment(name) for name in ("allowlist", "denylist"))
-    apply_filters(request, given, allow, deny)
+    apply_filters(request, arguments, allow, deny)
     apply_routes(request, {name: params[name] for name in ROUTE_FLAGS})
     return request
 
 
 def _from_environment(name: str) -> list[str]:
-    values = map(os.environ.get, environment(name.upper()))
+    values = map(os.environ.get, env_vars(name.upper()))
     return [value for value in values if value][:1]
 
 
-def _mask(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
+def _set_field_mask(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
     if params["field_mask"]:
         request.field_mask.CopyFrom(field_mask(params["field_mask"]))
     elif params["use_default_field_masks"] and form in ("compact", "dict", "table"):
-        request.field_mask.paths.extend(PRINTED)
+        request.field_mask.paths.extend(PRINTED_FIELDS)
         if params["print_policy_names"]:
-            request.field_mask.paths.extend(POLICIES)
+            request.field_mask.paths.extend(POLICY_FIELDS)
 
 
-def _print(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
+def _print_servers(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
     from flowd.observe.output.printers import printer
     from flowd.observe.sources.connect import ignore, make_clients, warn_if_newer
     from flowd.observe.sources.merge import Merge
@@ -118,15 +120,15 @@ def _print(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> None:
     output = printer(form, _style(params))
     clients = make_clients(params)
     follow, silent = params["follow"], params["silent"]
-    greet = ignore if silent else warn_if_newer
+    on_connect = ignore if silent else warn_if_newer
 
     async def stream() -> None:
         if len(clients) > 1:
-            merge = Merge(clients, request, partial(_remark, silent=silent), greet)
+            merge = Merge(clients, request, partial(_warn, silent=silent), on_connect)
             await print_all(merge.responses(), output, counts, silent=silent)
             return
         async with clients[0] as client:
-            greet(client)
+            on_connect(client)
             await print_all(client.get_flows(request), output, counts, silent=silent)
 
     with quiet_pipe():
@@ -154,7 +156,7 @@ def _print_file(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> 
 
     silent = params["silent"]
     output = printer(form, _style(params))
-    warn = partial(_remark, silent=silent)
+    warn = partial(_warn, silent=silent)
     counts = Counts()
     with quiet_pipe():
         for response in flows_of_file(params["input_file"], request, warn):
@@ -162,7 +164,7 @@ def _print_file(request: GetFlowsRequest, form: str, params: dict[str, Any]) -> 
         write(output.end())
 
 
-def _remark(text: str, silent: bool) -> None:
+def _warn(text: str, silent: bool) -> None:
     if not silent:
         click.echo(f"flowd: {printable(text)}", err=True)
 

@@ -1,4 +1,4 @@
-"""`flowd observe agent-events` and `debug-events`."""
+"""Run `flowd observe agent-events` and `flowd observe debug-events`."""
 
 import asyncio
 import time
@@ -20,26 +20,26 @@ from flowd.wire.observer.observer_pb2 import (
 
 
 def run_events(
-    what: str, selection: Selection, form: str, params: dict[str, Any], style: Style
+    kind: str, selection: Selection, form: str, params: dict[str, Any], style: Style
 ) -> None:
-    """Print the agent's or debug events of one server.
+    """Print agent or debug events of one server.
 
     Raises:
-        UsageError: for values that cannot be used.
-        FlowdError: for what the server says, such as Unimplemented.
+        UsageError: a value cannot be used.
+        FlowdError: the call fails, such as Unimplemented.
     """
     flows = GetFlowsRequest()
     selection.apply(flows, time.time_ns())
     clients = make_clients(params)
     if len(clients) > 1:
-        raise UsageError(f"{what} come from one server", "give one --server")
+        raise UsageError(f"{kind} come from one server", "give one --server")
     printer = EventPrinter("compact" if form == "wide" else form, style)
 
     async def stream() -> None:
         async with clients[0] as client:
             if not params["silent"]:
                 warn_if_newer(client)
-            if what == "agent-events":
+            if kind == "agent-events":
                 events = client.get_agent_events(_request(flows, GetAgentEventsRequest()))
             else:
                 events = client.get_debug_events(_request(flows, GetDebugEventsRequest()))

@@ -1,4 +1,4 @@
-"""Flow rows of DNS messages and of translated connections, as Hubble shows them."""
+"""Convert DNS rows to L7 flow rows, and translated connections to SOCK (socket trace) flow rows."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +16,32 @@ from flowd.model.enums import (
 from flowd.model.records.connection import ConnectionBatch
 from flowd.model.records.dns import DnsBatch
 from flowd.model.records.flow import FlowRows, empty_flows
-from flowd.pipeline.identify import Addresses, resolve_missing
+from flowd.pipeline.identify import AddressTable, resolve_missing
 
-REMEMBERED = 65_536
+MAX_SHOWN = 65_536
 PRE_FORWARD, POST_FORWARD = 1, 2
-"""Points of a translation, as flow.SocketTranslationPoint of Hubble's API numbers them."""
+"""Numbers of flow.SocketTranslationPoint (Hubble's API)."""
 
-_DNS = ("time_ns", "conn_id", "ifindex", "direction", "family", "protocol", "dns")
-_TRANSLATED = (
+_DNS_COLUMNS = ("time_ns", "conn_id", "ifindex", "direction", "family", "protocol", "dns")
+_SOCK_COLUMNS = (
     *("time_ns", "conn_id", "ifindex", "direction", "family", "protocol", "route", "nat"),
     *("connect_us", "src_pid", "src_process", "src_cookie"),
 )
-_ENDS = ("addr", "port", "endpoint")
+_END_COLUMNS = ("addr", "port", "endpoint")
 
 
 def dns_flows(batch: DnsBatch) -> FlowRows:
-    """An L7 row a query or response, in the direction it went.
+    """One L7 flow row for each query and response; `src` is the sender of the message.
 
-    A TIMEOUT makes none: its query has been shown, and Hubble has no flow for what did not come.
+    TIMEOUT rows give no flow: their query already has one, and Hubble has no flow for a missing
+    response.
     """
     batch = batch[batch["kind"] != DnsKind.TIMEOUT]
     rows = empty_flows(len(batch))
-    for name in _DNS:
+    for name in _DNS_COLUMNS:
         rows[name] = batch[name]
     reply = batch["kind"] == DnsKind.RESPONSE
-    for name in _ENDS:
+    for name in _END_COLUMNS:
         src, dst = batch[f"src_{name}"], batch[f"dst_{name}"]
         swapped = reply[:, None] if name == "addr" else reply
         rows[f"src_{name}"] = np.where(swapped, dst, src)
@@ -54,43 +55,44 @@ def dns_flows(batch: DnsBatch) -> FlowRows:
     return rows
 
 
-class Translations:
-    """Two SOCK rows for each socket whose connection is translated, before and after, once.
+class TranslationFlows:
+    """Two SOCK rows for each socket with a translated connection: before and after translation.
 
-    A socket is known by its cookie; the last 65,536 are remembered.
+    Each socket cookie gives its rows once; the last 65,536 cookies are remembered.
     """
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: AddressTable) -> None:
         self._addresses = addresses
         self._shown: dict[int, None] = {}
 
     def flows(self, records: ConnectionBatch) -> FlowRows:
-        """Rows of sockets not shown yet; what the initiator dialled, then what it was turned to."""
+        """Rows of new sockets: first all with the dialled address, then all translated."""
         translated = (records["nat"] != Nat.NONE) & (records["src_cookie"] != 0)
-        told = np.flatnonzero(translated & (records["reason"] != Reason.END))
-        new = [place for place in told.tolist() if self._is_new(int(records["src_cookie"][place]))]
+        rows = np.flatnonzero(translated & (records["reason"] != Reason.END)).tolist()
+        new = [row for row in rows if self._is_new(int(records["src_cookie"][row]))]
         if not new:
             return empty_flows()
         source = records[new]
         before = source["nat"] == Nat.BEFORE
-        rows = [self._rows(source, ~before, PRE_FORWARD), self._rows(source, before, POST_FORWARD)]
-        return np.concatenate(rows)
+        pre = self._rows(source, ~before, PRE_FORWARD)
+        return np.concatenate([pre, self._rows(source, before, POST_FORWARD)])
 
-    def _rows(self, source: ConnectionBatch, beyond: NDArray[np.bool_], point: int) -> FlowRows:
-        """Rows with the ends of one side of the translation: where `beyond`, the other one."""
+    def _rows(self, source: ConnectionBatch, swap: NDArray[np.bool_], point: int) -> FlowRows:
+        """SOCK rows of one translation point; `swap` rows take the addresses of `nat_*`."""
         rows = empty_flows(len(source))
-        for name in _TRANSLATED:
+        for name in _SOCK_COLUMNS:
             rows[name] = source[name]
         for side in ("src", "dst"):
             for name in ("addr", "port"):
                 own, other = source[f"{side}_{name}"], source[f"nat_{side}_{name}"]
-                swapped = beyond[:, None] if name == "addr" else beyond
+                swapped = swap[:, None] if name == "addr" else swap
                 rows[f"{side}_{name}"] = np.where(swapped, other, own)
                 rows[f"nat_{side}_{name}"] = np.where(swapped, own, other)
-            known = np.where(beyond, 0, source[f"{side}_endpoint"]).astype(np.uint32)
+            known = np.where(swap, 0, source[f"{side}_endpoint"]).astype(np.uint32)
             rows[f"{side}_endpoint"] = resolve_missing(known, rows[f"{side}_addr"], self._addresses)
-        asked = rows["dst_endpoint"], rows["dst_port"], rows["protocol"]
-        rows["dst_endpoint"] = self._addresses.at_ports(*asked)
+        rows["dst_endpoint"] = self._addresses.resolve_node_ports(
+            rows["dst_endpoint"], rows["dst_port"], rows["protocol"]
+        )
         rows["nat"] = Nat.BEFORE if point == PRE_FORWARD else Nat.AFTER
         rows["is_reply"] = -1
         rows["sub_type"] = point
@@ -102,6 +104,6 @@ class Translations:
         if cookie in self._shown:
             return False
         self._shown[cookie] = None
-        if len(self._shown) > REMEMBERED:
+        if len(self._shown) > MAX_SHOWN:
             del self._shown[next(iter(self._shown))]
         return True

@@ -1,4 +1,4 @@
-"""Flow rows, as Hubble shows them, of connection records and requests."""
+"""Build FLOW rows (Hubble's flows) from connection, request, drop and DNS rows, and number them."""
 
 import re
 from typing import Any, TypeAlias
@@ -26,53 +26,52 @@ from flowd.model.records.dns import DnsBatch
 from flowd.model.records.drop import DropBatch
 from flowd.model.records.flow import FLOW, FlowRows, empty_flows
 from flowd.model.records.request import RequestBatch
-from flowd.model.records.rows import arranged, plain_bytes
-from flowd.pipeline.dns_nat_flows import Translations, dns_flows
-from flowd.pipeline.identify import Addresses, Names, is_outside
+from flowd.model.records.rows import byte_view, concat_ordered
+from flowd.pipeline.dns_nat_flows import TranslationFlows, dns_flows
+from flowd.pipeline.identify import AddressTable, PeerNames, is_outside
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAPPED = np.frombuffer(MAPPED, np.uint8)
 _SAME_BYTES = SHARED_BYTES + 2 * SIDE_BYTES
-"""What a flow takes from its connection record as it is, unless that is of a reply."""
-_TURNED = [
-    *("addr", "endpoint", "port", "srtt_us", "retransmits", "pid", "process", "cookie"),
-]
-"""Columns of either end, which change places in responses."""
-OWNER = ("pid", "process", "cookie")
-OWNERS = np.dtype(
-    [(name, FLOW[name]) for name in (f"{side}_{one}" for side in ("src", "dst") for one in OWNER)]
+"""Bytes at the start of CONNECTION that are copied to FLOW; replies then swap the two sides."""
+OWNER_COLUMNS = ("pid", "process", "cookie")
+SOCKET_OWNERS = np.dtype(
+    [
+        (name, FLOW[name])
+        for name in (f"{side}_{one}" for side in ("src", "dst") for one in OWNER_COLUMNS)
+    ]
 )
-"""The sockets at the client's and the backend's end of a request; columns as in FLOW."""
-Owners: TypeAlias = NDArray[np.void]
-"""A one-dimensional array of OWNERS."""
-_ANSWER = {
+"""Owners of the sockets at the source's and the destination's end; columns as in FLOW."""
+SocketOwners: TypeAlias = NDArray[np.void]
+"""A one-dimensional array of SOCKET_OWNERS."""
+_RESPONSE_COLUMNS = {
     "latency_ns": "duration_ns",
     "status": "status",
     "envoy_flags": "flags",
     "outcome": "outcome",
 }
-"""Columns of a response, by those of its request."""
-_DROPPED = [
+"""FLOW columns of RESPONSE rows, each with its REQUEST column."""
+_DROP_COLUMNS = [
     *("time_ns", "packets", "bytes", "src_addr", "dst_addr", "src_endpoint", "dst_endpoint"),
     *("src_port", "dst_port", "ifindex", "direction", "family", "protocol", "flags"),
 ]
-"""Columns that a flow takes from its drop as they are."""
+"""Columns copied unchanged from DROP to FLOW."""
 
 
 class FlowBuilder:
-    """Makes flow rows and numbers them: `seq` from 1 without gaps, `time_ns` always rising.
+    """Builds flow rows and numbers them: `seq` from 1 without gaps, `time_ns` strictly rising.
 
     Args:
-        names: DNS names of outside peers; None when nothing knows any.
-        translations: show the sockets whose connections are translated.
+        names: DNS names of outside peers; None without DNS capture.
+        translations: add SOCK rows for sockets with translated connections.
     """
 
     def __init__(
-        self, addresses: Addresses, names: Names | None = None, *, translations: bool = True
+        self, addresses: AddressTable, names: PeerNames | None = None, *, translations: bool = True
     ) -> None:
         self._addresses = addresses
         self._names = names
-        self._translations = Translations(addresses) if translations else None
+        self._translations = TranslationFlows(addresses) if translations else None
         self._seq = 0
         self._time_ns = 0
 
@@ -83,18 +82,22 @@ class FlowBuilder:
         now_ns: int,
         drops: DropBatch | None = None,
         dns: DnsBatch | None = None,
-        owners: Owners | None = None,
-        dropped: Owners | None = None,
+        owners: SocketOwners | None = None,
+        drop_owners: SocketOwners | None = None,
     ) -> FlowRows:
-        """A row a record, drop or DNS message, two an HTTP request, none a TCP entry.
+        """One row for each record, drop and DNS message, two for an HTTP request, none for TCP.
 
-        Rows are in order of time. One that comes later than rows with a later time (an access log
-        tells of a request a second after it) gets the next free nanosecond instead of its own; one
-        from the future (another machine's clock) gets `now_ns`, or all after it would follow it.
+        Rows are in order of time. A row older than rows built before (an access log reports a
+        request up to a second late) gets the next free nanosecond as its time; a row from the
+        future (another machine's clock) gets `now_ns`, so that it does not shift all later rows.
 
         Args:
-            owners: of the sockets at both ends of each request; None when none is known.
-            dropped: the same of each drop.
+            now_ns: Unix time, nanoseconds.
+            owners: socket owners of each request, shape (len(requests),); None for unknown.
+            drop_owners: socket owners of each drop, shape (len(drops),); None for unknown.
+
+        Returns:
+            FLOW rows in order of time.
         """
         is_http = requests["kind"] == EntryKind.HTTP
         if not is_http.all():
@@ -103,7 +106,7 @@ class FlowBuilder:
         if len(requests):
             parts.append(self._requests(requests, owners))
         if drops is not None and len(drops):
-            parts.append(_drops(drops, dropped))
+            parts.append(_drops(drops, drop_owners))
         if dns is not None and len(dns):
             parts.append(dns_flows(dns))
         if self._translations and connections["nat"].any():
@@ -114,7 +117,7 @@ class FlowBuilder:
             part["time_ns"] = np.minimum(part["time_ns"], np.uint64(now_ns))
         if len(parts) > 1:
             times = np.concatenate([part["time_ns"] for part in parts])
-            rows = arranged(parts, np.argsort(times, kind="stable"))
+            rows = concat_ordered(parts, np.argsort(times, kind="stable"))
         else:
             rows = parts[0]
         identities = self._addresses.identity_of
@@ -122,19 +125,21 @@ class FlowBuilder:
         rows["dst_identity"] = identities[rows["dst_endpoint"]]
         if self._names:
             for side in ("src", "dst"):
-                told = np.isin(rows[f"{side}_endpoint"], list(self._addresses.hostnames.values()))
-                outside = np.flatnonzero(is_outside(rows[f"{side}_identity"]) | told)
+                by_hostname = np.isin(
+                    rows[f"{side}_endpoint"], list(self._addresses.hostnames.values())
+                )
+                outside = np.flatnonzero(is_outside(rows[f"{side}_identity"]) | by_hostname)
                 if len(outside):
                     names = self._names.name_of(rows[f"{side}_addr"][outside])
                     rows[f"{side}_name"][outside] = names
-                    self._named(rows, side, outside)
+                    self._resolve_by_name(rows, side, outside)
         return self._numbered(rows)
 
-    def _named(self, rows: FlowRows, side: str, outside: NDArray[np.intp]) -> None:
-        """Tell outside peers as the Gateway or Service whose status has their DNS name."""
+    def _resolve_by_name(self, rows: FlowRows, side: str, outside: NDArray[np.intp]) -> None:
+        """Set the endpoint of outside peers to the Gateway or Service that lists their DNS name."""
         if not self._names or not (hostnames := self._addresses.hostnames):
             return
-        found = self._names.holders(rows[f"{side}_addr"][outside], hostnames)
+        found = self._names.endpoints_by_name(rows[f"{side}_addr"][outside], hostnames)
         known = outside[found != 0]
         rows[f"{side}_endpoint"][known] = found[found != 0]
         rows[f"{side}_identity"][known] = self._addresses.identity_of[found[found != 0]]
@@ -150,14 +155,14 @@ class FlowBuilder:
         return rows
 
     def _connections(self, records: ConnectionBatch) -> FlowRows:
-        """One TRACE row a record; `src` is the sender of the packet that caused it."""
+        """One TRACE row for each record; `src` is the sender of the packet that caused it."""
         rows = empty_flows(len(records))
-        plain_bytes(rows, "conn_id", _SAME_BYTES)[:] = plain_bytes(records, "conn_id", _SAME_BYTES)
+        byte_view(rows, "conn_id", _SAME_BYTES)[:] = byte_view(records, "conn_id", _SAME_BYTES)
         reply = records["is_reply"] != 0
-        turned = np.flatnonzero(reply)
-        for here, there in (("src_addr", "dst_addr"), ("dst_addr", "src_addr")):
-            swapped = plain_bytes(records, there, SIDE_BYTES)[turned]
-            plain_bytes(rows, here, SIDE_BYTES)[turned] = swapped
+        swap = np.flatnonzero(reply)
+        for own, other in (("src_addr", "dst_addr"), ("dst_addr", "src_addr")):
+            swapped = byte_view(records, other, SIDE_BYTES)[swap]
+            byte_view(rows, own, SIDE_BYTES)[swap] = swapped
         guessed = records["initiator"] == Initiator.FIRST_PACKET
         unsure = guessed & (records["protocol"] == Protocol.TCP)
         rows["is_reply"] = np.where(unsure, -1, reply)
@@ -171,10 +176,10 @@ class FlowBuilder:
         return rows
 
     def _observation(self, rows: FlowRows, hook: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Where the packet was: a local pod's interface, else the node's own.
+        """Observation point: at a local pod's interface, else at the node's own interface.
 
-        tc ingress of a pod's interface is where the pod's packets enter the node's stack, tc
-        egress where packets for the pod leave it.
+        A packet at tc ingress of a pod's interface enters the node's stack; a packet at tc egress
+        leaves it for the pod.
         """
         local = self._addresses.is_local
         ingress = hook == Hook.INGRESS
@@ -183,19 +188,19 @@ class FlowBuilder:
         leaving = np.where(at_pod, ObservationPoint.TO_ENDPOINT, ObservationPoint.TO_NETWORK)
         return np.where(ingress, entering, leaving).astype(np.uint8)
 
-    def _requests(self, http: RequestBatch, owners: Owners | None) -> FlowRows:
+    def _requests(self, http: RequestBatch, owners: SocketOwners | None) -> FlowRows:
         """REQUEST rows, and RESPONSE rows with the sides swapped, in order of time.
 
-        As in Hubble's flows through an ingress the source is the client and the destination the
-        workload that served; where no backend was chosen (redirect, 404) it is the gateway. The
-        direction is INGRESS, except when only the client is on this node.
+        As in Hubble's flows through an ingress, the source is the client and the destination the
+        workload that served the request, or the gateway where no backend was chosen (redirect,
+        404). The direction is INGRESS, or EGRESS if only the client is on this node.
         """
         if not len(http):
             return empty_flows()
         begun: NDArray[np.uint64] = http["time_ns"]
         times = np.concatenate([begun, begun + http["duration_ns"]])
         order = np.argsort(times, kind="stable")
-        request, answer = order % len(http), order >= len(http)
+        request, is_response = order % len(http), order >= len(http)
         rows = empty_flows(len(order))
         rows["time_ns"] = times[order]
         _fill_ends(rows, http, order, owners)
@@ -212,14 +217,14 @@ class FlowBuilder:
         mapped = (http["client_addr"][:, :12] == _MAPPED).all(axis=1)
         rows["family"] = np.where(mapped, 4, 6)[request]
         rows["direction"] = self._direction(http)[request]
-        rows["l7_type"] = np.where(answer, L7Type.RESPONSE, L7Type.REQUEST)
-        rows["is_reply"] = answer
+        rows["l7_type"] = np.where(is_response, L7Type.RESPONSE, L7Type.REQUEST)
+        rows["is_reply"] = is_response
         for name, text in _texts(http).items():
             rows[name] = text[request]
         headers = _objects([fields or None for fields in http["headers"].tolist()])
-        asked, answered = np.flatnonzero(~answer), np.flatnonzero(answer)
+        asked, answered = np.flatnonzero(~is_response), np.flatnonzero(is_response)
         rows["headers"][asked] = headers[request[asked]]
-        for name, column in _ANSWER.items():
+        for name, column in _RESPONSE_COLUMNS.items():
             rows[name][answered] = http[column][request[answered]]
         return rows
 
@@ -229,19 +234,19 @@ class FlowBuilder:
         return np.where(outward, Direction.EGRESS, Direction.INGRESS)
 
 
-def _server(http: RequestBatch, what: str) -> NDArray[Any]:
-    """Of who answered: the backend, or the gateway where none was chosen."""
+def _server(http: RequestBatch, column: str) -> NDArray[Any]:
+    """A column of the answering end: the backend, or the gateway where no backend was chosen."""
     served = http["up_remote_port"] != 0
-    if what == "endpoint":
+    if column == "endpoint":
         return np.where(served, http["backend_endpoint"], http["gateway_endpoint"])
-    served = served[:, None] if what == "addr" else served
-    return np.where(served, http[f"up_remote_{what}"], http[f"local_{what}"])
+    served = served[:, None] if column == "addr" else served
+    return np.where(served, http[f"up_remote_{column}"], http[f"local_{column}"])
 
 
 def _fill_ends(
-    rows: FlowRows, http: RequestBatch, order: NDArray[np.intp], owners: Owners | None
+    rows: FlowRows, http: RequestBatch, order: NDArray[np.intp], owners: SocketOwners | None
 ) -> None:
-    """Both ends' columns of requests and, with the sides changed round, of responses."""
+    """Fill the columns of both ends; responses get them with the sides swapped."""
     ends = [
         (name, http[f"client_{name}"], _server(http, name)) for name in ("addr", "endpoint", "port")
     ]
@@ -249,20 +254,20 @@ def _fill_ends(
         (name, http[f"down_{name}"], http[f"up_{name}"]) for name in ("srtt_us", "retransmits")
     ]
     if owners is not None:
-        ends += [(name, owners[f"src_{name}"], owners[f"dst_{name}"]) for name in OWNER]
+        ends += [(name, owners[f"src_{name}"], owners[f"dst_{name}"]) for name in OWNER_COLUMNS]
     for name, client, server in ends:
         if name == "addr" or client.any() or server.any():
             rows[f"src_{name}"] = np.concatenate([client, server])[order]
             rows[f"dst_{name}"] = np.concatenate([server, client])[order]
 
 
-def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:
-    """One DROP row a reason, interface and tuple, from sender to receiver of the packets."""
+def _drops(drops: DropBatch, owners: SocketOwners | None) -> FlowRows:
+    """One DROP row for each DROP record, from the sender to the receiver of the packets."""
     rows = empty_flows(len(drops))
-    for name in _DROPPED:
+    for name in _DROP_COLUMNS:
         rows[name] = drops[name]
     if owners is not None:
-        for name in OWNERS.names or ():
+        for name in SOCKET_OWNERS.names or ():
             rows[name] = owners[name]
     rows["drop_reason"] = drops["reason"]
     rows["sub_type"] = drops["hubble_reason"]
@@ -274,7 +279,7 @@ def _drops(drops: DropBatch, owners: Owners | None) -> FlowRows:
 
 
 def _texts(http: RequestBatch) -> dict[str, NDArray[np.object_]]:
-    """Text columns that requests and responses have in common."""
+    """Text columns of both REQUEST and RESPONSE rows."""
     schemes, hosts, paths, originals = (
         http[name].tolist() for name in ("scheme", "host", "path", "original_path")
     )
@@ -302,7 +307,7 @@ def _objects(values: list[Any]) -> NDArray[np.object_]:
 
 
 def trace_id(traceparent: str) -> str | None:
-    """The 32 hex digits of the trace in a traceparent header, None when it is none.
+    """The trace id (32 hex digits) of a traceparent header, None for a malformed header.
 
     Source: W3C Trace Context, section 3.2.2.
     """

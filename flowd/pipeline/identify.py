@@ -1,4 +1,4 @@
-"""Who is at each end of a connection, and which way it goes as seen from this node."""
+"""Resolve addresses to endpoint indices, and set the traffic direction, for each kind of record."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -12,7 +12,7 @@ from flowd.model.records.connection import ConnectionBatch
 from flowd.model.records.dns import DnsBatch
 from flowd.model.records.drop import DropBatch
 from flowd.model.records.request import RequestBatch
-from flowd.model.records.rows import copied
+from flowd.model.records.rows import copy_rows
 from flowd.model.records.socket import SocketBatch
 
 _OUTSIDE = (
@@ -23,13 +23,13 @@ _OUTSIDE = (
 )
 
 
-class Addresses(Protocol):
-    """The address table, as the pipeline needs it.
+class AddressTable(Protocol):
+    """The part of flowd.identity.table that the pipeline uses.
 
-    `is_local` (bool), `is_gateway` (bool) and `identity_of` (u4) are columns by endpoint index:
-    whether the endpoint lives on this node, whether it is the pod of a gateway, and its numeric
-    identity. Index 0, the unknown, is neither and has 0. `hostnames` are endpoint indices by DNS
-    name, in lower case and without a final dot.
+    `is_local`, `is_gateway` and `identity_of` are columns by endpoint index: whether the endpoint
+    runs on this node (bool), whether it is a gateway's pod (bool), and its numeric identity (u4).
+    Index 0, the unknown endpoint, has False, False and 0. `hostnames` maps DNS names (lower case,
+    no final dot) to endpoint indices.
     """
 
     @property
@@ -41,67 +41,75 @@ class Addresses(Protocol):
     @property
     def hostnames(self) -> Mapping[str, int]: ...
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """Endpoint indices, shape (N,), of addresses, shape (N, 16); 0 where not known."""
+        """Endpoint indices, shape (N,), of addresses, shape (N, 16); 0 for an unknown address."""
         ...
 
-    def at_ports(
+    def resolve_node_ports(
         self,
         endpoints: NDArray[np.uint32],
         ports: NDArray[np.uint16],
         protocols: NDArray[np.uint8],
     ) -> NDArray[np.uint32]:
-        """Endpoint indices, shape (N,), of who is asked, with the Service where it is a NodePort."""
+        """Replace a node's endpoint by the Service whose NodePort is addressed; shape (N,) each."""
         ...
 
 
-class Names(Protocol):
-    """DNS names of addresses outside the cluster, as answers on the wire told them."""
+class PeerNames(Protocol):
+    """DNS names of addresses outside the cluster, learnt from DNS responses on the wire."""
 
     def name_of(self, addresses: NDArray[np.uint8]) -> NDArray[np.object_]:
-        """Names, str or None, shape (N,), of addresses, shape (N, 16)."""
+        """The name (str) of each address or None, shape (N,); addresses have shape (N, 16)."""
         ...
 
-    def holders(
+    def endpoints_by_name(
         self, addresses: NDArray[np.uint8], hostnames: Mapping[str, int]
     ) -> NDArray[np.uint32]:
-        """Endpoint indices, shape (N,), of addresses that have one of these names; else 0."""
+        """Endpoint indices, shape (N,), of addresses with one of these DNS names; 0 for others."""
         ...
 
 
 def resolve_missing(
-    endpoints: NDArray[np.uint32], addresses: NDArray[np.uint8], table: Addresses
+    endpoints: NDArray[np.uint32], addresses: NDArray[np.uint8], table: AddressTable
 ) -> NDArray[np.uint32]:
-    """The endpoint indices with each 0 looked up by its address; an all-zero address stays 0."""
+    """Look up each endpoint index 0 by its address; an all-zero address keeps index 0.
+
+    Shapes: endpoints (N,), addresses (N, 16), result (N,).
+    """
     missing = np.flatnonzero(endpoints == 0)
     if not len(missing):
         return endpoints
     wanted = addresses[missing]
     halves = wanted.view(np.uint64)
-    told = (halves[:, 0] | halves[:, 1]) != 0
-    if not told.all():
-        missing, wanted = missing[told], wanted[told]
+    present = (halves[:, 0] | halves[:, 1]) != 0
+    if not present.all():
+        missing, wanted = missing[present], wanted[present]
     filled = endpoints.copy()
     filled[missing] = table.resolve(wanted)
     return filled
 
 
-def identify_drops(batch: DropBatch, table: Addresses) -> DropBatch:
-    """A copy of the rows with endpoints resolved and `direction` set: out of a local sender first."""
-    rows = copied(batch)
+def identify_drops(batch: DropBatch, table: AddressTable) -> DropBatch:
+    """A copy of the rows with endpoints and `direction` set.
+
+    The direction is EGRESS for a local sender, else INGRESS for a local receiver, else UNKNOWN.
+    """
+    rows = copy_rows(batch)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
-    rows["dst_endpoint"] = table.at_ports(rows["dst_endpoint"], rows["dst_port"], rows["protocol"])
+    rows["dst_endpoint"] = table.resolve_node_ports(
+        rows["dst_endpoint"], rows["dst_port"], rows["protocol"]
+    )
     src, dst = (table.is_local[rows[f"{side}_endpoint"]] for side in ("src", "dst"))
     inward = np.where(dst, Direction.INGRESS, Direction.UNKNOWN)
     rows["direction"] = np.where(src, Direction.EGRESS, inward)
     return rows
 
 
-def identify_sockets(batch: SocketBatch, table: Addresses) -> SocketBatch:
-    """A copy of the rows with endpoints resolved."""
-    rows = copied(batch)
+def identify_sockets(batch: SocketBatch, table: AddressTable) -> SocketBatch:
+    """A copy of the rows with `local_endpoint` and `remote_endpoint` set."""
+    rows = copy_rows(batch)
     for side in ("local", "remote"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
@@ -109,9 +117,9 @@ def identify_sockets(batch: SocketBatch, table: Addresses) -> SocketBatch:
     return rows
 
 
-def identify_dns(batch: DnsBatch, table: Addresses) -> DnsBatch:
-    """A copy of the rows with endpoints resolved and `direction` set, as `identify` does."""
-    rows = copied(batch)
+def identify_dns(batch: DnsBatch, table: AddressTable) -> DnsBatch:
+    """A copy of the rows with endpoints and `direction` set, by the rules of `identify`."""
+    rows = copy_rows(batch)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
@@ -127,37 +135,40 @@ def identify_dns(batch: DnsBatch, table: Addresses) -> DnsBatch:
 
 
 def is_outside(identities: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which numeric identities are of peers that no Kubernetes object tells of."""
+    """A mask of the numeric identities that belong to no Kubernetes object: unknown and world."""
     return np.isin(identities, _OUTSIDE)
 
 
-def tell_named(
+def resolve_by_dns_name(
     rows: ConnectionBatch | RequestBatch | DropBatch | SocketBatch,
     columns: Mapping[str, str],
-    table: Addresses,
-    names: Names,
+    table: AddressTable,
+    names: PeerNames,
 ) -> None:
-    """Tell outside peers in place as the Gateway or Service whose status has their DNS name.
+    """Set the endpoint of outside peers, in place, by the DNS name of their address.
+
+    The endpoint is the Gateway or Service whose status lists the name, as a load balancer's
+    hostname.
 
     Args:
-        columns: of the endpoints, each with that of its address.
+        columns: names of endpoint columns, each with the name of its address column.
     """
     if not len(rows) or not (hostnames := table.hostnames):
         return
     for column, address in columns.items():
         outside = np.flatnonzero(is_outside(table.identity_of[rows[column]]))
-        found = names.holders(rows[address][outside], hostnames)
+        found = names.endpoints_by_name(rows[address][outside], hostnames)
         rows[column][outside[found != 0]] = found[found != 0]
 
 
 def _direction(
-    table: Addresses,
+    table: AddressTable,
     src_endpoint: NDArray[np.uint32],
     dst_endpoint: NDArray[np.uint32],
     hook: NDArray[np.uint8],
     is_reply: NDArray[np.bool_],
 ) -> NDArray[np.uint8]:
-    """Direction of what went from `src` to `dst`, or answers that where `is_reply`."""
+    """Direction of the packets from `src` to `dst`; a reply has that of the packet it answers."""
     local = table.is_local
     src, dst = local[src_endpoint], local[dst_endpoint]
     at_source = np.where(src & dst, (hook == Hook.INGRESS) != is_reply, src)
@@ -165,20 +176,23 @@ def _direction(
     return np.where(src | dst, direction, Direction.UNKNOWN).astype(np.uint8)
 
 
-def identify(batch: ConnectionBatch, table: Addresses) -> ConnectionBatch:
+def identify(batch: ConnectionBatch, table: AddressTable) -> ConnectionBatch:
     """A copy of the rows with unknown endpoints resolved and `direction` set.
 
-    As in Hubble, the direction is that of the connection, not of the packet, relative to the
-    local endpoint where the packet was seen: a reply has the direction of what it answers. With
-    both ends on this node that endpoint is the sender for a packet at tc ingress (it leaves the
-    pod's interface) and the receiver at tc egress; with neither the direction is UNKNOWN.
+    As in Hubble, the direction belongs to the connection, not to the packet, and is relative to
+    the local endpoint where the packet was observed: a reply has the direction of the packet it
+    answers. With both ends on this node, that endpoint is the sender at tc ingress (the packet
+    leaves the pod's interface) and the receiver at tc egress; with no local end the direction is
+    UNKNOWN.
     """
-    rows = copied(batch)
+    rows = copy_rows(batch)
     for side in ("src", "dst"):
         rows[f"{side}_endpoint"] = resolve_missing(
             batch[f"{side}_endpoint"], batch[f"{side}_addr"], table
         )
-    rows["dst_endpoint"] = table.at_ports(rows["dst_endpoint"], rows["dst_port"], rows["protocol"])
+    rows["dst_endpoint"] = table.resolve_node_ports(
+        rows["dst_endpoint"], rows["dst_port"], rows["protocol"]
+    )
     rows["direction"] = _direction(
         table, rows["src_endpoint"], rows["dst_endpoint"], rows["hook"], rows["is_reply"] != 0
     )

@@ -1,7 +1,7 @@
-"""Redaction of requests as Hubble does it, before anything is kept or shown.
+"""Redact passwords, queries and header values of requests, before a row is stored or exported.
 
-Hubble's rules (`--hubble-redact-*` of Cilium 1.19): the password of a URL's userinfo becomes
-HUBBLE_REDACTED, a query and fragment are cut off, and header values become HUBBLE_REDACTED.
+The rules are Hubble's (`--hubble-redact-*` of Cilium 1.19): the password of a URL's userinfo
+becomes HUBBLE_REDACTED, query and fragment are removed, and header values become HUBBLE_REDACTED.
 """
 
 import re
@@ -21,7 +21,7 @@ _URL_HEADERS = {
     "x-rewrite-url",
     "x-forwarded-uri",
 }
-"""Headers that carry a URL or a path, and so may carry the query again."""
+"""Headers that carry a URL or a path, and therefore may repeat the query."""
 
 _PASSWORD = re.compile(r"(//[^/?#\s:]*):[^/?#\s]*@")
 _HOST_PASSWORD = re.compile(r"^([^/?#\s:]*):[^/?#\s]*@")
@@ -29,15 +29,15 @@ _QUERY = re.compile(r"[?#]", re.ASCII)
 
 
 class Redactor:
-    """Redacts batches in place; only passwords in URLs unless `enabled`.
+    """Redact REQUEST rows in place; without `enabled` only passwords in URLs.
 
     Args:
-        query: also cut queries and fragments off.
-        allow: the only headers whose values stay, in any case.
-        deny: the only headers whose values go; with neither list the values of all go.
+        query: also remove queries and fragments.
+        allow: names of the only headers whose values stay; case is ignored.
+        deny: names of the only headers whose values are redacted; without both lists, all are.
 
     Raises:
-        UsageError: both lists, or settings that would do nothing.
+        UsageError: both lists are given, or settings have no effect without `enabled`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Redactor:
         self._query = query
 
     def redact(self, batch: RequestBatch) -> None:
-        """Redact host, paths, headers and user agent of every row; ids that join flows stay."""
+        """Redact host, paths, headers and user agent of every row; request and trace ids stay."""
         for column in _URL_COLUMNS:
             batch[column] = [self._url(text) for text in batch[column].tolist()]
         batch["host"] = [
@@ -71,15 +71,15 @@ class Redactor:
         if self._headers and self._hidden("user-agent"):
             agents = batch["user_agent"].tolist()
             batch["user_agent"] = [REDACTED if agent else "" for agent in agents]
-        batch["headers"] = [self._fields(held) if held else held for held in batch["headers"]]
+        batch["headers"] = [self._fields(one) if one else one for one in batch["headers"]]
 
     def _url(self, text: str) -> str:
         if "@" in text:
             text = _PASSWORD.sub(rf"\1:{REDACTED}@", text)
         return _QUERY.split(text, 1)[0] if self._query else text
 
-    def _fields(self, held: dict[str, str]) -> dict[str, str]:
-        return {name: self._value(name.lower(), value) for name, value in held.items()}
+    def _fields(self, headers: dict[str, str]) -> dict[str, str]:
+        return {name: self._value(name.lower(), value) for name, value in headers.items()}
 
     def _value(self, name: str, value: str) -> str:
         if self._headers and self._hidden(name):

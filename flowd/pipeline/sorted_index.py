@@ -1,4 +1,4 @@
-"""Numbers to slots of a table, as two sorted columns: lookups and inserts are whole-array steps."""
+"""An index from uint64 keys to table slots: two sorted columns, searched for N keys at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +8,10 @@ Slots = NDArray[np.int64]
 
 
 class SortedIndex:
-    """Keys, each with any number of slots in the order they were inserted.
+    """A multimap from key to slots; the slots of one key keep the order of insertion.
 
-    An insert moves the columns once, 16 bytes an entry: for 100,000 entries a fraction of a
-    millisecond, whatever the number of new ones.
+    An insert copies the columns once, 16 bytes an entry: a fraction of a millisecond for 100,000
+    entries, whatever the number of new entries.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class SortedIndex:
         return len(self.keys)
 
     def insert(self, keys: U64, slots: Slots) -> None:
-        """Add entries, behind those that have the same key."""
+        """Add entries, shape (N,) each, after existing entries of the same key."""
         order = np.argsort(keys, kind="stable")
         keys, slots = keys[order], slots[order]
         places = np.searchsorted(self.keys, keys, side="right")
@@ -30,11 +30,11 @@ class SortedIndex:
         self.slots = np.insert(self.slots, places, slots)
 
     def spans(self, keys: U64) -> tuple[Slots, Slots]:
-        """For each key the positions [low, high) of its entries."""
+        """Positions [low, high) of the entries of each key, shape (N,) each."""
         return np.searchsorted(self.keys, keys), np.searchsorted(self.keys, keys, side="right")
 
     def last(self, keys: U64) -> Slots:
-        """For each key the slot inserted last, or -1."""
+        """The slot inserted last under each key, or -1; shape (N,)."""
         if not len(self.keys):
             return np.full(len(keys), -1, np.int64)
         high = np.searchsorted(self.keys, keys, side="right")
@@ -42,21 +42,21 @@ class SortedIndex:
         return np.where((high > 0) & (self.keys[place] == keys), self.slots[place], -1)
 
     def newest(self, keys: U64) -> tuple[Slots, NDArray[np.bool_]]:
-        """For each key the position of its last entry, or -1, and whether it has others."""
+        """The position of each key's last entry, or -1, and whether the key has more entries."""
         if not len(self.keys):
             return np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.bool_)
         place = np.searchsorted(self.keys, keys, side="right") - 1
         place[self.keys[place] != keys] = -1
         return place, (place > 0) & (self.keys[np.maximum(place - 1, 0)] == keys)
 
-    def remap(self, moved: Slots) -> None:
-        """Put `moved[slot]` in place of each slot; entries that get -1 are removed."""
-        slots = moved[self.slots]
+    def remap(self, new_slots: Slots) -> None:
+        """Replace each slot by `new_slots[slot]`; remove entries whose new slot is -1."""
+        slots = new_slots[self.slots]
         kept = slots >= 0
         self.keys, self.slots = self.keys[kept], slots[kept]
 
     def order_by(self, values: NDArray[np.int64]) -> None:
-        """Order the entries of each key by `values[slot]`."""
+        """Sort the entries of each key by `values[slot]`."""
         rank = values[self.slots]
         if np.any((self.keys[1:] == self.keys[:-1]) & (rank[1:] < rank[:-1])):
             order = np.lexsort((rank, self.keys))

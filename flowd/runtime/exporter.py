@@ -1,4 +1,4 @@
-"""What a sink of the pipeline is, for those who run it and those who are one."""
+"""The protocol of an exporter: a sink of flow batches at the end of the pipeline."""
 
 from typing import Protocol
 

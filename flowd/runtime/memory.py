@@ -1,4 +1,4 @@
-"""What the allocator keeps for later, given back to the kernel."""
+"""Return memory that the allocator holds free to the kernel (malloc_trim(3))."""
 
 import asyncio
 import ctypes
@@ -7,13 +7,13 @@ TRIM_SECONDS = 10.0
 
 
 def trim() -> bool:
-    """Give back what is free; False where the C library cannot (malloc_trim(3) is of glibc)."""
+    """Return free memory to the kernel; False where the C library has no malloc_trim, as musl."""
     release = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return release is not None and bool(release(ctypes.c_size_t(0)))
 
 
 async def trim_regularly(seconds: float = TRIM_SECONDS) -> None:
-    """Trim from time to time: after a burst most of what its batches took is free, and resident."""
+    """Trim every so many seconds: after a burst the memory of its batches is free but resident."""
     while True:
         await asyncio.sleep(seconds)
         trim()

@@ -1,4 +1,4 @@
-"""Giving up every capability that the agent does not use.
+"""Drop every capability that the agent does not use.
 
 Must run while the process has one thread: Linux keeps capabilities per thread (capabilities(7)).
 """
@@ -13,7 +13,7 @@ VERSION_3 = 0x20080522
 
 
 class Capability(IntEnum):
-    """Capabilities that stay, with what they are for (include/uapi/linux/capability.h)."""
+    """Capabilities that are kept, each with its use (include/uapi/linux/capability.h)."""
 
     DAC_READ_SEARCH = 2  # manifests and configuration that only their owner may read
     NET_BIND_SERVICE = 10  # listen addresses below port 1024
@@ -31,9 +31,13 @@ class _Data(ctypes.Structure):
 
 
 def drop_privileges() -> tuple[Capability, ...]:
-    """Keep only the listed capabilities, here and in every child; returns those that are held.
+    """Keep only the capabilities of `Capability`, in this process and its children.
 
-    A process without root has nothing to give up and returns what it holds.
+    Returns:
+        the capabilities that the process still holds; () for a process without any.
+
+    Raises:
+        OSError: capset(2) failed.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     header = _Header(VERSION_3, 0)

@@ -1,4 +1,4 @@
-"""The agent as a process: privileges, signals, exit."""
+"""The agent as a process: capabilities and environment at the start, signals, the event loop."""
 
 import asyncio
 import gc
@@ -8,18 +8,21 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 from flowd.runtime.privileges import drop_privileges
-from flowd.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, unknown_variables: Sequence[str]) -> None:
-    """Run the agent until SIGTERM or SIGINT; returns when everything is flushed.
+def start(unknown_variables: Sequence[str]) -> None:
+    """Drop unused capabilities and log the start.
 
-    Capabilities go before the first thread starts, and so before numpy and grpc are imported.
+    Must run before the first thread starts, and so before numpy and grpc are imported: Linux keeps
+    capabilities per thread (capabilities(7)).
+
+    Args:
+        unknown_variables: FLOWD_* environment variables that set nothing; each is warned about.
 
     Raises:
-        FlowdError: the agent cannot start; says why and with which exit code.
+        OSError: the kernel refused the new capability sets.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -30,14 +33,15 @@ def serve(settings: Settings, unknown_variables: Sequence[str]) -> None:
     for name in unknown_variables:
         log.warning("environment variable sets nothing: %s", name)
 
-    from flowd.runtime.bootstrap import lay
 
-    ground = lay(settings)
-    from flowd.runtime.assemble import Assembly  # half a second, in which a child compiles
+def run_until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run an agent until SIGTERM or SIGINT; return when everything is flushed.
 
-    assembly = Assembly(settings, ground)
+    Args:
+        run: runs until the event is set.
+    """
     gc.freeze()
-    asyncio.run(_main(assembly.run))
+    asyncio.run(_main(run))
     log.info("stopped")
 
 

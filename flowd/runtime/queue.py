@@ -1,4 +1,4 @@
-"""Bounded queues between stages: a full one drops its oldest batch and counts the rows."""
+"""Bounded queues between stages: a full queue drops its oldest batch and counts the rows."""
 
 import asyncio
 from collections import deque
@@ -11,15 +11,15 @@ T = TypeVar("T", bound=Sized)
 
 
 class Closed(Exception):
-    """The writer is done and everything was read."""
+    """The queue was closed and every batch was read."""
 
 
 class Queue(Generic[T]):
-    """One writer's batches for one reader, bounded by rows.
+    """A queue of batches from one writer to one reader, bounded by rows.
 
     Args:
         name: the reason under which dropped rows are counted (place `queue`).
-        rows: most rows held; a single larger batch is still taken.
+        rows: bound on the rows held; a single larger batch is still accepted.
     """
 
     def __init__(self, name: str, rows: int, losses: Losses) -> None:
@@ -33,7 +33,7 @@ class Queue(Generic[T]):
         losses.add(Place.QUEUE, name, 0)
 
     def put(self, batch: T) -> None:
-        """Add a batch, dropping the oldest ones when full. Empty batches are not kept."""
+        """Add a batch; drop the oldest batches while the queue is over its bound. Ignore an empty batch."""
         if not len(batch):
             return
         self._batches.append(batch)
@@ -45,7 +45,7 @@ class Queue(Generic[T]):
         self._ready.set()
 
     async def get(self) -> T:
-        """The oldest batch.
+        """Remove and return the oldest batch; wait while there is none.
 
         Raises:
             Closed: the queue was closed and is empty.
@@ -60,13 +60,13 @@ class Queue(Generic[T]):
         return batch
 
     def take(self) -> list[T]:
-        """All batches held, without waiting."""
+        """Remove and return all batches, without waiting."""
         batches = list(self._batches)
         self._batches.clear()
         self.held = 0
         return batches
 
     def close(self) -> None:
-        """No more batches will come; readers get what is left, then Closed."""
+        """End the queue: the reader gets the remaining batches, then Closed."""
         self._closed = True
         self._ready.set()

@@ -1,4 +1,4 @@
-"""Background tasks that end well: named, logged, and never the end of their neighbours."""
+"""Run parts as tasks: `guard` isolates the failure of a part, `stage` moves batches through a function."""
 
 import asyncio
 import logging
@@ -12,15 +12,15 @@ from flowd.runtime.queue import Closed, Queue
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Sized)
 
-LATE_SECONDS = 0.1
-LATEST_SECONDS = 0.4
+HELD_SECONDS = 0.1
+LONGEST_HELD_SECONDS = 0.4
 
 
 async def guard(name: str, work: Awaitable[None], failed: Callable[[str, str], None]) -> None:
-    """Await a part until it ends; a failure is logged and told, and its neighbours live on.
+    """Await a part until it ends; log and report its failure, so that the other parts go on.
 
     Args:
-        failed: called with the name and the error's text.
+        failed: called with the name of the part and the text of the error.
     """
     try:
         await work
@@ -36,17 +36,17 @@ async def stage(
     out: Queue[T],
     function: Callable[[T], T],
     losses: Losses,
-    late: Callable[[bool], T] | None = None,
+    release_held: Callable[[bool], T] | None = None,
 ) -> None:
-    """Move batches through a function; closes `out` when `source` ends.
+    """Move batches from `source` through a function to `out`; close `out` when `source` ends.
 
-    A batch that the function cannot take is logged, counted and left out, so that one bad batch
-    does not end the stage.
+    A batch on which the function fails is logged, counted (place `stage`) and left out, so that one
+    bad batch does not end the stage.
 
     Args:
-        late: gives what the function held back: asked with False whenever nothing came for
-            LATE_SECONDS, then more and more seldom, LATEST_SECONDS at most, until something comes;
-            and once with True at the end, for all.
+        release_held: returns rows that the function holds back. Called with False, for rows whose
+            time is over, when no batch came for HELD_SECONDS; the interval doubles up to
+            LONGEST_HELD_SECONDS until a batch comes. Called with True, for all rows, at the end.
     """
 
     def put(call: Callable[[], T], rows: int) -> None:
@@ -56,20 +56,20 @@ async def stage(
             log.exception("batch left out", extra={"stage": out.name, "rows": rows})
             losses.add(Place.STAGE, out.name, rows)
 
-    patience = LATE_SECONDS
+    interval = HELD_SECONDS
     try:
         while True:
             try:
-                async with asyncio.timeout(patience if late else None):
+                async with asyncio.timeout(interval if release_held else None):
                     batch = await source.get()
             except TimeoutError:
-                if late:
-                    put(partial(late, False), 0)
-                patience = min(2 * patience, LATEST_SECONDS)
+                if release_held:
+                    put(partial(release_held, False), 0)
+                interval = min(2 * interval, LONGEST_HELD_SECONDS)
                 continue
-            patience = LATE_SECONDS
+            interval = HELD_SECONDS
             put(partial(function, batch), len(batch))
     except Closed:
-        if late:
-            put(partial(late, True), 0)
+        if release_held:
+            put(partial(release_held, True), 0)
         out.close()

@@ -1,8 +1,8 @@
-"""proto3 JSON as Hubble's CLI and exporter write it.
+"""Encode messages as proto3 JSON, byte for byte as Hubble's CLI and exporter do.
 
-Proto field names, keys in the order in which the .proto declares them, 64-bit integers as strings,
-zero values left out, and `<`, `>`, `&` escaped. `google.protobuf.json_format` gives the same data
-in the order of field numbers and without that escaping.
+Proto field names, keys in the declaration order of the .proto, 64-bit integers as strings, zero
+values omitted, and `<`, `>`, `&` escaped. `google.protobuf.json_format` writes the same data in the
+order of field numbers, without the escapes.
 """
 
 import base64
@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 Text: TypeAlias = Callable[[Any], str]
-"""JSON text of one value; Any because a field's value is whatever its descriptor says."""
+"""Encodes one value; its type depends on the field's descriptor."""
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32}
@@ -27,22 +27,22 @@ _FLOATS = {FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT}
 
 
 def flow_to_json(message: Message) -> str:
-    """A message on one line: a flow.Flow, a GetFlowsResponse, an ExportEvent, or any other.
+    """Encode any message on one line.
 
-    An Any of a type that is not known here becomes `{"@type": ..., "value": base64}`.
+    An Any of an unknown type becomes `{"@type": ..., "value": base64}`.
     """
     return escape_html(_message(message))
 
 
 def escape_html(text: str) -> str:
-    """JSON text with `<`, `>`, `&` and the two Unicode line separators as escapes."""
+    """Escape `<`, `>`, `&` and the two Unicode line separators in JSON text."""
     if "&" in text or "<" in text or ">" in text or not text.isascii():
         return text.translate(_ESCAPES)
     return text
 
 
 def timestamp(nanoseconds: int) -> str:
-    """RFC 3339 in UTC of a Unix time, with 0, 3, 6 or 9 digits of fraction."""
+    """A Unix time (nanoseconds) in RFC 3339, UTC, with 0, 3, 6 or 9 digits of fraction."""
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)
     return _second(seconds) + _fraction(nanos) + "Z"
 
@@ -75,7 +75,7 @@ def _message(message: Message) -> str:
 
 @cache
 def _plan(descriptor: Descriptor) -> dict[int, tuple[int, str, Text]]:
-    """Declaration order, `"name":` and writer of every field, by number."""
+    """Declaration index, `"name":` and encoder of each field, by field number."""
     return {
         field.number: (field.index, f'"{field.name}":', _field(field))
         for field in descriptor.fields

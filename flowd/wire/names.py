@@ -1,4 +1,4 @@
-"""Texts that Hubble's tools show for numbers of its API (monitor API of Cilium 1.19)."""
+"""Texts that Hubble's tools print for numbers of its API (monitor API of Cilium 1.19)."""
 
 from flowd.model.enums import TCP_FLAGS
 
@@ -12,7 +12,7 @@ EVENT_TYPES = {
     "l7": 129,
     "agent": 130,
 }
-"""Names of `event_type.type`, as `--type` takes them."""
+"""Numbers of `event_type.type` by the names of `--type`."""
 
 TRACE_POINTS = (
     "to-endpoint",
@@ -30,7 +30,7 @@ TRACE_POINTS = (
     "from-crypto",
     "to-crypto",
 )
-"""Texts of `event_type.sub_type` of trace events; 0 is to-endpoint, unlike in the enum."""
+"""Texts of `event_type.sub_type` of trace events; 0 is to-endpoint, unlike in the proto enum."""
 
 AGENT_EVENTS = (
     "unspecified",
@@ -45,7 +45,7 @@ AGENT_EVENTS = (
     "ipcache-upserted",
     "ipcache-deleted",
 )
-"""Texts of `event_type.sub_type` of agent events; not the numbers of flow.AgentEventType."""
+"""Texts of `event_type.sub_type` of agent events; flow.AgentEventType has other numbers."""
 
 POLICY_MATCHES = ("none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only")
 """Texts of `policy_match_type`."""

@@ -1,12 +1,11 @@
-"""Entries a second on one core, from bytes to attributed, joined and counted.
+"""Access-log entries per second on one core, from bytes to counted flows.
 
     python -m tests.bench.bench_accesslog
 
-Entries are those that a real Envoy logged (tests/data/accesslog), again and again, each with a
-request id of its own and every eighth with a client socket of its own. Every request finds both
-its connections among 100,000 others; the join makes Hubble's flows too, and Prometheus's counters
-count all of it. Columns are microseconds an entry, the median of RUNS runs; the last is entries a
-second.
+The entries of a real Envoy (tests/data/accesslog) are repeated, each with its own request id and
+every eighth with its own client socket. Every request finds both connections among 100,000 others;
+the join builds the flow rows, and the Prometheus exporter counts them. Columns are microseconds for
+each entry, the median of RUNS runs; the last column is entries per second.
 """
 
 import gc
@@ -20,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from flowd.accesslog.lines_to_rows import LineParser
-from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier
 from flowd.capture.envoy.server import FLUSH_ROWS
 from flowd.gateway.attribution.attribute import Attributor
 from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
+from flowd.model.enums import AccessLogType
 from flowd.model.losses import Losses
 from flowd.model.records.connection import empty_connections
 from flowd.model.records.request import RequestBatch
@@ -60,18 +60,18 @@ Reader = Callable[[], Iterator[RequestBatch]]
 
 
 def client(number: int) -> tuple[str, int]:
-    """The socket of every eight entries."""
+    """The client socket shared by eight entries."""
     return f"10.0.{number // 8 % 7}.9", 1024 + number // 8
 
 
 def als(name: str, node_cluster: str) -> Reader:
-    """Messages of about 16 KiB to batches of the server's size."""
+    """Decode ALS messages of about 16 KiB to batches of the server's size."""
     data, at = gzip.decompress((LOGS / name).read_bytes()), 0
     found: list[Any] = []
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         entries = Message.FromString(data[at + 4 : at + 4 + size]).http.entries
-        found += [entry for entry in entries if entry.common.type == 6]
+        found += [entry for entry in entries if entry.common.type == AccessLogType.DOWNSTREAM_END]
         at += 4 + size
     made = [Message()]
     for number in range(ENTRIES):
@@ -88,7 +88,7 @@ def als(name: str, node_cluster: str) -> Reader:
 
     def read() -> Iterator[RequestBatch]:
         for each in raw:
-            decoder.add(Envelope.FromString(each), Source("pod", node_cluster, "http"), 0)
+            decoder.add(Envelope.FromString(each), StreamIdentifier("pod", node_cluster, "http"), 0)
             if len(decoder) >= FLUSH_ROWS:
                 yield decoder.take()
         yield decoder.take()
@@ -97,7 +97,7 @@ def als(name: str, node_cluster: str) -> Reader:
 
 
 def lines(name: str, keys: dict[str, str]) -> Reader:
-    """Lines of a followed file to batches of the same size."""
+    """Parse lines of a followed file to batches of the same size."""
     recorded = gzip.decompress((LOGS / name).read_bytes()).splitlines()
     entries = [json.loads(line) for line in recorded]
     made: list[bytes] = []
@@ -120,7 +120,7 @@ def lines(name: str, keys: dict[str, str]) -> Reader:
 
 
 class Pipeline:
-    """What the agent does with a batch of entries, with the time that each part took."""
+    """The agent's stages for access-log entries, with the time spent in each."""
 
     def __init__(self, dialect: str, manifests: Sequence[str], known: RequestBatch) -> None:
         directory, losses = Directory(), Losses()

@@ -1,10 +1,10 @@
-"""Resident memory of a whole agent in a large cluster, and how soon it knows of a change.
+"""Resident memory of a whole agent in a large cluster, and its delay after a change.
 
     python -m tests.bench.bench_agent
 
-`flowd run` follows an API server double that has 10,000 Pods of Deployments, 2,000 Services with a
-slice each and 5,000 HTTPRoutes of two rules; the server is a process of its own. Without kernel
-capture, whose maps and programs are not part of the process.
+`flowd run` follows an API server double with 10,000 Pods of Deployments, 2,000 Services with one
+slice each and 5,000 HTTPRoutes of two rules; the server runs in a separate process. Kernel capture
+is off, because its maps and programs are not part of the process.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def filled() -> FakeKubeApi:
 
 
 def serve(out: Connection) -> None:
-    """The server's process: tells its URL, changes a route when it is told to."""
+    """The server's process: sends its URL, and changes a route on request."""
     asyncio.run(_serve(out))
 
 
@@ -82,7 +82,7 @@ async def _serve(out: Connection) -> None:
 
 
 def resident(pid: int, field: str) -> float:
-    """MiB."""
+    """Resident memory, MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
@@ -90,26 +90,26 @@ def resident(pid: int, field: str) -> float:
 
 
 def builds(agent: Agent) -> list[float]:
-    """Seconds of each building of tables that the agent logged."""
+    """Seconds of each table build in the agent's log."""
     found = re.findall(r'tables built.*?seconds"?[=:] ?([0-9.e-]+)', agent.text())
     return [float(text) for text in found]
 
 
 async def detail(agent: Agent) -> str:
-    """What the agent says of the API server."""
+    """The agent's status detail of the API server."""
     async with Client(agent.hubble, timeout=120) as client:
         parts = (await client.agent_status()).parts
     return next(part.detail for part in parts if part.part == "kubernetes")
 
 
 def wait_for_objects(agent: Agent, count: int) -> None:
-    """Until the agent has them all and its tables are built."""
+    """Wait until the agent has all objects and has built its tables."""
     while f"{count:,} objects" not in asyncio.run(detail(agent)) or not builds(agent):
         time.sleep(0.2)
 
 
 def main() -> None:
-    """One table."""
+    """Print one table."""
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,))
     server.start()
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def measure(agent: Agent, server: Connection) -> None:
-    """Print the rows."""
+    """Print the table's rows."""
     assert agent.process is not None
     pid, count = agent.process.pid, PODS + ROUTES + 3 * SERVICES + 1
     wait_for_objects(agent, count)

@@ -1,9 +1,9 @@
-"""From access-log bytes to joined flows: cost of each step on one core.
+"""Cost of each step from ALS bytes to joined flows, on one core.
 
     python -m tests.bench.bench_als
 
-Entries are those of a real Envoy (tests/data/als), 16 KiB a message, every eighth with a client
-socket of its own. The join runs beside 100,000 open connections.
+The entries are those of a real Envoy (tests/data/als), 16 KiB in a message, every eighth with its
+own client socket. The join runs beside 100,000 open connections.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier
 from flowd.capture.envoy.server import FLUSH_ROWS
 from flowd.model.address import pack
 from flowd.model.enums import Protocol, Reason
@@ -53,17 +53,17 @@ def messages() -> list[bytes]:
 
 
 def decode(raw: list[bytes]) -> RequestBatch:
-    """All rows, in arrays of the server's size."""
+    """Decode all entries to arrays of the server's size."""
     decoder, batches = EntryDecoder(Losses()), list[RequestBatch]()
     for each in raw:
-        decoder.add(Envelope.FromString(each), Source("pod", "infra/public", "http"), 0)
+        decoder.add(Envelope.FromString(each), StreamIdentifier("pod", "infra/public", "http"), 0)
         if len(decoder) >= FLUSH_ROWS:
             batches.append(decoder.take())
     return np.concatenate([*batches, decoder.take()])
 
 
 class NoAddresses:
-    """A table that knows nobody: its own cost is not the join's."""
+    """An empty address table, to measure the join alone."""
 
     is_local = is_gateway = np.zeros(1, np.bool_)
     identity_of = np.zeros(1, np.uint32)
@@ -72,7 +72,7 @@ class NoAddresses:
     def resolve(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint32]:
         return np.zeros(len(addresses), np.uint32)
 
-    def at_ports(
+    def resolve_node_ports(
         self,
         endpoints: NDArray[np.uint32],
         ports: NDArray[np.uint16],

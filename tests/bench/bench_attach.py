@@ -1,4 +1,4 @@
-"""How long a node's interfaces take to be attached, one direction after the other or many at once.
+"""Time to attach a node's interfaces: one direction after the other, or many at once.
 
 python -m tests.bench.bench_attach [PAIRS]      # 125 for a node of 250 interfaces
 """
@@ -8,7 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from flowd_bpf.attach.attacher import AttachMode, attacher
+from flowd_bpf.attach.attacher import AttachMode, choose_attacher
 from flowd_bpf.attach.interfaces import LinkWatch
 from flowd_bpf.libbpf import has_tcx
 from flowd_bpf.load import loader
@@ -16,11 +16,11 @@ from tests.kernel.net import Cluster
 
 
 def attach(mode: AttachMode, workers: int) -> tuple[int, float, float]:
-    """Interfaces, and seconds to attach and to detach them all."""
+    """Returns the number of interfaces, and seconds to attach and to detach all."""
     loaded, watch = loader.load(), LinkWatch(["veth*"])
     try:
         links, _ = watch.poll()
-        way = attacher(loaded.programs, mode)
+        way = choose_attacher(loaded.programs, mode)
         began = time.monotonic()
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(way.attach, links))

@@ -1,4 +1,4 @@
-"""What reading DNS costs: a packet in the kernel, and a message in user space.
+"""Cost of DNS capture: each packet in the kernel, and each message in user space.
 
 Run as root: `python -m tests.bench.bench_dns`. Loads programs, attaches nothing.
 """
@@ -39,14 +39,14 @@ def messages() -> tuple[bytes, bytes]:
 
 
 def packet(payload: bytes, *, reply: bool = False) -> bytes:
-    """A frame with a datagram to the server, or from it."""
+    """A frame with a datagram to or from the server."""
     ports = (53, 5000) if reply else (5000, 53)
     datagram = struct.pack("!HHHH", *ports, 8 + len(payload), 0) + payload
     return ethernet(ipv4(datagram, 17, reply=reply))
 
 
 def microseconds(call: Callable[[], object], runs: int = 400) -> float:
-    """Best of some rounds."""
+    """Best of several rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -57,12 +57,12 @@ def microseconds(call: Callable[[], object], runs: int = 400) -> float:
 
 
 def nanoseconds(program: int, frame: bytes) -> float:
-    """Median of some rounds."""
+    """Median of several rounds."""
     return statistics.median(libbpf.run_program(program, frame, RUNS)[1] for _ in range(ROUNDS))
 
 
 def kernel(query: bytes) -> list[tuple[str, str]]:
-    """ns a packet, with the part and without it."""
+    """Nanoseconds for each packet, with and without DNS capture."""
     floor = nanoseconds(empty_program(), tcp())
     without = loader.load()
     with_dns = loader.load({"DNS_PORT": 53, "DNS_RING_BYTES": RING})
@@ -100,7 +100,7 @@ def kernel(query: bytes) -> list[tuple[str, str]]:
 
 
 def user(query: bytes, response: bytes) -> list[tuple[str, str]]:
-    """Messages in user space, beside dnspython."""
+    """Microseconds for each message in user space, compared with dnspython."""
     lines: list[tuple[str, str]] = []
     for name, wire in (("query", query), ("response", response)):
         own, other = (

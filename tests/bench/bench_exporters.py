@@ -23,7 +23,7 @@ ROUNDS = 20
 
 
 class Encoder(SpanExporter):
-    """Encodes and serialises as the SDK's exporters do; nothing is sent."""
+    """Encodes and serialises like the SDK's exporters, without sending."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -36,7 +36,7 @@ class Encoder(SpanExporter):
 
 
 def per_row(work: Callable[[], object], rows: int = ROWS) -> float:
-    """Best of the rounds, in microseconds a row."""
+    """Best of the rounds, microseconds for each row."""
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()

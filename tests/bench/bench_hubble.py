@@ -1,7 +1,7 @@
 """Rates of the Hubble API: `python -m tests.bench.bench_hubble [--cli PATH]`.
 
-Filters and encoding in this process; then a server of its own streams to a grpcio client, to 1, 10
-and 100 followers, and to the hubble CLI where there is one. CPU is the server's, user and system.
+Filters and encoding run in this process; then a separate server streams to a grpcio client, to 1,
+10 and 100 followers, and to the hubble CLI if installed. CPU is the server's user and system time.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from flowd.runtime.queue import Queue as FlowQueue
 from flowd.wire.flow.flow_pb2 import FlowFilter
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest
 from flowd_exporters.api_server import ApiServer
-from flowd_exporters.hubble.encode.fast_encode import FlowFrames
+from flowd_exporters.hubble.encode.fast_encode import FastFlowEncoder
 from flowd_exporters.hubble.encode.field_mask import CLI_DEFAULT, parse_mask
 from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -43,7 +43,7 @@ GET_FLOWS = "/observer.Observer/GetFlows"
 
 
 def l4_rows(count: int) -> FlowRows:
-    """TCP and UDP flows of a thousand clients with ports of their own, of packets alone."""
+    """L3/L4 flows (TCP and UDP) of a thousand clients, each with its own ports."""
     rows = random_rows(count, 1)
     rows = rows[(rows["l7_type"] == 0) & (rows["src_process"] == 0)]
     rows["nat"], rows["src_name"] = 0, None
@@ -60,7 +60,7 @@ def l4_rows(count: int) -> FlowRows:
 
 
 def per_row(work: Callable[[], object], rows: int) -> float:
-    """Best of the rounds, in microseconds a row."""
+    """Best of the rounds, microseconds for each row."""
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -98,9 +98,11 @@ def local() -> None:
         ("frames, NAT, new", translated, ()),
         ("frames, HTTP", http, ()),
     ):
-        frames = FlowFrames(directory, parse_mask(paths))
+        frames = FastFlowEncoder(directory, parse_mask(paths))
 
-        def work(frames: FlowFrames = frames, chosen: FlowRows = chosen, name: str = name) -> None:
+        def work(
+            frames: FastFlowEncoder = frames, chosen: FlowRows = chosen, name: str = name
+        ) -> None:
             if name.endswith("new"):  # every connection is seen for the first time
                 chosen["src_port"] = chosen["nat_src_port"] = rng.integers(1, 65536, len(chosen))
             for start in range(0, len(chosen), CHUNK):
@@ -119,7 +121,7 @@ def local() -> None:
 
 
 def held(kinds: tuple[str, str], count: int = 40_960) -> float:
-    """Bytes a flow in the ring of pairs of flows, of which no two have the same texts."""
+    """Bytes for each flow in the ring, for pairs of flows with distinct texts."""
     ring = FlowRing()
     tracemalloc.start()
     try:
@@ -131,7 +133,7 @@ def held(kinds: tuple[str, str], count: int = 40_960) -> float:
 
 
 def with_texts(rows: FlowRows, first: int) -> FlowRows:
-    """Pairs of HTTP or DNS rows with URLs, headers, ids and names of their own."""
+    """Request and response rows, HTTP or DNS, with distinct URLs, headers, ids and names."""
     for place in range(0, len(rows), 2):
         pair, number = slice(place, place + 2), first + place
         if rows["url"][place]:
@@ -163,7 +165,7 @@ def serve(told: "Queue[Any]", asked: "Queue[str]") -> None:
 
 
 async def serving(told: "Queue[Any]", asked: "Queue[str]") -> None:
-    """Serve STREAMED flows; "cpu" is answered with seconds, "more" with 20,000 more flows."""
+    """Serve STREAMED flows; the command "cpu" returns seconds, "more" adds 20,000 flows."""
     losses = Losses()
     directory = cluster()
     hubble = HubbleExporter(directory, losses, memory=256 << 20)
@@ -173,7 +175,7 @@ async def serving(told: "Queue[Any]", asked: "Queue[str]") -> None:
     running = asyncio.create_task(hubble.run(queue))
     rows = l4_rows(STREAMED)
     queue.put(batch(rows))
-    await hubble.ring.changed(STREAMED - 1, 0)
+    await hubble.ring.wait_readable(STREAMED - 1, 0)
     told.put(server.addresses[0])
     while (order := await asyncio.to_thread(asked.get)) != "stop":
         if order == "more":
@@ -232,7 +234,7 @@ def stream(address: str, told: "Queue[Any]", asked: "Queue[str]", cli: Path | No
 
 
 async def follow(address: str, count: int, told: "Queue[Any]", asked: "Queue[str]") -> None:
-    """What 20,000 new flows cost with so many followers."""
+    """CPU cost of 20,000 new flows with this many followers."""
     client = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.hubble_followers", address, str(count),
         stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What a record, an entry of the kernel and a whole short connection cost in user space.
+"""User-space cost of a ring record, of a kernel table entry, and of a whole short connection.
 
 Run as root: `python -m tests.bench.bench_kernel`. Loads programs, attaches nothing.
 """
@@ -20,7 +20,7 @@ from flowd.pipeline.identify import identify
 from flowd_bpf import libbpf
 from flowd_bpf.layout import CONNECTION, EVENT, MARK_ANNOUNCED, SlotState
 from flowd_bpf.load import loader
-from flowd_bpf.maps.connection_table import ConnectionTable, Limits
+from flowd_bpf.maps.connection_table import IdleTimeouts, KernelConnectionTable
 from flowd_bpf.maps.maps import HashMap
 from flowd_bpf.maps.ring import Ring
 from flowd_exporters.prometheus.exporter import PrometheusExporter
@@ -33,7 +33,7 @@ ENTRIES = 102_400
 
 
 def per_second(call: Callable[[], int], before: Callable[[], object]) -> float:
-    """Items a second of CPU time, best of the rounds; `call` tells how many it took.
+    """Items per second of CPU time, best of the rounds; `call` returns its number of items.
 
     `before` is not measured.
     """
@@ -47,7 +47,7 @@ def per_second(call: Callable[[], int], before: Callable[[], object]) -> float:
 
 
 def size() -> list[tuple[str, str]]:
-    """What the verifier walks through, and what a first packet costs when nothing is in a cache."""
+    """Instructions processed by the verifier, and the cost of a first packet with cold caches."""
     loaded = loader.load()
     flow = loaded.programs["flowd_in"]
     fresh: list[int] = []
@@ -65,7 +65,7 @@ def size() -> list[tuple[str, str]]:
 
 
 def records() -> list[tuple[str, str]]:
-    """Records a second out of the ring, and as rows."""
+    """Records per second: read from the ring, and converted to rows."""
     loaded = loader.load({"RING_BYTES": RING, "ACTIVE_TICKS": 0})
     ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
 
@@ -83,7 +83,7 @@ def records() -> list[tuple[str, str]]:
 
 
 def whole_way() -> list[tuple[str, str]]:
-    """Records a second from the ring to counters, each with the identities of both ends."""
+    """Records per second from the ring to counters, each with both identities."""
     loaded = loader.load({"RING_BYTES": RING, "ACTIVE_TICKS": 0})
     ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
     directory = Directory()
@@ -111,19 +111,19 @@ def whole_way() -> list[tuple[str, str]]:
 
 
 def entries() -> list[tuple[str, str]]:
-    """What looking through the table costs, and taking entries out."""
+    """Cost of scanning the table, and of evicting entries."""
     loaded = loader.load()
     every = HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION)
-    bits = HashMap(loaded.maps["flowd_held"], np.dtype("u4"), np.dtype("u8"))
+    bits = HashMap(loaded.maps["flowd_used_slots"], np.dtype("u4"), np.dtype("u8"))
     ticks = loader.ticks_per_second()
-    table = ConnectionTable(loaded.maps, loaded.programs, ticks, 131072, Limits())
+    table = KernelConnectionTable(loaded.maps, loaded.programs, ticks, 131072, IdleTimeouts())
     slots, values = np.arange(ENTRIES, dtype="u4"), np.zeros(ENTRIES, CONNECTION)
     words = np.arange(ENTRIES // 64, dtype="u4")
-    values["state"] = SlotState.HELD
+    values["state"] = SlotState.USED
     values["key"]["protocol"] = 17
     values["key"]["addr"][:, 1, 12:] = slots.astype(">u4").view("u1").reshape(-1, 4)
     values["marks"] = MARK_ANNOUNCED
-    values["side"]["owner"] = 2
+    values["side"]["counting_if"] = 2
 
     def fill(idle: float) -> None:
         values["side"]["seen"] = (table.jiffies() - int(idle * ticks)) & 0xFFFFFFFF

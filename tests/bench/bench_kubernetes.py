@@ -3,8 +3,8 @@
     python -m tests.bench.bench_kubernetes
 
 Pods are those of a small web service, 4 kB of JSON each, of which flowd keeps a few hundred bytes.
-The server is a process of its own; every client is one as well, so that its memory is its own.
-lightkube's own list over its own models is beside it for comparison.
+The server and each client run in separate processes, so that memory is measured for each.
+lightkube's list with its own models is measured for comparison.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ COUNT, RUNS = 10_000, 3
 
 
 def big_pod(number: int) -> dict[str, Any]:
-    """A pod like a Deployment makes."""
+    """A Pod of a Deployment."""
     item = pod(
         f"web-{number // 5:x}-7d4f8b6c9d-{number:05d}",
         f"10.{number >> 12}.{number >> 6 & 63}.{number & 63}",
@@ -53,7 +53,7 @@ def big_pod(number: int) -> dict[str, Any]:
 
 
 def serve(out: Connection, pages: bool) -> None:
-    """The server's process: tells its URL, and ends when it is told to."""
+    """The server's process: sends its URL, and stops on request."""
     asyncio.run(_serve(out, pages))
 
 
@@ -76,8 +76,8 @@ def rss() -> tuple[float, float]:
 
 
 async def client_flowd(url: str) -> dict[str, float]:
-    """flowd's Cluster, until every kind is settled."""
-    from flowd.kubernetes.api.cluster import Cluster, connect
+    """flowd's ClusterInformer, until every resource is synced."""
+    from flowd.kubernetes.api.cluster import ClusterInformer, connect
     from flowd.model.losses import Losses
 
     base = rss()[0]
@@ -87,7 +87,7 @@ async def client_flowd(url: str) -> dict[str, float]:
         json.dump({**config, "current-context": "c"}, file)
         file.flush()
         cluster = connect(file.name, "", Losses())
-    assert isinstance(cluster, Cluster)
+    assert isinstance(cluster, ClusterInformer)
     started, cpu = time.perf_counter(), time.process_time()
     task = asyncio.create_task(cluster.run())
     await until(lambda: len(cluster.store) == COUNT)
@@ -99,7 +99,7 @@ async def client_flowd(url: str) -> dict[str, float]:
 
 
 async def client_lightkube(url: str) -> dict[str, float]:
-    """lightkube's list with its models, keeping what flowd needs most: address and name."""
+    """lightkube's list with its models; keeps address and name only."""
     from lightkube import AsyncClient, KubeConfig
     from lightkube.config.models import Cluster as KubeCluster
     from lightkube.config.models import User
@@ -121,7 +121,7 @@ async def client_lightkube(url: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """One table: a row a client and way of listing."""
+    """Print one table: a row for each client and way of listing."""
     print(f"{COUNT:,} pods, {len(json.dumps(big_pod(1)))} bytes each, median of {RUNS} runs")
     print("client      list     seconds   CPU s   MiB before   after    peak")
     for pages in (False, True):
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def run(name: str, url: str) -> dict[str, float]:
-    """One client in a fresh process."""
+    """Run one client in a new process."""
     command = [sys.executable, "-m", "tests.bench.bench_kubernetes", name, url]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 

@@ -1,11 +1,12 @@
-"""Short connections as fast as this machine makes them: is everything counted, and at what cost?
+"""Short connections at the machine's maximum rate: completeness of the counts, and their cost.
 
     python -m tests.bench.bench_load [SECONDS]      # 60 for the figure of docs/performance.md
 
-A whole agent on a node of three namespaces. First 10,000 connections at once, then SECONDS (5) of
-as many as there can be, then 100,000 connections that stay. The truth is what the clients counted
-and the node's own interface counters; run_time_ns of the programs is the kernel's, which has its own two
-readings of the clock in it: what an empty program behind ours takes on the same packets is told too.
+A whole agent runs on a node of three namespaces: first 10,000 connections at once, then SECONDS (5)
+at the maximum rate, then 100,000 connections that stay open. The truth is counted by the clients
+and by the node's interface counters. run_time_ns of the programs, as the kernel measures it,
+includes two readings of the clock; the cost of an empty program on the same packets is printed for
+comparison.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ LIVE = 100_000
 RUN_TIME = 0  # BPF_STATS_RUN_TIME, include/uapi/linux/bpf.h
 EMPTY = "an empty program"
 HOOKS = ("flowd_in", "flowd_out")
-BRIDGED = 2  # interfaces of the node that a packet crosses, in at one and out at the other
+BRIDGED = 2  # interfaces of the node that a packet crosses: one inbound, one outbound
 
 
 def programs(watched: Agent, empty: int) -> dict[int, str]:
@@ -44,7 +45,7 @@ def programs(watched: Agent, empty: int) -> dict[int, str]:
     for entry in Path(f"/proc/{watched.pid}/fdinfo").iterdir():
         try:
             text = entry.read_text()
-        except FileNotFoundError:  # closed since
+        except FileNotFoundError:  # closed meanwhile
             continue
         told = re.search(r"^prog_id:\s+(\d+)$", text, re.MULTILINE)
         if told and "link_type" not in text:
@@ -55,7 +56,7 @@ def programs(watched: Agent, empty: int) -> dict[int, str]:
 
 @contextlib.contextmanager
 def empty_behind(cluster: Cluster, pod: Pod) -> Generator[int]:
-    """An empty program that sees a pod's packets after the agent's programs did: its descriptor."""
+    """Attach an empty program behind the agent's programs; returns its descriptor."""
     empty = empty_program()
     with cluster.inside():
         index = socket.if_nametoindex(pod.veth)
@@ -77,7 +78,7 @@ def info(fd: int) -> bytes:
 
 
 def statistics(fds: Mapping[int, str]) -> dict[int, tuple[int, int]]:
-    """Nanoseconds and runs of each since statistics were on."""
+    """Nanoseconds and runs of each program since statistics were enabled."""
     return {
         fd: (
             int.from_bytes(info(fd)[192:200], sys.byteorder),
@@ -98,7 +99,7 @@ def row(name: str, figure: str) -> None:
 def measured(
     watched: Agent, cluster: Cluster, empty: int, seconds: float, limit: int, what: str
 ) -> None:
-    """One burst, and what the agent made of it."""
+    """Run one burst, and compare the agent's counts with the truth."""
     *clients, server = cluster.pods
     fds = programs(watched, empty)
     before, ran, cpu = watched.metrics(), statistics(fds), watched.cpu()
@@ -142,7 +143,7 @@ def measured(
 
 
 def stay(watched: Agent, cluster: Cluster) -> None:
-    """Connections of one datagram each, which are live for a minute."""
+    """Open connections of one datagram each, which stay live for a minute."""
     client = cluster.pods[0]
     frame = bytearray(ethernet(ipv4(datagram(), 17)))
     frame[:12] = bytes.fromhex((MACS["dst"] + MACS["src"]).replace(":", ""))

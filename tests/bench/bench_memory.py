@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_memory [ENTRIES]
 
-ALS messages as a real Envoy sent them (tests/data/accesslog), decoded and attributed by names and
-by the resolver. 81,920 entries, more than any cache holds, with clients, paths and request ids of
-their own, a quarter with hosts and a 64th with clusters of their own, come again and again.
+ALS messages of a real Envoy (tests/data/accesslog) are decoded and attributed by names and by the
+resolver. 81,920 entries, more than any cache holds, are repeated; each has its own client, path and
+request id, a quarter have their own host, and a 64th their own cluster.
 """
 
 import random
@@ -12,7 +12,7 @@ import sys
 from itertools import cycle
 from pathlib import Path
 
-from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier
 from flowd.gateway.attribution.attribute import Attributor
 from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
@@ -25,7 +25,7 @@ STEP, BATCH, MESSAGES = 1_000_000, 4096, 20
 
 
 def resident() -> float:
-    """MiB of this process."""
+    """Resident memory of this process, MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
@@ -35,7 +35,7 @@ def recorded() -> list[Http]:
 
 
 def varied(entries: list[Http], rng: random.Random) -> bytes:
-    """A message of BATCH entries, no two alike."""
+    """A message of BATCH distinct entries."""
     message = Message()
     for number in range(BATCH):
         entry = message.http.entries.add()
@@ -64,7 +64,7 @@ def main() -> None:
     print("| entries | resident, MiB | routes | backends |\n| --- | --- | --- | --- |")
     done = shown = 0
     for raw in cycle(messages):
-        decoder.add(Envelope.FromString(raw), Source("pod", "", "http"), 0)
+        decoder.add(Envelope.FromString(raw), StreamIdentifier("pod", "", "http"), 0)
         batch = decoder.take()
         attributor.attribute(batch)
         done += len(batch)

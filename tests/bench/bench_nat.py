@@ -1,9 +1,9 @@
-"""Translations: conntrack's news read, taken in, and found for rows.
+"""Cost of NAT lookup: parse conntrack events, update the table, find translations of rows.
 
     python -m tests.bench.bench_nat
 
-The news is of TCP connections to one Service, each to another of 1,000 pods; half of the rows are
-those the client sees, half those the pod sees.
+Events are TCP connections to one Service, spread over 1,000 pods; half of the rows have the 5-tuple
+of the client's side, half that of the pod's side.
 """
 
 import statistics
@@ -16,8 +16,8 @@ from flowd.model.directory import Directory
 from flowd.model.enums import Protocol, Reason
 from flowd.model.losses import Losses
 from flowd.model.records.connection import empty_connections
-from flowd.model.records.translation import TRANSLATION, Translations
-from flowd.pipeline.nat.translate import Translator
+from flowd.model.records.translation import TRANSLATION, TranslationUpdate
+from flowd.pipeline.nat.translate import NatTranslator
 from flowd_bpf.conntrack.parse import parse
 from tests.unit.bpf.test_conntrack_parse import message, side
 
@@ -25,8 +25,8 @@ RUNS, EVENTS, LIVE, ROWS = 7, 10_000, 100_000, 100_000
 SECOND = 10**9
 
 
-def news(count: int) -> bytes:
-    """Messages of new connections; all have the same length."""
+def conntrack_messages(count: int) -> bytes:
+    """Conntrack messages of new connections; all have the same length."""
     return b"".join(
         message(
             side(f"10.0.{n >> 14 & 255}.1", "10.96.0.1", 6, (n & 16383 | 16384, 80)),
@@ -49,20 +49,22 @@ def measure(name: str, count: int, run: Callable[[], object]) -> None:
 
 def main() -> None:
     """Print the table."""
-    raw = np.frombuffer(news(LIVE), np.uint8)
+    raw = np.frombuffer(conntrack_messages(LIVE), np.uint8)
     starts = np.arange(0, len(raw), len(raw) // LIVE)
     entries = parse(raw, starts)
     rows = np.empty(LIVE, TRANSLATION)
     for column in TRANSLATION.names or ():
         rows[column] = entries[column]
-    told = [Translations(rows, SECOND, SECOND)]
-    translator = Translator(Directory(), Losses(), lambda: [told.pop()] if told else [], 4 * LIVE)
+    updates = [TranslationUpdate(rows, SECOND, SECOND)]
+    translator = NatTranslator(
+        Directory(), Losses(), lambda: [updates.pop()] if updates else [], 4 * LIVE
+    )
     translator.release(False)
 
     def fill() -> None:
-        made = Translator(Directory(), Losses(), list, LIVE)
+        made = NatTranslator(Directory(), Losses(), list, LIVE)
         for begin in range(0, LIVE, EVENTS):
-            made.table.update(Translations(rows[begin : begin + EVENTS], SECOND, SECOND))
+            made.table.update(TranslationUpdate(rows[begin : begin + EVENTS], SECOND, SECOND))
 
     batch = empty_connections(ROWS)
     for column in ("src_addr", "dst_addr", "src_port", "dst_port"):

@@ -1,9 +1,9 @@
-"""What a packet costs in the kernel programs, over an empty program on the same run.
+"""Cost of a packet in the kernel programs, relative to an empty program in the same run.
 
     python -m tests.bench.bench_packets [ROUNDS]
 
-BPF_PROG_TEST_RUN, as root; attaches nothing. Every round runs each case once and the empty program
-beside it, and a figure is the median of the differences.
+BPF_PROG_TEST_RUN, as root; attaches nothing. Every round runs each case and the empty program once;
+a figure is the median of the differences.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd_bpf import libbpf
 from flowd_bpf.layout import EVENT
 from flowd_bpf.load import loader
@@ -26,22 +26,22 @@ from tests.kernel.packets import ethernet, ipv4, ipv6, segment, tcp
 from tests.kernel.programs import clear
 
 RUNS = 300_000
-SHORT = 10_000  # runs between readings of the ring, where a run writes records
+SHORT = 10_000  # runs between two reads of the ring, for cases that write records
 CHURN = 2_000  # connections
 RING = 4 << 20
 SCHED_CLS = 3
-SYN_RST = 0x06  # begins a connection, and says that the one before is over
+SYN_RST = 0x06  # begins a connection, and ends the previous one
 
 Case = Callable[[], float]
 
 EVERY_OPTION = {
-    **Filter(["!203.0.113.0/24", "0.0.0.0/0"], ["1-65535", "!9"], ["tcp", "udp"]).defines(),
+    **CaptureFilter(["!203.0.113.0/24", "0.0.0.0/0"], ["1-65535", "!9"], ["tcp", "udp"]).defines(),
     "TUNNEL_3": 0x217C2,
 }
 
 
 def empty_program() -> int:
-    """A program that returns TCX_NEXT and does nothing else."""
+    """A program that only returns TCX_NEXT."""
     code = bytes([0xB7, 0, 0, 0]) + (0xFFFFFFFF).to_bytes(4, "little")
     code += bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
     load = ctypes.CDLL(libbpf.LIBRARY).bpf_prog_load
@@ -50,7 +50,7 @@ def empty_program() -> int:
     return fd
 
 
-def churn(loaded: loader.Loaded, empty: int) -> dict[str, float]:
+def churn(loaded: loader.LoadedPrograms, empty: int) -> dict[str, float]:
     """Short connections, each packet at both hooks in turn: mean ns over the empty program.
 
     A run at a time, so that nothing but the last few packets is in the caches.
@@ -77,21 +77,21 @@ def churn(loaded: loader.Loaded, empty: int) -> dict[str, float]:
 
 
 class Under:
-    """Programs with settings, and the cases that are run on them."""
+    """Programs with settings, and the cases to run on them."""
 
-    def __init__(self, settings: Mapping[str, int], only: Filter | None = None) -> None:
+    def __init__(self, settings: Mapping[str, int], only: CaptureFilter | None = None) -> None:
         self.loaded = loader.load({"RING_BYTES": RING, **settings})
         if only:
             only.fill(self.loaded.maps)
         self._ring = Ring(self.loaded.maps["flowd_events"], RING, EVENT)
 
     def known(self, packet: bytes, program: str = "flowd_in") -> Case:
-        """A packet of a connection that is there by the second run."""
+        """A packet of a connection that exists from the second run on."""
         fd = self.loaded.programs[program]
         return lambda: libbpf.run_program(fd, packet, RUNS)[1]
 
     def recorded(self, packet: bytes) -> Case:
-        """A packet that writes records at every run, or does not stop doing so before the end."""
+        """A packet that writes records in every run, or until the last run."""
         fd = self.loaded.programs["flowd_in"]
 
         def run() -> float:
@@ -101,7 +101,7 @@ class Under:
         return run
 
     def two_at_once(self, packet: bytes) -> Case:
-        """The same packet on two CPUs at a time."""
+        """The same packet on two CPUs at once."""
         fd = self.loaded.programs["flowd_in"]
 
         def run() -> float:
@@ -132,7 +132,7 @@ class Under:
 
 
 def full() -> Under:
-    """Programs whose table has no space left."""
+    """Programs with a full connection table."""
     made = Under({"MAX_CONNECTIONS": 1024})
     frame = ethernet(ipv4(segment(), 6))
     for number in range(2048):
@@ -142,7 +142,7 @@ def full() -> Under:
 
 
 def cases(made: Mapping[str, Under]) -> dict[str, Case]:
-    """What is measured, by what it is called."""
+    """The cases by name."""
     six = ethernet(ipv6(segment(), 6), 0x86DD)
     plain = made["plain"]
     within = bytes(ether() / outer() / vxlan(ether() / ip() / made_tcp()))
@@ -167,13 +167,13 @@ def cases(made: Mapping[str, Under]) -> dict[str, Case]:
 def main() -> None:
     """Print the table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    wanted = Filter(["!203.0.113.0/24", "0.0.0.0/0", "::/0"], ["1-65535"], ["tcp", "udp"])
-    unwanted = Filter(["192.0.2.0/24"])
+    wanted = CaptureFilter(["!203.0.113.0/24", "0.0.0.0/0", "::/0"], ["1-65535"], ["tcp", "udp"])
+    unwanted = CaptureFilter(["192.0.2.0/24"])
     made = {
         "plain": Under({}),
         "options": Under(EVERY_OPTION, wanted),
         "always": Under({"ACTIVE_TICKS": 0}),
-        "lives": Under({"REST_TICKS": 0}),
+        "lives": Under({"GRACE_TICKS": 0}),
         "churn": Under({}),
         "full": full(),
         "filtered": Under(unwanted.defines(), unwanted),

@@ -1,13 +1,12 @@
-"""What the agent costs requests between two namespaces: latency and throughput, in pairs.
+"""Effect of the agent on requests between two namespaces: latency and throughput, paired.
 
     python -m tests.bench.bench_pair [ROUNDS] [SECONDS]     # 20 and 4 for docs/performance.md
 
-Every round has all ways in turn, in an order that changes: straight with nothing, straight with a
-whole agent (every part on) on the node, with nothing again, and through an Envoy without an agent.
-Each is run, when it has settled, at a steady 1,600 requests a second and at saturation. Figures are
-medians of rounds; ratios are of the mean of both runs with nothing in the same round, so that what
-these two say of each other is the noise to read the others by. Many short rounds tell more than few
-long ones.
+Every round runs all setups in changing order: direct, direct with a whole agent (every part on) on
+the node, direct again, and through an Envoy without an agent. After settling, each setup runs at a
+steady 1,600 requests per second and at saturation. Figures are medians of rounds; ratios relate to
+the mean of both direct runs of the same round, whose difference is the noise of the measurement.
+Many short rounds are more precise than few long ones.
 """
 
 import contextlib
@@ -76,7 +75,7 @@ def proxy(upstream: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running(pod: Pod, upstream: str) -> Generator[None]:
-    """An Envoy in a pod, until it listens and while it is wanted."""
+    """Run an Envoy in a pod: yields once it listens, stops it at the end."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "envoy.json"
         config.write_text(json.dumps(proxy(upstream)))
@@ -99,7 +98,7 @@ def running(pod: Pod, upstream: str) -> Generator[None]:
 
 
 def once(cluster: Cluster, way: str, seconds: float) -> tuple[float, float, float]:
-    """One way: p50 and p99 in ms at a steady rate, and requests a second at saturation."""
+    """Run one setup: p50 and p99 in ms at a steady rate, and requests per second at saturation."""
     client, server, middle = cluster.pods
     target = (middle.address, ENVOY_PORT) if way == "Envoy" else (server.address, PORT)
     with contextlib.ExitStack() as stack:
@@ -107,7 +106,7 @@ def once(cluster: Cluster, way: str, seconds: float) -> tuple[float, float, floa
             stack.enter_context(agent(cluster, "--als-listen", "127.0.0.1:9001"))
         elif way == "Envoy":
             stack.enter_context(running(middle, server.address))
-        time.sleep(SETTLE)  # what begins an agent or an Envoy is none of the requests' cost
+        time.sleep(SETTLE)  # the start of an agent or Envoy is not part of the cost
         steady = latencies(client, *target, seconds, STEADY, RATE)
         full = latencies(client, *target, seconds, SATURATING)
     p50, p99 = np.percentile(np.array(steady), [50, 99]) / 1e6
@@ -115,7 +114,7 @@ def once(cluster: Cluster, way: str, seconds: float) -> tuple[float, float, floa
 
 
 def show(found: dict[str, list[tuple[float, float, float]]]) -> None:
-    """The tables, of p50, p99 and rate by way and round; quartiles are of rounds."""
+    """Print the tables of p50, p99 and rate by setup; quartiles are over rounds."""
     figures = {way: np.array(found[way]) for way in WAYS}
     print("| way | p50, ms | its quartiles | p99, ms | its quartiles |")
     print("| --- | --- | --- | --- | --- |")
@@ -135,7 +134,7 @@ def show(found: dict[str, list[tuple[float, float, float]]]) -> None:
 
 
 def main() -> None:
-    """Run the rounds and print what they gave."""
+    """Run the rounds and print the results."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 3.0
     found: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)

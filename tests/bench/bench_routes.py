@@ -24,12 +24,12 @@ ROUTES, PODS, SERVICES = 5000, 10_000, 2000
 TEAMS = 50
 
 
-def meta(name: str, namespace: str, **labels: str) -> core.Meta:
-    return core.Meta(name=name, namespace=namespace, labels=labels)
+def meta(name: str, namespace: str, **labels: str) -> core.ObjectMeta:
+    return core.ObjectMeta(name=name, namespace=namespace, labels=labels)
 
 
 def cluster(routes: int, pods: int = PODS, services: int = SERVICES) -> Objects:
-    """A cluster: one Gateway, Services with a slice each, Pods, and HTTPRoutes on 100 hosts."""
+    """A cluster: one Gateway, Services with one slice each, Pods, and HTTPRoutes on 100 hosts."""
     objects = Objects()
     everyone = gw.AllowedRoutes(namespaces=gw.RouteNamespaces(from_="All"))
     listeners = (gw.Listener(name="http", port=80, protocol="HTTP", allowed_routes=everyone),)
@@ -46,9 +46,9 @@ def cluster(routes: int, pods: int = PODS, services: int = SERVICES) -> Objects:
         labels = {"kubernetes.io/service-name": name}
         objects.add(
             core.EndpointSlice(
-                metadata=core.Meta(name=name, namespace=namespace, labels=labels),
+                metadata=core.ObjectMeta(name=name, namespace=namespace, labels=labels),
                 endpoints=endpoints,
-                ports=(core.SlicePort(name="http", port=8080),),
+                ports=(core.EndpointPort(name="http", port=8080),),
             )
         )
     for pod in range(pods):
@@ -67,16 +67,16 @@ def pod_ip(pod: int) -> str:
 
 def route(number: int, services: int, weight: int = 1) -> gw.HTTPRoute:
     team = number % TEAMS
-    ref = gw.FilteredBackendRef(name=f"svc-{number % services}", port=80, weight=weight)
+    ref = gw.HTTPBackendRef(name=f"svc-{number % services}", port=80, weight=weight)
     paths = (f"/app-{number}", f"/app-{number}/admin")
     rules = tuple(
-        gw.HTTPRule(
-            matches=(gw.HTTPMatch(path=gw.PathMatch(value=path)),),
+        gw.HTTPRouteRule(
+            matches=(gw.HTTPRouteMatch(path=gw.HTTPPathMatch(value=path)),),
             backend_refs=(ref,),
         )
         for path in paths
     )
-    parent = gw.ParentRef(name="edge", namespace="infra")
+    parent = gw.ParentReference(name="edge", namespace="infra")
     hosts = (f"host-{number % 100}.test",)
     spec = gw.HTTPRouteSpec(parent_refs=(parent,), hostnames=hosts, rules=rules)
     return gw.HTTPRoute(metadata=meta(f"route-{number}", f"team-{team}"), spec=spec)
@@ -94,7 +94,7 @@ def seconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def changes(objects: Objects) -> dict[str, Objects]:
-    """The cluster after one change, by the kind of what changed."""
+    """The cluster after one change, by kind of the changed object."""
     routes = {**objects.http_routes, ("team-1", "route-1"): route(1, SERVICES, weight=7)}
     at, part = next(iter(objects.slices.items()))
     less = msgspec.structs.replace(part, endpoints=part.endpoints[1:])

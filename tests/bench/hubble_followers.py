@@ -1,4 +1,4 @@
-"""Followers of a Hubble server that only count bytes: `hubble_followers ADDRESS COUNT`."""
+"""Follow a Hubble server with COUNT clients that count bytes: `hubble_followers ADDRESS COUNT`."""
 
 import asyncio
 import sys

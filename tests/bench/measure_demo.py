@@ -1,8 +1,8 @@
-"""What the agent costs on the demo: memory, CPU, time to the first flow; as a Markdown table.
+"""Cost of the agent on the demo: memory, CPU, time to the first flow; as a Markdown table.
 
     .venv/bin/python -m tests.bench.measure_demo --minutes 10
 
-Starts the demo and an agent of its own with every exporter on, and stops both.
+Starts the demo and a separate agent with every exporter on, and stops both.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def cpu_seconds(pid: int) -> float:
 
 @contextlib.contextmanager
 def agent(demo: Demo, folder: Path) -> Generator[subprocess.Popen[bytes]]:
-    """`flowd run` with every exporter on; nobody listens at the OTLP endpoint."""
+    """`flowd run` with every exporter on; no server listens at the OTLP endpoint."""
     words = ["--manifests", str(demo.manifests), "--als-listen", demo.state.als]
     words += ["--node-name", demo.topology.node, "--flow-log", str(folder / "flows.log")]
     words += ["--hubble-listen", HUBBLE, "--metrics-listen", METRICS]
@@ -59,7 +59,7 @@ def agent(demo: Demo, folder: Path) -> Generator[subprocess.Popen[bytes]]:
 
 
 async def first_flow() -> None:
-    """Return when the Hubble API gives a flow."""
+    """Wait until the Hubble API returns a flow."""
     while True:
         with contextlib.suppress(Exception):
             async with Client(HUBBLE) as client:
@@ -71,13 +71,13 @@ async def first_flow() -> None:
 
 
 async def seen_flows() -> int:
-    """Flows since the agent began."""
+    """Number of flows since the agent started."""
     async with Client(HUBBLE) as client:
         return (await client.server_status()).seen_flows
 
 
 def measure(minutes: float, rate: float) -> list[tuple[str, str]]:
-    """One run; rows of (what, figure)."""
+    """Run once; returns rows of (name, figure)."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Demo(folder / "demo", rate=rate) as demo:

@@ -1,4 +1,4 @@
-"""HTTP requests over kept connections, by processes of their own: a server, and clients that time."""
+"""HTTP load over persistent connections: a server and clients in processes of their own."""
 
 import array
 import contextlib
@@ -17,7 +17,7 @@ BODY = 100
 
 
 def serve(address: str, port: int) -> None:
-    """Answer every request with the same response; a process for each connection."""
+    """Send the same response to every request; one process for each connection."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
@@ -41,7 +41,7 @@ def _answer(peer: socket.socket) -> None:
 
 
 def ask(peer: socket.socket) -> None:
-    """One request and its whole response."""
+    """Send one request and read the whole response."""
     peer.sendall(REQUEST)
     data = peer.recv(4096)
     while True:
@@ -58,7 +58,7 @@ def client(address: str, port: int, seconds: float, rate: float, out: int) -> No
     """Latencies in ns of one connection's requests, written to a pipe.
 
     Args:
-        rate: requests a second at even intervals; 0 is one after the other.
+        rate: requests per second at even intervals; 0 sends without pause.
     """
     latencies = array.array("q")
     with socket.create_connection((address, port)) as peer:
@@ -81,7 +81,7 @@ def client(address: str, port: int, seconds: float, rate: float, out: int) -> No
 def latencies(
     pod: Pod, address: str, port: int, seconds: float, clients: int, rate: float = 0
 ) -> "array.array[int]":
-    """Of all requests of some clients in a pod, ns; `rate` is of them together."""
+    """Latencies (ns) of all requests of several clients in a pod; `rate` is their total."""
     with contextlib.ExitStack() as stack:
         pipes: list[int] = []
         for _ in range(clients):

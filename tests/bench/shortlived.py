@@ -1,4 +1,4 @@
-"""Short TCP connections as fast as this machine makes them, in processes of their own."""
+"""Short TCP connections at the machine's maximum rate, in separate processes."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: the port is free again at once
 
 @contextlib.contextmanager
 def forked(pod: Pod, work: Callable[[], object]) -> Generator[int]:
-    """A child process in a pod's namespace that works until it is done or killed."""
+    """Run `work` in a child process in a pod's namespace; yields its pid, kills it at the end."""
     child = os.fork()
     if child == 0:
         try:
@@ -35,13 +35,13 @@ def forked(pod: Pod, work: Callable[[], object]) -> Generator[int]:
 
 
 def wide(pod: Pod) -> None:
-    """As many client ports as there are."""
+    """Open the whole range of client ports."""
     with inside(pod.namespace), open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
         file.write("1024 65535")
 
 
 def answer(address: str, port: int, ready: int) -> None:
-    """Read a request and answer it, connection after connection; tells `ready` once it listens."""
+    """Accept connections one by one, read a request and answer it; writes to `ready` once it listens."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
@@ -57,7 +57,7 @@ def answer(address: str, port: int, ready: int) -> None:
 
 
 def connect(address: str, port: int, seconds: float, limit: int = 0) -> int:
-    """Connections with a request and an answer each, closed by a reset: how many there were."""
+    """Open connections with one request each, closed by a reset; returns their number."""
     made, until, said = 0, time.monotonic() + seconds, bytes(SIZE)
     while time.monotonic() < until and (not limit or made < limit):
         with socket.socket() as peer:
@@ -71,10 +71,10 @@ def connect(address: str, port: int, seconds: float, limit: int = 0) -> int:
 
 
 def burst(clients: list[Pod], server: Pod, seconds: float, limit: int = 0) -> tuple[int, float]:
-    """All clients at once, each to a port of its own: connections made, and seconds taken.
+    """Run all clients at once, each to its own port; returns connections made and seconds taken.
 
     Args:
-        limit: connections of each client at most; 0 is as many as time allows.
+        limit: maximum connections of each client; 0 is unlimited.
     """
     with contextlib.ExitStack() as stack:
         (readied, ready), (going, go) = os.pipe(), os.pipe()

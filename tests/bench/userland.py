@@ -1,4 +1,4 @@
-"""A whole agent without a kernel: made-up records through every stage, and what each stage costs."""
+"""CPU cost of each stage of the agent for made-up records, without a kernel."""
 
 import time
 from collections import defaultdict, deque
@@ -19,8 +19,8 @@ from flowd.model.losses import Losses
 from flowd.model.records.request import empty_requests
 from flowd.model.records.socket import SocketBatch, empty_sockets
 from flowd.pipeline.identify import identify
-from flowd.pipeline.join.join import Join, stretches
-from flowd.pipeline.nat.translate import Translator
+from flowd.pipeline.join.join import Join, group_batches
+from flowd.pipeline.nat.translate import NatTranslator
 from flowd_bpf.layout import EVENT
 from flowd_exporters.agent_api.traffic import TopExporter
 from flowd_exporters.hubble.exporter import HubbleExporter
@@ -37,7 +37,7 @@ PODS = 200
 NODE = "bench"
 MAPPED = np.frombuffer(bytes(10) + b"\xff\xff", np.uint8)
 SHORT = ((0x02, 0), (0x12, 1), (0x10, 0), (0x18, 0), (0x18, 1), (0x14, 0))
-"""TCP flags and side of the packets of a short connection that the kernel tells of."""
+"""TCP flags and side of the reported packets of a short connection."""
 
 
 def cluster() -> Objects:
@@ -45,9 +45,11 @@ def cluster() -> Objects:
     objects = Objects()
     for number in range(PODS):
         name = f"web{number // 5}-7d4f8b6c9d-{number:05d}"
-        owner = core.Owner(kind="ReplicaSet", name=f"web{number // 5}-7d4f8b6c9d", controller=True)
+        owner = core.OwnerReference(
+            kind="ReplicaSet", name=f"web{number // 5}-7d4f8b6c9d", controller=True
+        )
         pod = core.Pod(
-            metadata=core.Meta(
+            metadata=core.ObjectMeta(
                 name=name,
                 namespace=f"team{number // 5 % 7}",
                 labels={"app": f"web{number // 5}", "pod-template-hash": "7d4f8b6c9d"},
@@ -61,7 +63,7 @@ def cluster() -> Objects:
 
 
 class Userland:
-    """The stages behind the ring, and the exporters that an agent always has.
+    """The stages behind the ring, with the default exporters.
 
     Attributes:
         spent: CPU seconds by stage.
@@ -71,7 +73,7 @@ class Userland:
         self.directory, self.losses = Directory(NODE, "bench"), Losses()
         self.table = IdentityTable(self.directory, node_name=NODE, cluster_name="bench")
         self.table.update(cluster())
-        self.translator = Translator(self.directory, self.losses, lambda: (), 131072)
+        self.translator = NatTranslator(self.directory, self.losses, lambda: (), 131072)
         self.join = Join(self.table, self.losses, sockets=self._take_sockets)
         self.hubble = HubbleExporter(self.directory, self.losses)
         self.top = TopExporter(self.directory, self.losses)
@@ -81,7 +83,7 @@ class Userland:
         self._reports = empty_sockets()
 
     def feed(self, events: Events, sockets: SocketBatch, now: int) -> None:
-        """One turn of the agent."""
+        """Run one step of every stage."""
         self._reports = sockets
         identified: list[ConnectionBatch] = []
         for rows in self._timed("rows", lambda: list(batches(events, 0))):
@@ -91,11 +93,11 @@ class Userland:
             )
         out: list[FlowBatch] = []
         nothing = empty_requests()
-        for rows in stretches(identified):
+        for rows in group_batches(identified):
             self._timed("join", lambda rows=rows: out.append(self.join.step(rows, nothing, now)))
         for batch in out:
-            self._timed("hubble", lambda batch=batch: self.hubble._take(batch))  # pyright: ignore[reportPrivateUsage]
-            self._timed("top", lambda batch=batch: self.top.add(batch))
+            self._timed("hubble", lambda batch=batch: self.hubble.observe(batch))
+            self._timed("top", lambda batch=batch: self.top.observe(batch))
             self._timed("prometheus", lambda batch=batch: self.prometheus.observe(batch))
 
     def _take_sockets(self) -> SocketBatch:
@@ -111,10 +113,10 @@ class Userland:
 
 
 class Traffic:
-    """Short TCP connections, half of them from outside the cluster, the others between pods.
+    """Short TCP connections, half from outside the cluster, half between pods.
 
     Args:
-        table: knows the pods; the kernel has their endpoint in a record, and 0 for all others.
+        table: the pods; records have their endpoint indices, and 0 for other addresses.
     """
 
     def __init__(self, table: IdentityTable) -> None:
@@ -123,7 +125,7 @@ class Traffic:
         self._made = 0
 
     def connections(self, count: int, now: int) -> Events:
-        """First records, shape (count,), all of now."""
+        """First records of new connections, shape (count,)."""
         rng, events = self._rng, np.zeros(count, EVENT)
         events["conn_id"] = np.arange(self._made + 1, self._made + count + 1)
         self._made += count
@@ -132,7 +134,7 @@ class Traffic:
             events[f"{side}_addr"][:, :12] = MAPPED
             events[f"{side}_addr"][:, 12:15] = (10, 244, 0)
         src = rng.integers(0, PODS, count)
-        events["src_addr"][:, 15] = src + 1  # every workload talks to four others
+        events["src_addr"][:, 15] = src + 1  # every workload connects to four others
         events["dst_addr"][:, 15] = (src // 5 + rng.integers(1, 5, count)) % (PODS // 5) * 5 + 1
         outside = rng.random(count) < 0.5
         events["src_addr"][outside, 12:] = rng.integers(50, 220, (int(outside.sum()), 4))
@@ -150,7 +152,7 @@ class Traffic:
         return events
 
     def lives(self, first: Events) -> Events:
-        """All records but the last of these connections, shape (len(SHORT) * count,)."""
+        """All records of these connections except the last, shape (len(SHORT) * count,)."""
         seen = np.zeros((len(first), 2), np.uint8)
         records: list[Events] = []
         for number, (flags, side) in enumerate(SHORT):
@@ -165,14 +167,14 @@ class Traffic:
         return np.stack(records, axis=1).reshape(-1)
 
     def ends(self, first: Events, now: int) -> Events:
-        """The last record of each."""
+        """The END record of each connection."""
         record = first.copy()
         record["time_ns"], record["reason"], record["flags"] = now, Reason.END, 0
         record["flags_seen"] = (0x1E, 0x1A)
         return record
 
     def sockets(self, first: Events) -> SocketBatch:
-        """Reports of both sockets, of when they are established and when they close."""
+        """ESTABLISHED and CLOSED reports of both sockets."""
         reports: list[SocketBatch] = []
         for number, reason in enumerate((SocketReason.ESTABLISHED, SocketReason.CLOSED)):
             for role in (SocketRole.CONNECTED, SocketRole.ACCEPTED):
@@ -192,7 +194,7 @@ class Traffic:
 
 
 def short_lives(turns: int, connections: int) -> dict[str, float]:
-    """CPU seconds by stage of turns of so many short connections each."""
+    """CPU seconds by stage, for several steps of this many short connections each."""
     agent = Userland()
     traffic = Traffic(agent.table)
     now, before = time.time_ns() - 10**12, deque[Events](maxlen=5)
@@ -202,7 +204,7 @@ def short_lives(turns: int, connections: int) -> dict[str, float]:
         now += 200_000_000
         first = traffic.connections(connections, now)
         events = traffic.lives(first)
-        if len(before) == 5:  # as the kernel's table gives them up
+        if len(before) == 5:  # as the kernel's table evicts them
             events = np.concatenate([events, traffic.ends(before[0], now)])
         before.append(first)
         agent.feed(events, traffic.sockets(first), now)
@@ -210,7 +212,7 @@ def short_lives(turns: int, connections: int) -> dict[str, float]:
 
 
 def figures() -> list[tuple[str, str]]:
-    """What a short connection, of seven records and four reports, costs behind the rings."""
+    """Cost of a short connection (seven records, four reports) behind the rings."""
     lines: list[tuple[str, str]] = []
     for turns, connections in ((100, 2), (40, 1000)):
         rounds = [short_lives(turns, connections) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""A whole agent beside a benchmark, in a node's namespace, and what its /metrics says."""
+"""Run a whole agent in a node's namespace beside a benchmark, and read its /metrics."""
 
 import contextlib
 import http.client
@@ -45,16 +45,16 @@ class Agent:
         return found
 
     def cpu(self) -> float:
-        """Seconds of user and system time (proc(5), stat)."""
+        """User and system CPU seconds (proc(5), stat)."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def resident(self) -> float:
-        """MiB."""
+        """Resident memory, MiB."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096 / 2**20
 
     def until(self, met: Callable[[Mapping[str, float]], bool], seconds: float = 60) -> bool:
-        """Wait until the metrics meet a condition; whether they did."""
+        """Wait until the metrics meet a condition; returns whether they did."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if met(self.metrics()):
@@ -65,7 +65,7 @@ class Agent:
 
 @contextlib.contextmanager
 def agent(cluster: Cluster, *words: str) -> Generator[Agent]:
-    """Start one on the node's interfaces, wait until it is there, stop it afterwards."""
+    """Start an agent on the node's interfaces, wait until it is ready, stop it at the end."""
     command = [sys.executable, "-m", "flowd", "run", "--capture", "on", *words]
     command += ["--metrics-listen", f"127.0.0.1:{METRICS}"]
     command += ["--hubble-listen", f"127.0.0.1:{HUBBLE}", "--log-level", "error"]

@@ -1,4 +1,4 @@
-"""A real agent as a process of its own, for tests."""
+"""Run a real agent in a separate process, for tests."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 FLOWD = [sys.executable, "-m", "flowd"]
-# As root it imports what it needs, then steps down: so the user needs no right to read the checkout.
+# Modules are imported as root before privileges are dropped: nobody may not read the checkout
 FLOWD_AS_NOBODY = [
     sys.executable,
     "-c",
     (
-        "import os, sys; import flowd.cli, flowd.commands.run, flowd.runtime.assemble, flowd.runtime.process, numpy.ma;"
+        "import os, sys; import flowd.cli, flowd.commands.run, flowd.agent, flowd.runtime.process, numpy.ma;"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "sys.argv[0] = 'flowd'; flowd.cli.main()"
     ),
@@ -27,10 +27,10 @@ FLOWD_AS_NOBODY = [
 
 
 class Agent:
-    """`flowd run` on ports of its own choosing, its log in a file.
+    """`flowd run` on free ports, with its log in a file.
 
     Args:
-        log: file for what the agent prints.
+        log: file for the agent's output.
         options: further flags; listen addresses default to free loopback ports.
         netns: network namespace to run in; "" for this one.
         nobody: run as an ordinary user.
@@ -53,10 +53,10 @@ class Agent:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it says that it runs.
+        """Start the agent and wait until it logs that it runs.
 
         Raises:
-            AssertionError: it ended, or does not come up; with its log.
+            AssertionError: the agent ended or does not start; the message has its log.
         """
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -69,22 +69,22 @@ class Agent:
             time.sleep(0.05)
 
     def text(self) -> str:
-        """What the agent printed so far."""
+        """The agent's output so far."""
         return self.log.read_text(errors="replace")
 
     @property
     def hubble(self) -> str:
-        """host:port of the Hubble API."""
+        """host:port of the agent's Hubble API."""
         return self._field("hubble")
 
     @property
     def metrics(self) -> str:
-        """host:port of the metrics."""
+        """host:port of the agent's metrics endpoint."""
         return self._field("metrics")
 
     @property
     def als(self) -> str:
-        """host:port of the access-log service."""
+        """host:port of the agent's access-log service."""
         return self._field("als")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -108,7 +108,7 @@ def running(
     netns: str = "",
     nobody: bool = False,
 ) -> Generator[Agent]:
-    """An agent inside the block; afterwards it is gone."""
+    """An agent that runs inside the `with` block."""
     agent = Agent(log, *options, als=als, netns=netns, nobody=nobody)
     try:
         agent.start()
@@ -122,7 +122,7 @@ def running(
 def flowd(
     *words: str, env: dict[str, str] | None = None, input: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of flowd to its end."""
+    """Run a command of flowd until it ends."""
     return subprocess.run(
         [*FLOWD, *words],
         cwd=ROOT,
@@ -136,7 +136,7 @@ def flowd(
 
 
 def as_nobody(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of flowd to its end as an ordinary user."""
+    """Run a command of flowd as an ordinary user until it ends."""
     return subprocess.run(
         [*FLOWD_AS_NOBODY, *words],
         cwd=ROOT,
@@ -148,14 +148,14 @@ def as_nobody(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
+    """A free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def can_capture() -> str:
-    """Why this machine cannot capture in the kernel, or ""."""
+    """Reason why this machine cannot capture in the kernel, or ""."""
     from flowd.capture.preflight import unsupported_reason
 
     return unsupported_reason() or ""

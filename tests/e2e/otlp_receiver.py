@@ -1,4 +1,4 @@
-"""A real OTLP trace receiver over gRPC, in threads of its own."""
+"""OTLP trace receiver over gRPC, in threads, for tests."""
 
 import contextlib
 from collections.abc import Generator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Receiver(service.TraceServiceServicer):
-    """Keeps every span it gets."""
+    """Keeps every received span."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -26,7 +26,7 @@ class Receiver(service.TraceServiceServicer):
     def Export(
         self, request: ExportTraceServiceRequest, context: Any
     ) -> ExportTraceServiceResponse:
-        """The service's one call."""
+        """TraceService/Export: keep the spans."""
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans.extend(scope.spans)
@@ -35,7 +35,7 @@ class Receiver(service.TraceServiceServicer):
 
 @contextlib.contextmanager
 def receiving() -> Generator[Receiver]:
-    """A receiver that listens inside the block."""
+    """A receiver that listens inside the `with` block."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(2))  # pyright: ignore[reportUnknownMemberType]
     service.add_TraceServiceServicer_to_server(receiver, server)  # pyright: ignore[reportUnknownMemberType]

@@ -1,4 +1,4 @@
-"""The real agent on access-log files and OTLP logs: what is logged comes out as flows."""
+"""Real agent on access-log files and OTLP logs: every logged request becomes a flow."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 
 
 def requests(server: str, count: int) -> list[dict[str, Any]]:
-    """The requests that the agent gives out, once there are as many."""
+    """Requests from the agent's Hubble API, once there are as many as wanted."""
     deadline = time.monotonic() + PATIENCE
     while True:
         words = ["observe", "--server", server, "--last", "2000", "--type", "l7", "-o", "json"]

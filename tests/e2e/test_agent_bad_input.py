@@ -1,4 +1,4 @@
-"""Bad input to the whole program: one clear line each, and the stated exit code."""
+"""Bad input to the whole program: one error line each, and the documented exit code."""
 
 import os
 import re
@@ -16,7 +16,7 @@ STREAM = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
 
 def one_line(stderr: str) -> str:
-    """The error line; there must be one, and no traceback."""
+    """The only error line; asserts that there is no traceback."""
     assert "Traceback" not in stderr
     lines = [line for line in stderr.splitlines() if line.startswith("flowd: error: ")]
     assert len(lines) == 1, stderr

@@ -1,4 +1,4 @@
-"""The main job end to end: what clients sent and backends saw is what the agent tells."""
+"""End to end: the agent's flows agree with the requests of clients and backends of the demo."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from google.protobuf import json_format, struct_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
-from demo.client import Sent
+from demo.client import SentRequest
 from demo.lifecycle import Demo, envoy_binary
 from flowd.client.client import Client
 from flowd.wire.flow import flow_pb2
@@ -23,7 +23,7 @@ from tests.e2e.agent import can_capture, running
 from tests.e2e.otlp_receiver import receiving
 
 REQUESTS = 1200
-SKEW_NS = 50_000_000  # Envoy ends a request when it has sent the answer, the client when it read it
+SKEW_NS = 50_000_000  # between Envoy sending the last byte of a response and the client reading it
 REQUEST, RESPONSE = flow_pb2.REQUEST, flow_pb2.RESPONSE
 
 pytestmark = [
@@ -37,17 +37,17 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the demo: the truth, and every flow the agent tells."""
+    """One run of the demo: sent and received requests, and all flows of the agent."""
 
     demo: Demo
-    sent: list[Sent]
+    sent: list[SentRequest]
     flows: list[flow_pb2.Flow]
     metrics: str
     spans: list[Span]
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The number that the client gave a request, by Envoy's request id."""
+        """The client's request number by Envoy's request id."""
         found: dict[str, int] = {}
         for flow in self.flows:
             if flow.l7.HasField("http") and flow.l7.type == REQUEST:
@@ -56,7 +56,7 @@ class Run:
         return found
 
     def http(self, kind: int) -> dict[int, list[flow_pb2.Flow]]:
-        """HTTP flows of a kind by the number that the client gave the request.
+        """HTTP flows of a kind by the client's request number.
 
         A response carries the request's id but not its headers, as in Hubble.
         """
@@ -76,7 +76,7 @@ def extensions(flow: flow_pb2.Flow) -> dict[str, object]:
 
 
 def attributes(span: Span) -> dict[str, str]:
-    """A span's attributes, values as text; of lists the first."""
+    """Attributes of a span as text; the first value of lists."""
     told: dict[str, str] = {}
     for pair in span.attributes:
         value = pair.value.array_value.values[0] if pair.value.array_value.values else pair.value
@@ -84,8 +84,8 @@ def attributes(span: Span) -> dict[str, str]:
     return told
 
 
-def http_only(sent: list[Sent]) -> list[Sent]:
-    """Requests that Envoy sees as HTTP: not those inside passed-through TLS."""
+def http_only(sent: list[SentRequest]) -> list[SentRequest]:
+    """Requests that Envoy sees as HTTP, without those inside TLS passthrough."""
     return [request for request in sent if request.listener != "tls"]
 
 

@@ -1,4 +1,4 @@
-"""DNS on its whole way: from packets to `flowd observe`, to metrics, and to names of other flows."""
+"""DNS end to end: from packets to `flowd observe`, metrics, and names of other flows."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def observed(server: str, count: int, *flags: str) -> list[str]:
-    """Lines of `flowd observe`, once they are so many."""
+    """Lines of `flowd observe`, once there are as many as wanted."""
     deadline = time.monotonic() + PATIENCE
     while True:
         lines = flowd("observe", "--server", server, "--all", *flags).stdout.splitlines()
@@ -41,7 +41,7 @@ def observed(server: str, count: int, *flags: str) -> list[str]:
 
 
 def part(server: str) -> str:
-    """The line on DNS of `flowd status`."""
+    """The line of `flowd status` about DNS."""
     lines = flowd("status", "--server", server).stdout.splitlines()
     (found,) = [line for line in lines if line.split()[:1] == ["dns"] or " dns " in line]
     return found

@@ -1,4 +1,4 @@
-"""A dropped packet on its whole way: kernel, flow log, and the setting that leaves it out."""
+"""A dropped packet end to end: kernel, flow log, and the setting that excludes it."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def flows(cluster: Cluster, folder: Path, *flags: str) -> list[dict[str, Any]]:
-    """Flows between the pods of a refused connection, as the flow log has them at the end."""
+    """Flows between the pods of a refused connection, from the complete flow log."""
     client, server = cluster.pods
     log = folder / "flows.log"
     with running(folder / "log", "--flow-log", str(log), *flags, netns=cluster.node) as agent:

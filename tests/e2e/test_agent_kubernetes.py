@@ -1,4 +1,4 @@
-"""The agent with an API server instead of manifests: at start, when it goes, when it comes back."""
+"""Agent with an API server instead of manifests: start, lost connection, reconnect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def api() -> AsyncIterator[FakeKubeApi]:
 
 
 async def told(agent: Agent, text: str) -> None:
-    """Wait until `flowd status` has this text in what it says of the API server."""
+    """Wait until the line of `flowd status` about the API server contains a text."""
     while True:
         done = await asyncio.to_thread(flowd, "status", "--server", agent.hubble)
         lines = [line for line in done.stdout.splitlines() if "kubernetes" in line]

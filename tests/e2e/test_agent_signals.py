@@ -1,4 +1,4 @@
-"""How the agent ends: by SIGTERM with everything flushed, by SIGKILL with nothing left behind."""
+"""End of the agent: SIGTERM flushes everything, SIGKILL leaves nothing behind."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def programs() -> set[int]:
-    """Ids of the flowd programs in the kernel, of every agent on the machine."""
+    """Ids of the BPF programs of all flowd agents on the machine."""
     listed = json.loads(run("bpftool", "-j", "prog", "show"))
     return {p["id"] for p in listed if p.get("name", "").startswith("flowd_")}
 
@@ -78,7 +78,7 @@ def test_sigkill_leaves_nothing_and_disturbs_nobody(cluster: Cluster, tmp_path: 
                 assert agent.stop(signal.SIGKILL) == -signal.SIGKILL
                 sender.sendall(b"after")
                 assert receiver.recv(100) == b"after"
-    # The kernel lets go of a cgroup's programs in a work queue.
+    # The kernel releases the programs of a cgroup in a work queue
     asyncio.run(eventually(lambda: not ours & programs()))
     for pod in cluster.pods:
         for side in ("ingress", "egress"):

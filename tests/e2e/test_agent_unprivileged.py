@@ -1,4 +1,4 @@
-"""Without the right to load programs: one line says so, and routes still show."""
+"""Agent without the privilege to load programs: one warning, and routes still work."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from demo.errors import DemoError
+from demo.cluster.errors import DemoError
 from demo.lifecycle import Demo, envoy_binary
 from tests.e2e.agent import flowd, free_port, running
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo import Demo, DemoError, Sent
+from demo import Demo, DemoError, SentRequest
 from demo.lifecycle import envoy_binary
 from flowd.capture.envoy.server import AlsServer
 from flowd.model.losses import Losses
@@ -18,8 +18,8 @@ COUNT = 300
 pytestmark = pytest.mark.envoy
 
 
-async def entries(directory: Path) -> tuple[list[Sent], RequestBatch, str]:
-    """What was sent, what the service got, and the gateway pod's name."""
+async def entries(directory: Path) -> tuple[list[SentRequest], RequestBatch, str]:
+    """Sent requests, received access-log entries, and the name of the gateway pod."""
     losses = Losses()
     server, out = AlsServer("127.0.0.1:0", losses), Queue[RequestBatch]("als", 100_000, losses)
     await server.start()

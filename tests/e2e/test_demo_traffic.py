@@ -1,4 +1,4 @@
-"""The demo with a real Envoy: every request goes where the manifests say, and nothing stays."""
+"""Demo with a real Envoy: every request reaches its expected backend, and nothing is left behind."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from demo import Demo, DemoError, NetworkError, Sent
+from demo import Demo, DemoError, NetworkError, SentRequest
+from demo.cluster.topology import HTTP_PORT, PODS
 from demo.lifecycle import envoy_binary
-from demo.topology import HTTP_PORT, PODS
 
 COUNT = 300
 
@@ -42,7 +42,7 @@ def demo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Demo]:
 
 
 def eventually(look: Callable[[], int], wanted: int) -> int:
-    """The value of look() once it is what is wanted, or after a while."""
+    """Poll `look` until it returns the wanted value or time is up; returns its last value."""
     deadline = time.monotonic() + 10
     while (found := look()) != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -54,8 +54,8 @@ def log_lines(demo: Demo) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def envoys_name(sent: Sent) -> str | None:
-    """The route's name in Envoy's access log, from what the client knows."""
+def envoys_name(sent: SentRequest) -> str | None:
+    """Expected route name in Envoy's access log."""
     route = sent.route
     if route is None or sent.listener == "tls":
         return None

@@ -1,4 +1,4 @@
-"""promtool and a real Prometheus read the real endpoint."""
+"""promtool and a real Prometheus read the agent's metrics endpoint."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def binary(name: str) -> str:
 
 @pytest.fixture
 async def exporter() -> PrometheusExporter:
-    """Has seen 9 requests that went well and 2 that did not."""
+    """An exporter that has observed 9 successful and 2 failed requests."""
     losses = Losses()
     losses.add(Place.KERNEL, "ring_full", 3)
     exporter = PrometheusExporter(
@@ -62,7 +62,7 @@ async def exporter() -> PrometheusExporter:
 
 @pytest.fixture
 async def target(exporter: PrometheusExporter) -> AsyncIterator[str]:
-    """Address of the exporter's endpoint."""
+    """host:port of the exporter's endpoint."""
     server = MetricsServer("127.0.0.1:0", exporter.registry)
     await server.start()
     try:
@@ -72,7 +72,7 @@ async def target(exporter: PrometheusExporter) -> AsyncIterator[str]:
 
 
 def complaints(log: Path) -> list[str]:
-    """Warnings and errors in Prometheus's log."""
+    """Warnings and errors of Prometheus's log."""
     lines = log.read_text().splitlines()
     assert any("Server is ready" in line for line in lines)
     return [line for line in lines if re.search("level=(warn|error)", line)]

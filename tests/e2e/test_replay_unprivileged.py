@@ -1,4 +1,4 @@
-"""`flowd replay` as an ordinary user: recordings and manifests in, lines or exporters' data out."""
+"""`flowd replay` as an ordinary user, to JSON lines and to exporters."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else"),
 ]
 
-# As root it imports what it needs, then steps down: so the user needs no right to read the checkout.
+# Modules are imported as root before privileges are dropped: nobody may not read the checkout
 AS_NOBODY = """
 import atexit, os, sys
 import flowd.cli, flowd.commands.replay.command, flowd.commands.replay.into_exporters, flowd.commands.replay.output
@@ -46,7 +46,7 @@ KEYS = [
 
 
 def replay(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end as nobody; it succeeded and knew nothing of the kernel."""
+    """Run `flowd replay` as nobody; asserts success and that no kernel module was loaded."""
     done = subprocess.run(
         [sys.executable, "-c", AS_NOBODY, "replay", *words],
         cwd=ROOT,
@@ -62,14 +62,14 @@ def replay(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of nobody's own; pytest's are root's alone again whenever another one starts."""
+    """A folder owned by nobody; pytest makes its own folders private to root at every start."""
     with tempfile.TemporaryDirectory() as made:
         os.chown(made, 65534, 65534)
         yield Path(made)
 
 
 def own(folder: Path, words: list[str]) -> list[str]:
-    """The same arguments with files copied to where the user may read them."""
+    """The same arguments, with the files copied to a folder that the user can read."""
     copied: list[str] = []
     for word in words:
         path = Path(word)

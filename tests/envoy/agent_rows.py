@@ -1,4 +1,4 @@
-"""A whole agent inside the test, and all rows that came out of it."""
+"""A complete agent in the test process, and all rows that it exports."""
 
 import asyncio
 import contextlib
@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from flowd.agent import Agent
 from flowd.model.losses import Place
 from flowd.model.records.batch import FlowBatch
 from flowd.model.records.connection import ConnectionBatch, empty_connections
 from flowd.model.records.request import RequestBatch, empty_requests
-from flowd.runtime.assemble import Assembly
 from flowd.runtime.queue import Closed, Queue
 from flowd.settings import Settings
+from flowd.wiring.inputs import ListeningSource
 from tests.kernel.recorder import eventually
 
 soon = partial(eventually, seconds=90)
-"""Waits for a condition that nobody tells us of, on a busy machine too."""
+"""Polls a condition, with a timeout for busy machines."""
 
 
 @dataclass
 class Rows:
-    """An exporter that keeps everything."""
+    """An exporter that keeps all rows."""
 
     name: str = "rows"
     batches: list[FlowBatch] = field(default_factory=list[FlowBatch])
@@ -36,24 +37,24 @@ class Rows:
 
     @property
     def received(self) -> int:
-        """Number of entries so far."""
+        """Number of received entries."""
         return sum(len(batch.requests) for batch in self.batches)
 
     @property
     def requests(self) -> RequestBatch:
-        """All entries so far."""
+        """All received entries, shape (N,)."""
         return np.concatenate([empty_requests(), *(batch.requests for batch in self.batches)])
 
     @property
     def connections(self) -> ConnectionBatch:
-        """All connection records so far."""
+        """All received connection records, shape (N,)."""
         return np.concatenate([empty_connections(), *(batch.connections for batch in self.batches)])
 
 
 class RunningAgent:
-    """An agent of some settings.
+    """An agent with the given settings.
 
-    Off unless asked for: its servers for people, and what watches the whole machine.
+    Its servers for clients, and capture of the whole machine, are off unless set.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -64,44 +65,49 @@ class RunningAgent:
             "drops": False,
             "sockets": False,
         }
-        self.assembly = Assembly(Settings(**(quiet | settings)))
+        self.agent = Agent(Settings(**(quiet | settings)))
         self.rows = Rows()
-        self.assembly.parts.exporters = [*self.assembly.parts.exporters, self.rows]
+        self.agent.parts.exporters = [*self.agent.parts.exporters, self.rows]
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def als(self) -> int:
         """Port of the access-log service."""
-        assert self.assembly.envoy is not None
-        return int(self.assembly.envoy.address.rpartition(":")[2])
+        return self._port("envoy-als")
 
     @property
     def otlp(self) -> int:
         """Port for OTLP logs."""
-        assert self.assembly.logs.otlp is not None
-        return int(self.assembly.logs.otlp.address.rpartition(":")[2])
+        return self._port("otlp-logs")
+
+    def _port(self, part: str) -> int:
+        source = self.agent.inputs.requests[part]
+        assert isinstance(source, ListeningSource)
+        return int(source.address.rpartition(":")[2])
 
     def lost(self) -> dict[tuple[Place, str], int]:
-        """What was lost outside the kernel, without zeros."""
-        found = self.assembly.losses.snapshot()
+        """Losses outside the kernel, without zeros."""
+        found = self.agent.parts.losses.snapshot()
         return {key: n for key, n in found.items() if n and key[0] != Place.KERNEL}
 
     async def start(self) -> None:
-        """Start, and wait until it listens."""
-        self._task = asyncio.create_task(self.assembly.run(self._stop))
-        envoy = self.assembly.envoy
+        """Start the agent, and wait until it listens."""
+        self._task = asyncio.create_task(self.agent.run(self._stop))
         async with asyncio.timeout(60):
-            while (envoy and not envoy.address) or not self._ready():
+            while not self._ready():
                 assert not self._task.done(), self._task.exception()
                 await asyncio.sleep(0.02)
 
     def _ready(self) -> bool:
-        otlp = self.assembly.logs.otlp
-        return otlp is None or bool(otlp.address)
+        return all(
+            source.address
+            for source in self.agent.inputs.requests.values()
+            if isinstance(source, ListeningSource)
+        )
 
     async def stop(self) -> None:
-        """Take in what is left, flush and end, as SIGTERM does."""
+        """Drain, flush and stop, as on SIGTERM."""
         self._stop.set()
         if self._task:
             await self._task
@@ -109,7 +115,7 @@ class RunningAgent:
 
 @contextlib.asynccontextmanager
 async def running_agent(**settings: Any) -> AsyncGenerator[RunningAgent]:
-    """An agent inside the block; afterwards it is stopped."""
+    """An agent that runs inside the block."""
     agent = RunningAgent(**settings)
     await agent.start()
     try:

@@ -1,4 +1,4 @@
-"""Access logs of a test's Envoy in every form that flowd reads, and one with the truth."""
+"""Access loggers of a test's Envoy for every format that flowd reads, and one for the truth."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ KGATEWAY = {
     "backendHost": "%UPSTREAM_HOST%",
     "backendCluster": "%UPSTREAM_CLUSTER%",
 }
-"""As an operator of kgateway copies it from the guide."""
+"""The format of kgateway's guide."""
 CILIUM = {
     "t": "%START_TIME(%s.%6f)%",
     "gw": "%CILIUM_GATEWAY_NAME%",
@@ -45,11 +45,11 @@ CILIUM = {
     "id": "%REQ(X-REQUEST-ID)%",
     "vh": "%CEL(xds.virtual_host_name)%",
 }
-"""Keys of one's own in a CiliumGatewayClassConfig: flowd is given the json_format itself."""
+"""Custom keys of a CiliumGatewayClassConfig; flowd gets the json_format as a setting."""
 
 
 def envoy_form(fields: dict[str, str], gateway: str) -> dict[str, str]:
-    """A json_format for Envoy: Cilium puts the Gateway in for its two tokens."""
+    """A json_format for Envoy, in which Cilium replaces its two tokens by the Gateway."""
     tokens = {"%CILIUM_GATEWAY_NAME%": gateway, "%CILIUM_GATEWAY_NAMESPACE%": "infra"}
     return {key: tokens.get(text, text) for key, text in fields.items()}
 
@@ -61,7 +61,7 @@ def loggers(
 
     Args:
         kind: `Http` or `Tcp`.
-        truth: the route of a TCP listener's connections; "" for HTTP, whose routes say it.
+        truth: the route of a TCP listener's connections; "" for HTTP, where routes name it.
     """
     fields = operators(HEADERS)
     if dialect == "contour":
@@ -109,7 +109,7 @@ def loggers(
 
 
 def _tagged(logger: Json) -> None:
-    """Contour's metadata in ALS, where only a tag can carry it."""
+    """Contour's metadata as custom tags, which alone carry it over ALS."""
     key = {"key": "envoy.access_loggers.file", "path": [{"key": "io.projectcontour.kind"}]}
     tags: list[Any] = []
     for name in ("kind", "namespace", "name"):

@@ -1,4 +1,4 @@
-"""One run of a dialect's Envoy under traffic: its logs in every form, and the truth of each entry."""
+"""Run a dialect's Envoy under traffic: its logs in every format, and the truth of each entry."""
 
 import contextlib
 import http.client
@@ -66,20 +66,20 @@ REQUESTS: list[Asked] = [
 """Listener, method, host, path, headers."""
 ROUNDS = 4
 SLOW = 2
-"""Requests to a rule that times out, in all."""
+"""Total of requests to a rule that times out."""
 SERVER_NAMES = ["pass.shop.example", "a.wild.example", "a.b.wild.example"]
 
 
 @dataclass
 class Run:
-    """What came out: entries by source as files that `flowd replay` reads, and the truth.
+    """The results of a run: entries by source as files for `flowd replay`, and the truth.
 
     Attributes:
-        sources: files, and arguments to read them with, by name of the source.
-        truth: a line an entry.
-        manifests: files of objects.
-        sent: requests and connections that clients made.
-        seen: Services that each seq got to.
+        sources: file, and arguments of `flowd replay`, by name of the source.
+        truth: one line for each entry.
+        manifests: files of Kubernetes objects.
+        sent: number of requests and connections by clients.
+        seen: Services that received each seq.
     """
 
     folder: Path
@@ -91,7 +91,7 @@ class Run:
 
 
 def run_dialect(dialect: str, folder: Path) -> Run:
-    """Start everything, send the traffic, stop, and leave the files in a folder."""
+    """Start the servers and Envoy, send the traffic, stop, and leave the files in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     documents = objects("routes.yaml", "extras.yaml")
     run = Run(folder)
@@ -230,7 +230,7 @@ def _tcp_listener(names: Names, documents: list[Json], folder: Path) -> Json:
 
 
 def _traffic(ports: dict[tuple[str, str], int]) -> Iterator[int]:
-    """Send everything; yields how many requests or connections each part had."""
+    """Send all traffic; yields the number of requests or connections of each part."""
     seq = 0
     slow: list[Asked] = [("http", "GET", WWW, "/slow", {})] * SLOW
     for requests in [*[REQUESTS] * ROUNDS, slow]:
@@ -301,7 +301,7 @@ def _write_objects(
     endpoints: dict[str, tuple[str, int]],
     ports: dict[tuple[str, str], int],
 ) -> None:
-    """The objects as this run had them: where the pods and the data plane are."""
+    """The Kubernetes objects with this run's addresses of pods and data plane."""
     made = [document for document in documents if document["kind"] != "EndpointSlice"]
     for name, (host, port) in endpoints.items():
         namespace, _, service = name.partition("/")
@@ -341,7 +341,7 @@ def _slice(namespace: str, service: str, labels: Json, host: str, ports: list[Js
 
 
 def _truth(line: Json, by_address: dict[str, str]) -> Json:
-    """A line of the log of truths, in the form of the recordings' truth."""
+    """A line of the truth log, in the format of the recordings' truth."""
     text = line["truth"] or ""
     kind, namespace, name, rule, match = text.split("/") if text else [""] * 5
     service = by_address.get(line["upstream"] or "", "")

@@ -1,8 +1,8 @@
-"""Envoy's configuration as Contour, Cilium and kgateway make it of Gateway API objects.
+"""Envoy configuration as Contour, Cilium and kgateway generate it from Gateway API objects.
 
-Names, metadata and the order of routes follow each implementation; policies that no log shows do
-not. Every route says in metadata of its own, `flowd.test`, which match of which object it is: that
-goes into the log of truths and nowhere else.
+Names, metadata and the order of routes follow each implementation; policies that do not appear in
+logs are left out. Every route names its object and match in the metadata namespace `flowd.test`,
+which only the truth log contains.
 """
 
 import hashlib
@@ -35,12 +35,12 @@ def objects(*names: str) -> list[Json]:
 
 @dataclass(frozen=True)
 class Names:
-    """How one implementation names what it makes."""
+    """The naming scheme of one implementation."""
 
     dialect: str
 
     def cluster(self, gateway: str, ref: Json, namespace: str) -> str:
-        """The cluster of a backendRef."""
+        """Name of a backendRef's cluster."""
         where, name, port = ref.get("namespace", namespace), ref["name"], ref["port"]
         if self.dialect == "cilium":
             return f"infra/cilium-gateway-{gateway}/{where}:{name}:{port}"
@@ -50,20 +50,20 @@ class Names:
         return f"{where}/{name}/{port}/{digest}"
 
     def listener(self, gateway: str, name: str, port: int) -> str:
-        """The listener; Cilium has one a Gateway, told apart here by its port."""
+        """Name of a listener; Cilium has one for each Gateway, here distinguished by port."""
         if self.dialect == "cilium":
             return f"infra/cilium-gateway-{gateway}/listener-{port}"
         return f"http-{port}" if self.dialect == "contour" else f"{gateway}~{name}"
 
     def vhost(self, gateway: str, listener: str, host: str) -> str:
-        """The virtual host."""
+        """Name of a virtual host."""
         if self.dialect == "cilium":
             return f"infra/cilium-gateway-{gateway}/{host}"
         slug = host.replace(".", "_").replace("*", "_")
         return f"{listener}~{slug}" if self.dialect == "kgateway" else host
 
     def route(self, vhost: str, order: int, truth: list[Any]) -> Json:
-        """The route's name and metadata, as far as the implementation sets them."""
+        """Name and metadata of a route, as the implementation sets them."""
         kind, namespace, name, rule, match = truth
         if self.dialect == "kgateway":
             key = f"{kind.lower()}-{name}-{namespace}-{rule}-{match}"
@@ -71,7 +71,7 @@ class Names:
         return {}
 
     def metadata(self, truth: list[Any]) -> Json:
-        """The route's metadata, apart from the test's own."""
+        """Metadata of a route, without the test's own."""
         kind, namespace, name, *_ = truth
         if self.dialect != "contour":
             return {}
@@ -88,7 +88,7 @@ def truth_text(truth: list[Any]) -> str:
 
 
 def virtual_hosts(names: Names, gateway: str, listener: str, documents: list[Json]) -> list[Json]:
-    """The virtual hosts of a listener, matches in the implementation's order."""
+    """Virtual hosts of a listener, with the matches in the implementation's order."""
     by_host: dict[str, list[tuple[Any, ...]]] = {}
     for document in documents:
         if document["kind"] not in ("HTTPRoute", "GRPCRoute"):
@@ -236,7 +236,7 @@ def _action(
 def clusters(
     names: Names, documents: list[Json], endpoints: dict[str, tuple[str, int]]
 ) -> list[Json]:
-    """A cluster for every backendRef; of Services without an endpoint an empty one.
+    """A cluster for every backendRef; empty for a Service without endpoints.
 
     Args:
         endpoints: address and port by `namespace/name` of a Service.

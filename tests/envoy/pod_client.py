@@ -1,7 +1,7 @@
-"""Clients of every protocol in a process of their own, which note what they sent.
+"""A process with clients of every protocol, which records the sent requests.
 
-`python -m tests.envoy.pod_client JSON` (fields of Plan) prints what was answered as it should be:
-`[protocol, id, local socket]` each; gRPC does not tell its socket.
+`python -m tests.envoy.pod_client JSON` (fields of Plan) prints the correctly answered requests:
+`[protocol, id, local socket]` each; gRPC does not reveal its socket.
 """
 
 # grpc's factories are generic without bounds, which strict checking calls unknown.
@@ -30,7 +30,7 @@ Sent = list[tuple[str, str, str]]
 
 @dataclass
 class Plan:
-    """Where to, and how many connections, and requests on each, by protocol."""
+    """Targets, and numbers of connections and of requests on each, by protocol."""
 
     host: str
     ports: dict[str, int]
@@ -149,7 +149,7 @@ CLIENTS: dict[str, Callable[[Plan, list[str]], Sent]] = {
 
 
 def send(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Send everything, some connections of each protocol at a time."""
+    """Send all requests, over some connections of each protocol at a time."""
     with ThreadPoolExecutor(12) as pool:
         running = [
             pool.submit(CLIENTS[name], plan, [f"{name}-{at}-{n}" for n in range(each)])

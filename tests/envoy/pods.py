@@ -1,4 +1,4 @@
-"""Pods for a real Envoy: a client, a gateway and a backend on a node that has an address."""
+"""Pods (network namespaces) for a real Envoy: a client, a gateway and a backend on a node."""
 
 import contextlib
 from collections.abc import Generator
@@ -11,7 +11,7 @@ NODE = "10.244.0.250"
 
 @dataclass(frozen=True)
 class Pods:
-    """Three pods on the bridge of a node, whose own address is NODE."""
+    """Three pods on the bridge of a node with the address NODE."""
 
     cluster: Cluster
     client: Pod
@@ -21,7 +21,7 @@ class Pods:
 
 @contextlib.contextmanager
 def pods_on_a_node() -> Generator[Pods]:
-    """The pods; this thread is in the node's namespace meanwhile."""
+    """Create the pods, and keep this thread in the node's network namespace inside the block."""
     with Cluster() as made:
         run("ip", "-n", made.node, "address", "add", f"{NODE}/24", "dev", "br0")
         client, gateway, backend = (made.add_pod() for _ in range(3))

@@ -1,4 +1,4 @@
-"""Records what a real Envoy logs with the names of Contour, Cilium and kgateway into tests/data.
+"""Record logs of a real Envoy with the names of Contour, Cilium and kgateway into tests/data.
 
 python -m tests.envoy.record_dialects
 """
@@ -26,7 +26,7 @@ TRUTH = (
 
 
 def record(dialect: str, run: Run) -> None:
-    """Put a run's files where the tests of recordings look for them."""
+    """Copy a run's files to the paths of the recordings."""
     for name in ("als.bin", "flowd.jsonl", "otlp.bin", "default.log", "default.jsonl"):
         if (path := run.folder / name).exists():
             _write(LOGS / f"{dialect}.{name}.gz", path.read_bytes())

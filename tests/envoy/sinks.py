@@ -1,4 +1,4 @@
-"""Receivers for a test's Envoy: backends that note what they saw, and access-log services."""
+"""Receivers for a test's Envoy: backends that record requests, and access-log services."""
 
 # grpc's handler factories are generic without bounds, which strict checking calls unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -24,7 +24,7 @@ OTLP = "opentelemetry.proto.collector.logs.v1.LogsService"
 
 
 class LogSink:
-    """Keeps the messages of both services as they came: of ALS by stream."""
+    """Keeps the raw messages of both services, those of ALS by stream."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class LogSink:
         return b""
 
     def counts(self) -> tuple[int, int]:
-        """Entries so far: of ALS, of OTLP."""
+        """Numbers of received entries: ALS, OTLP."""
         with self._lock:
             als = [Message.FromString(raw) for stream in self.streams for raw in stream]
             logs = [ExportLogsServiceRequest.FromString(raw) for raw in self.exports]
@@ -63,7 +63,7 @@ class LogSink:
 
 @contextmanager
 def log_sink() -> Generator[tuple[LogSink, int]]:
-    """A sink for ALS and OTLP logs, and its port on loopback."""
+    """A server for ALS and OTLP logs, and its port on loopback."""
     sink = LogSink()
     server = grpc.server(ThreadPoolExecutor(16))
     services = {
@@ -129,7 +129,7 @@ def _port(server: socketserver.TCPServer) -> int:
 def backends(
     http_services: list[str], tcp_services: list[str]
 ) -> Generator[tuple[dict[str, tuple[str, int]], dict[str, list[str]]]]:
-    """Servers by `namespace/name` of their Service, and the Services that each seq got to."""
+    """Servers by `namespace/name` of their Service, and the Services that received each seq."""
     seen: dict[str, list[str]] = defaultdict(list)
     with ExitStack() as stack:
         found: dict[str, tuple[str, int]] = {}

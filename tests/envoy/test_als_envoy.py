@@ -1,4 +1,4 @@
-"""Access logs of a real Envoy against what its clients and backends saw."""
+"""Access logs of a real Envoy compared with the records of its clients and backends."""
 
 import asyncio
 import http.client
@@ -39,7 +39,7 @@ SIDES = ("client", "local", "up_local", "up_remote")
 
 
 class Backend(http.server.ThreadingHTTPServer):
-    """Answers every request and notes the socket that it came from."""
+    """Answers every request and records its peer's socket."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -76,7 +76,7 @@ def backend() -> Iterator[Backend]:
 
 @dataclass
 class Als:
-    """A running access-log server and what came out of it."""
+    """A running access-log server and its rows."""
 
     server: AlsServer
     losses: Losses
@@ -111,7 +111,7 @@ async def als() -> AsyncGenerator[Als]:
 
 
 def gateway(als_port: int, backend_port: int) -> Json:
-    """An Envoy with an HTTP and a TCP listener before the backend, logging to the server."""
+    """An Envoy with an HTTP and a TCP listener for the backend, which logs to the server."""
     routes: list[Json] = [
         {
             "name": "rewritten",
@@ -140,7 +140,7 @@ def gateway(als_port: int, backend_port: int) -> Json:
 
 
 def ask(port: int, requests: list[tuple[str, dict[str, str]]]) -> tuple[str, list[int]]:
-    """Send requests over one connection; its local address, and the statuses."""
+    """Send requests over one connection; returns its local address, and the statuses."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         client.connect()
@@ -157,14 +157,14 @@ def ask(port: int, requests: list[tuple[str, dict[str, str]]]) -> tuple[str, lis
 
 
 def sockets(row: Any) -> list[str]:
-    """The four addresses as address:port, "" for those not told."""
+    """The four addresses as address:port, "" for an absent one."""
     ports = [int(row[f"{side}_port"]) for side in SIDES]
     texts = [unpack(row[f"{side}_addr"].tobytes()) for side in SIDES]
     return [f"{text}:{port}" if port else "" for text, port in zip(texts, ports, strict=True)]
 
 
 def connections(rows: RequestBatch) -> ConnectionBatch:
-    """The records that a kernel would have made of the entries' sockets."""
+    """The records that the kernel would give for the entries' sockets."""
     pairs = {tuple(ends) for row in rows for ends in (sockets(row)[:2], sockets(row)[2:])}
     begun = np.uint64(rows["time_ns"].min() - 10**9)
     return np.concatenate(

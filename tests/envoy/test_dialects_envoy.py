@@ -1,4 +1,4 @@
-"""Contour's, Cilium's and kgateway's logs of a real Envoy, made now: each entry against the truth."""
+"""New logs of a real Envoy as Contour, Cilium and kgateway configure it, against the truth."""
 
 import json
 from collections import Counter
@@ -52,7 +52,7 @@ def test_every_entry_of_every_source(
 
 
 def kinds_of(truth: list[dict[str, object]]) -> Counter[str]:
-    """The entries that are not just forwarded, by what happened to them."""
+    """Entries other than plain forwards, by their outcome."""
     found: Counter[str] = Counter()
     for entry in truth:
         flags = {

@@ -1,7 +1,7 @@
-"""A real Envoy that logs to every source at once, between pods, under a whole agent.
+"""A real Envoy between pods that logs to every source at once, with a complete agent.
 
-Each request and connection is compared three ways: what the client sent, what the backend saw,
-and what the agent told from each source, joined to the connections that its kernel programs saw.
+Each request and connection is compared three ways: the client's record, the backend's record, and
+the agent's entry of each source, joined to the connections of its kernel programs.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ AMOUNTS = {
     "tls": (80, 1),
     "tcp": (160, 1),
 }
-"""Connections, and requests on each."""
+"""Numbers of connections, and of requests on each, by protocol."""
 TOTAL = sum(connections * each for connections, each in AMOUNTS.values())
 STREAMS = ("tls", "tcp")
 SOURCES = ("als", "otlp", "json", "text")
@@ -67,7 +67,7 @@ def pods() -> Iterator[Pods]:
 
 @contextlib.contextmanager
 def process_in(pod: Pod, module: str, *words: str) -> Generator[subprocess.Popen[str]]:
-    """A module of the tests as a process in a pod."""
+    """Run a module of the tests as a process in a pod."""
     command = ["ip", "netns", "exec", pod.namespace, sys.executable, "-m", f"tests.envoy.{module}"]
     with subprocess.Popen(
         [*command, *words], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -79,7 +79,7 @@ def process_in(pod: Pod, module: str, *words: str) -> Generator[subprocess.Popen
 
 
 def loggers(kind: str, folder: Path) -> list[Json]:
-    """To the agent over gRPC twice, and to two files."""
+    """Access loggers: ALS and OTLP to the agent, and two files."""
     kept = f"{_TYPE}.access_loggers"
     values = [{"key": key, "value": {"string_value": text}} for key, text in operators(()).items()]
     otlp: Json = {
@@ -117,7 +117,7 @@ def loggers(kind: str, folder: Path) -> list[Json]:
 def gateway_config(
     host: str, backend: str, ports: dict[str, int], agent: RunningAgent, folder: Path
 ) -> Json:
-    """Listeners for HTTP, for TLS that passes through, and for TCP."""
+    """Listeners for HTTP, for TLS passthrough, and for TCP."""
     routes: list[Json] = [
         {"name": "calls", "match": {"prefix": "/echo.Echo/"}, "route": {"cluster": "grpc"}},
         {"name": "rest", "match": {"prefix": "/"}, "route": {"cluster": "web"}},
@@ -149,13 +149,13 @@ def gateway_config(
 
 
 def source_of(row: Any) -> str:
-    """Which of the four sources an entry is from."""
+    """The source of an entry, one of four."""
     log = str(row["log_name"])
     return log.removesuffix(".log").rpartition("/")[2]
 
 
 def ends(row: Any, side: str) -> str:
-    """One of an entry's or record's sockets."""
+    """One socket of an entry or record, `ip:port`."""
     return f"{unpack(row[f'{side}_addr'].tobytes())}:{row[f'{side}_port']}"
 
 
@@ -197,9 +197,9 @@ async def test_each_request_once_a_source_and_joined_to_both_sockets(
     assert agent.lost() == {}
     requests, connections = agent.rows.requests, agent.rows.connections
     assert counts(requests) == dict.fromkeys(SOURCES, TOTAL)
-    # Linux may give connections to two listeners the same port.
+    # Linux can assign the same source port to connections to two listeners
     streams_by = {(kind, local): number for (kind, number), local in sent.items()}
-    told: Counter[tuple[str, str]] = Counter()
+    occurrences: Counter[tuple[str, str]] = Counter()
     firsts = {int(row["conn_id"]): row for row in connections[connections["reason"] == Reason.NEW]}
     locals_ = {number: local for (_, number), local in sent.items()}
     kinds = {number: kind for kind, number in sent}
@@ -207,7 +207,7 @@ async def test_each_request_once_a_source_and_joined_to_both_sockets(
         number = row["request_id"]
         if row["kind"] != EntryKind.HTTP:
             number = streams_by["tls" if row["sni"] else "tcp", ends(row, "client")]
-        told[source_of(row), number] += 1
+        occurrences[source_of(row), number] += 1
         assert locals_[number] in (ends(row, "client"), "")
         assert seen[number][1] == ends(row, "up_local"), "the backend's peer"
         down, up = firsts[int(row["down_conn"])], firsts[int(row["up_conn"])]
@@ -218,15 +218,15 @@ async def test_each_request_once_a_source_and_joined_to_both_sockets(
         version = HttpVersion.HTTP2 if kind in ("http2", "grpc") else HttpVersion.HTTP11
         assert row["http_version"] == (0 if kind in STREAMS else version)
         assert row["sni"] == ("pass.example" if kind == "tls" else "")
-    assert set(told.values()) == {1}
-    assert len(told) == len(SOURCES) * TOTAL
+    assert set(occurrences.values()) == {1}
+    assert len(occurrences) == len(SOURCES) * TOTAL
     streams = requests[requests["kind"] == EntryKind.TCP]
     assert len(np.unique(streams["up_conn"])) == sum(AMOUNTS[kind][0] for kind in STREAMS)
     _same_in_every_source(requests)
 
 
 def _same_in_every_source(requests: RequestBatch) -> None:
-    """Sources differ in how exact they are, not in which connections they name."""
+    """Sources differ in precision, not in the connections that they name."""
     pairs: dict[str, set[tuple[int, int]]] = {source: set() for source in SOURCES}
     for row in requests:
         pairs[source_of(row)].add((int(row["down_conn"]), int(row["up_conn"])))

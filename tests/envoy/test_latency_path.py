@@ -1,4 +1,4 @@
-"""Where a request's time went, against paths and pods that are slow by a known amount."""
+"""The latency split of a request, compared with paths and pods of known delay."""
 
 import asyncio
 import http.client
@@ -27,7 +27,7 @@ ROUND_TRIP_US = 2 * WAY * 1e6
 THOUGHT = 0.4
 REQUESTS = 5
 PATHS = ("/", "/think")
-BIG = 8 << 20  # more than sockets take before the first acknowledgement
+BIG = 8 << 20  # more than sockets send before the first acknowledgement
 PARTS = ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
 
 pytestmark = [
@@ -44,10 +44,12 @@ def pods() -> Iterator[Pods]:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers at once or after a thought."""
+    """Answers at once or after a delay."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or the body waits a round trip for the head's ACK
+    disable_nagle_algorithm = (
+        True  # otherwise the body waits a round trip for the ACK of the headers
+    )
 
     def do_GET(self) -> None:
         if self.path == "/think":
@@ -77,7 +79,7 @@ def backend(pods: Pods) -> Iterator[tuple[str, int]]:
 
 
 def ask(pod: Pod, target: tuple[str, int], paths: list[str]) -> None:
-    """Requests one after the other over one connection."""
+    """Send requests sequentially over one connection."""
     client = http.client.HTTPConnection(*target, timeout=60)
     with inside(pod.namespace):
         client.connect()
@@ -100,13 +102,13 @@ def gateway_config(host: str, als: int, backend: tuple[str, int]) -> Json:
 
 
 def shares(rows: RequestBatch) -> dict[str, float]:
-    """Each part's share of the duration, as the middle one of the requests."""
+    """Median share of each part in the duration of the requests."""
     whole = rows["duration_ns"] / 1000
     return {part: float(np.median(rows[part] / whole)) for part in PARTS}
 
 
 def on(agent: RunningAgent, part: str) -> bool:
-    return any(each.part == part and each.state == State.ON for each in agent.assembly.status())
+    return any(each.part == part and each.state == State.ON for each in agent.agent.status())
 
 
 @pytest.mark.parametrize("slow", ["pod", "client"])

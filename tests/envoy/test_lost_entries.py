@@ -1,7 +1,7 @@
-"""Access-log entries that are lost on their way: counted here, by Envoy and by the client alike.
+"""Lost access-log entries: the counts of the agent, of Envoy and of the client agree.
 
-Every request has a connection of its own, so that the agent can count from the kernel's records
-what no entry told of.
+Every request has a connection of its own, so that the agent can count connections without an entry
+from the kernel's records.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from flowd.capture.envoy import stats
+from flowd.capture.envoy.server import AlsServer
 from flowd.capture.preflight import unsupported_reason
 from flowd.commands.routes.headers import operators
 from flowd.model.losses import Place
@@ -61,14 +62,14 @@ def pods() -> Iterator[Pods]:
 
 @pytest.fixture
 def page(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the gateway's Envoy shows its counters, for an agent that reads them often."""
+    """Address of the gateway's Envoy's counters, for an agent that scrapes them often."""
     monkeypatch.setattr(stats, "READ_SECONDS", 0.2)
     return f"http://{pods.gateway.address}:{ADMIN}"
 
 
 @dataclass
 class Load:
-    """Clients that ask one request a connection, one after the other, until told to stop."""
+    """Clients that send one request for each connection, sequentially, until stopped."""
 
     pod: Pod
     target: tuple[str, int]
@@ -83,7 +84,7 @@ class Load:
             peer.connect(self.target)
             peer.sendall(f"{head}connection: close\r\n\r\n".encode())
             answer = b""
-            while not answer.endswith(BODY):  # Envoy waits for the client to close
+            while not answer.endswith(BODY):  # Envoy waits for the client's close
                 data = peer.recv(4096)
                 if not data:
                     raise ConnectionResetError("closed before the answer")
@@ -101,14 +102,14 @@ class Load:
                 self._stopped.wait(0.05)
 
     def stop(self) -> None:
-        """End; every request is answered or has failed afterwards."""
+        """Stop; afterwards every request is answered or has failed."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
 
     @contextlib.contextmanager
     def running(self, clients: int = 2) -> Generator[None]:
-        """The load meanwhile."""
+        """Run the load inside the block."""
         for client in range(clients):
             thread = threading.Thread(target=self._work, args=(f"client-{client}",))
             self._threads.append(thread)
@@ -120,7 +121,7 @@ class Load:
 
 
 def gateway_config(host: str, als: int, *more: Json, flush: str = "0.1s") -> Json:
-    """An Envoy that answers by itself, with little room for what it cannot send."""
+    """An Envoy with direct responses and a small buffer for unsent entries."""
     answer = {"status": 200, "body": {"inline_string": BODY.decode()}}
     route: Json = {"name": "all", "match": {"prefix": "/"}, "direct_response": answer}
     logger = als_logger("Http", "als", "als", "x-pad")
@@ -139,7 +140,7 @@ def gateway_config(host: str, als: int, *more: Json, flush: str = "0.1s") -> Jso
 
 
 def own_counts(pod: Pod, envoy: Envoy) -> tuple[int, int]:
-    """What Envoy says that it wrote to access logs over gRPC, and dropped."""
+    """Envoy's counters of access-log entries over gRPC: written, and dropped."""
     with (
         inside(pod.namespace),
         urllib.request.urlopen(
@@ -155,41 +156,47 @@ def received(agent: RunningAgent) -> int:
     return agent.rows.received
 
 
+def als_server(agent: RunningAgent) -> AlsServer:
+    """The access-log service of an agent."""
+    server = agent.agent.inputs.requests["envoy-als"]
+    assert isinstance(server, AlsServer)
+    return server
+
+
 def accounted(agent: RunningAgent) -> int:
-    """Connections that are over and judged, as if the time to wait for an entry were past."""
-    table = agent.assembly.join.table
-    table.expire(time.time_ns() + 30 * 10**9)
+    """Ended connections that count as logged or unlogged, with the time for late entries over."""
+    table = agent.agent.pipeline.join.table
+    table.expire_and_count(time.time_ns() + 30 * 10**9)
     return table.logged + table.unlogged
 
 
 async def all_in(agent: RunningAgent, answered: int) -> None:
-    """Wait until no stream is open, no entry is on its way, and every connection is judged."""
-    server = agent.assembly.envoy
-    assert server
+    """Wait until no stream is open, no entry is in transit, and every connection is counted."""
+    server = als_server(agent)
     await soon(lambda: ", streams 0," in server.status()[0].detail)
-    await soon(lambda: received(agent) == agent.assembly.parts.requests["envoy-als"].received)
+    await soon(lambda: received(agent) == agent.agent.parts.requests["envoy-als"].received)
     await soon(lambda: accounted(agent) >= answered)
 
 
-def told(agent: RunningAgent) -> tuple[int, int]:
-    """What the agent's metrics say that Envoy wrote and dropped."""
-    counts = agent.assembly.envoy_stats.counts()
+def envoy_metrics(agent: RunningAgent) -> tuple[int, int]:
+    """The agent's metrics of Envoy's counters: written, and dropped."""
+    counts = agent.agent.inputs.envoy_stats.counts()
     by_fate = {fate: n for (_, source, fate), n in counts.items() if source == "envoy-als"}
     return by_fate.get("written", 0), by_fate.get("dropped", 0)
 
 
 def by_envoy(dropped: int) -> dict[tuple[Place, str], int]:
-    """What `RunningAgent.lost` has of that."""
+    """The losses of dropped entries, as `RunningAgent.lost` has them."""
     return {(Place.ENVOY, "logs_dropped"): dropped} if dropped else {}
 
 
 def ids(agent: RunningAgent) -> list[str]:
-    """Request ids of all entries."""
+    """Request ids of all received entries."""
     return agent.rows.requests["request_id"].tolist()
 
 
 async def last_of_all(load: Load, agent: RunningAgent) -> str:
-    """Ask until an entry comes of it: what Envoy wrote before is no longer under way then."""
+    """Send requests until one entry arrives; earlier entries of Envoy have arrived by then."""
     for number in range(100):
         await asyncio.to_thread(load.ask, f"last-{number}")
         with contextlib.suppress(TimeoutError):
@@ -200,7 +207,7 @@ async def last_of_all(load: Load, agent: RunningAgent) -> str:
 
 @contextlib.contextmanager
 def cut(pod: Pod, port: int, verdict: str) -> Generator[None]:
-    """No packet from the pod to a port of the node meanwhile."""
+    """Drop packets from the pod to a port of the node inside the block."""
     rule = f"type filter hook output priority 0\n tcp dport {port} {verdict}"
     nft = ["ip", "netns", "exec", pod.namespace, "nft"]
     run(*nft, "-f", "-", stdin=f"table inet cut {{\n chain out {{\n {rule}\n }}\n}}\n")
@@ -218,7 +225,7 @@ async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
         config = gateway_config(pods.gateway.address, agent.als)
         netns = pods.gateway.namespace
         with running_envoy(config, tmp_path, netns=netns, admin=EVERYWHERE) as envoy:
-            await soon(lambda: agent.assembly.envoy_stats.status()[0].state == "on")
+            await soon(lambda: agent.agent.inputs.envoy_stats.status()[0].state == "on")
             load = Load(pods.client, (pods.gateway.address, PORT))
             with load.running():
                 await soon(lambda: received(agent) > 50)
@@ -228,15 +235,15 @@ async def test_packets_that_go_nowhere_are_what_envoy_says_it_dropped(
                 await soon(lambda: received(agent) > healed + 100)
             await soon(lambda: received(agent) == own_counts(pods.gateway, envoy)[0])
             written, dropped = own_counts(pods.gateway, envoy)
-            await soon(lambda: told(agent) == (written, dropped))
+            await soon(lambda: envoy_metrics(agent) == (written, dropped))
         await all_in(agent, len(load.answered))
-        table = agent.assembly.join.table
+        table = agent.agent.pipeline.join.table
         assert load.failed == 0
         assert table.unlogged == dropped == len(load.answered) - received(agent)
         assert table.logged == written == received(agent)
         assert set(ids(agent)) <= set(load.answered)
         assert agent.lost() == by_envoy(dropped)
-        text = generate_latest(agent.assembly.prometheus.registry).decode()
+        text = generate_latest(agent.agent.outputs.prometheus.registry).decode()
         assert f'flowd_gateway_connections_total{{logged="false"}} {dropped}.0' in text
         assert f'flowd_access_log_entries_total{{source="envoy-als"}} {written}.0' in text
         assert f'flowd_lost_total{{place="envoy",reason="logs_dropped"}} {dropped}.0' in text
@@ -246,8 +253,7 @@ async def test_streams_that_are_reset_lose_more_than_envoy_knows(
     pods: Pods, tmp_path: Path
 ) -> None:
     async with running_agent(capture="on", als_listen=f"{NODE}:0") as agent:
-        server = agent.assembly.envoy
-        assert server
+        server = als_server(agent)
         config = gateway_config(pods.gateway.address, agent.als)
         with running_envoy(config, tmp_path, netns=pods.gateway.namespace) as envoy:
             load = Load(pods.client, (pods.gateway.address, PORT))
@@ -262,7 +268,11 @@ async def test_streams_that_are_reset_lose_more_than_envoy_knows(
         await all_in(agent, len(load.answered))
         assert load.failed == 0
         assert written + dropped == len(load.answered)
-        assert agent.assembly.join.table.unlogged == len(load.answered) - received(agent) > dropped
+        assert (
+            agent.agent.pipeline.join.table.unlogged
+            == len(load.answered) - received(agent)
+            > dropped
+        )
         assert server.streams_ended > 1
         assert agent.lost() == {}
 
@@ -279,21 +289,21 @@ async def test_envoy_restarted_in_mid_load(
         with contextlib.ExitStack() as stack:
             with running_envoy(config, tmp_path / "1", netns=netns, admin=EVERYWHERE) as envoy:
                 stack.enter_context(load.running())
-                await soon(lambda: received(agent) > 50 and told(agent)[0] > 50)
+                await soon(lambda: received(agent) > 50 and envoy_metrics(agent)[0] > 50)
                 envoy.process.send_signal(number)
                 await asyncio.to_thread(envoy.process.wait)
             before = received(agent)
-            await soon(lambda: agent.assembly.envoy_stats.status()[0].state == "degraded")
+            await soon(lambda: agent.agent.inputs.envoy_stats.status()[0].state == "degraded")
             with running_envoy(config, tmp_path / "2", netns=netns, admin=EVERYWHERE) as envoy:
                 await soon(lambda: received(agent) > before + 100)
                 await asyncio.to_thread(load.stop)
                 written, dropped = own_counts(pods.gateway, envoy)
                 await soon(lambda: received(agent) >= before + written)
-                await soon(lambda: told(agent) == (written, dropped))
+                await soon(lambda: envoy_metrics(agent) == (written, dropped))
         await all_in(agent, len(load.answered))
         lost = set(load.answered) - set(ids(agent))
         assert load.failed > 0
-        assert agent.assembly.join.table.unlogged == len(lost)
+        assert agent.agent.pipeline.join.table.unlogged == len(lost)
         assert len(set(ids(agent))) == received(agent)
 
 
@@ -323,8 +333,8 @@ async def test_agent_restarted_in_mid_load_loses_nothing_of_a_file(
             async with running_agent(**settings, als_listen=f"{NODE}:{first.als}") as second:
                 await soon(lambda: received(second) > 300)
                 await asyncio.to_thread(load.stop)
-                told = [len(of_file(first, path))]
-                await soon(lambda: told[0] + len(of_file(second, path)) >= len(load.answered))
+                by_first = [len(of_file(first, path))]
+                await soon(lambda: by_first[0] + len(of_file(second, path)) >= len(load.answered))
                 written, dropped = own_counts(pods.gateway, envoy)
     filed = of_file(first, path) + of_file(second, path)
     streamed = Counter(ids(first) + ids(second)) - Counter(filed)
@@ -333,7 +343,9 @@ async def test_agent_restarted_in_mid_load_loses_nothing_of_a_file(
     assert written + dropped == len(load.answered)
     assert set(streamed.values()) == {1}
     assert len(load.answered) - len(streamed) >= 100, "Envoy keeps little for an agent that is away"
-    assert first.assembly.join.table.unlogged == second.assembly.join.table.unlogged == 0
+    assert (
+        first.agent.pipeline.join.table.unlogged == second.agent.pipeline.join.table.unlogged == 0
+    )
     assert first.lost() == second.lost() == {}
 
 
@@ -348,7 +360,7 @@ async def test_agent_restarted_in_mid_load_tells_what_it_missed(
         running = running_envoy(config, tmp_path, netns=netns, admin=EVERYWHERE)
         with running as envoy, load.running():
             await soon(lambda: received(first) > 100)
-            await soon(lambda: told(first)[0] > 100)
+            await soon(lambda: envoy_metrics(first)[0] > 100)
             await first.stop()
             away = own_counts(pods.gateway, envoy)
             await soon(lambda: sum(own_counts(pods.gateway, envoy)) > sum(away) + 200)
@@ -357,9 +369,9 @@ async def test_agent_restarted_in_mid_load_tells_what_it_missed(
                 await asyncio.to_thread(load.stop)
                 last = await last_of_all(load, second)
                 written, dropped = own_counts(pods.gateway, envoy)
-                await soon(lambda: told(second) == (written, dropped))
-                text = generate_latest(second.assembly.prometheus.registry).decode()
-                [line] = second.assembly.envoy_stats.status()
+                await soon(lambda: envoy_metrics(second) == (written, dropped))
+                text = generate_latest(second.agent.outputs.prometheus.registry).decode()
+                [line] = second.agent.inputs.envoy_stats.status()
     entries = Counter(ids(first) + ids(second))
     under_way = written - received(first) - received(second)
     assert load.failed == 0
@@ -368,7 +380,7 @@ async def test_agent_restarted_in_mid_load_tells_what_it_missed(
     assert set(entries.values()) == {1}
     assert len(set(load.answered) - set(entries)) == under_way + dropped
     assert under_way + dropped > 100
-    assert told(first)[0] <= written
+    assert envoy_metrics(first)[0] <= written
     assert {*first.lost(), *second.lost()} <= {*by_envoy(1)}
     labels = f'envoy="{host}:{ADMIN}",fate="written",source="envoy-als"'
     assert f"flowd_envoy_access_logs_total{{{labels}}} {written}.0" in text

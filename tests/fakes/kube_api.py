@@ -1,9 +1,9 @@
 """A kube-apiserver double: real HTTP/1.1 over a real socket, lists, pages, watches and discovery.
 
 It follows the API's documented behaviour: a list at resourceVersion 0 comes from the cache and
-ignores `limit`, others are paged with `continue`; a watch replays what came after its version, or
-ends with 410 when that was compacted; objects keep their versions; unknown paths are 404.
-Faults are asked for by a test, one request each.
+ignores `limit`, others are paged with `continue`; a watch replays the events after its version, or
+ends with 410 if they were compacted; objects keep their versions; unknown paths are 404. A test
+injects faults, each for one request.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 410: "Gone", 429: "
 
 @dataclass
 class Fault:
-    """What one request gets instead of its answer.
+    """An injected fault for one request.
 
     Attributes:
         status: an error, with `headers`; 0 for none.
         hang: the request is read and never answered.
         cut: the connection is closed after this many bytes of the body.
-        garbage: sent as the body instead of the true one.
+        garbage: the body sent instead of the real one.
     """
 
     status: int = 0
@@ -63,7 +63,7 @@ class Request:
 
 
 class FakeKubeApi:
-    """State and knobs of the double; `running` serves it."""
+    """State and controls of the double; `running` serves it."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -82,14 +82,14 @@ class FakeKubeApi:
         self._server: asyncio.Server | None = None
         self._tls: ssl.SSLContext | None = None
 
-    # What happens in the cluster
+    # Changes in the cluster
 
     def serve(self, path: str) -> None:
-        """A CRD is installed."""
+        """Install a CRD."""
         self.objects.setdefault(path, {})
 
     def put(self, path: str, item: Json) -> None:
-        """Make or change an object; watches hear of it."""
+        """Create or update an object, with a watch event."""
         self.version += 1
         meta = item["metadata"]
         key = meta.get("namespace", ""), meta["name"]
@@ -99,27 +99,27 @@ class FakeKubeApi:
         self._tell(path, kind, item)
 
     def delete(self, path: str, namespace: str, name: str) -> None:
-        """Delete an object; watches hear of it."""
+        """Delete an object, with a watch event."""
         self.version += 1
         item = self.objects[path].pop((namespace, name))
         gone = {**item, "metadata": {**item["metadata"], "resourceVersion": str(self.version)}}
         self._tell(path, "DELETED", gone)
 
     def compact(self) -> None:
-        """Forget all history: versions before this moment are gone."""
+        """Compact the history: older versions return 410."""
         self.version += 1
         self.compacted = self.version
         self.history.clear()
 
     def bookmark(self, path: str) -> None:
-        """Tell the watches of a path the present version."""
+        """Send a BOOKMARK with the current version to the watches of a path."""
         self.version += 1
         self.send(path, event("BOOKMARK", {"metadata": {"resourceVersion": str(self.version)}}))
 
-    # What goes wrong on the way
+    # Faults
 
     def fail(self, path: str, fault: Fault, *, watch: bool = False, times: int = 1) -> None:
-        """The next requests for a path get this."""
+        """Inject faults into the next requests for a path."""
         self.faults[path, watch] += [fault] * times
 
     def send(self, path: str, data: bytes) -> None:
@@ -133,11 +133,11 @@ class FakeKubeApi:
             queue.put_nowait(None)
 
     def seen(self, path: str, *, watch: bool = False) -> list[dict[str, str]]:
-        """Queries of the requests for a path."""
+        """The query strings of all requests for a path."""
         return [r.query for r in self.requests if r.path == path and r.watch == watch]
 
     def watchers(self, path: str) -> int:
-        """Watches of a path that are open."""
+        """Number of open watches of a path."""
         return len(self._watches[path])
 
     @asynccontextmanager
@@ -145,7 +145,7 @@ class FakeKubeApi:
         self, port: int = 0, tls: ssl.SSLContext | None = None
     ) -> AsyncGenerator["FakeKubeApi"]:
         """Serve on 127.0.0.1 until the block ends."""
-        # Sockets in a handshake would not be closed with a server that is given `ssl`.
+        # A server with `ssl` would not close sockets during their handshake.
         self._tls = tls
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
         port = self._server.sockets[0].getsockname()[1]
@@ -156,14 +156,14 @@ class FakeKubeApi:
             await self.stop()
 
     async def stop(self) -> None:
-        """Refuse connections and end those that are open."""
+        """Stop listening, and close open connections."""
         if self._server:
             self._server.close()
             self._server = None
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # one that was accepted just now is turned away
+        await asyncio.sleep(0)  # let a connection accepted just now be refused
         self._watches.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,7 +200,7 @@ class FakeKubeApi:
         fault = faults.pop(0) if faults else Fault()
         if fault.hang:
             self.hanging += 1
-            await reader.read(1)  # until the client goes away
+            await reader.read(1)  # until the client disconnects
             return False
         if fault.status:
             return await self._answer(writer, fault.status, status(fault.status), fault)
@@ -248,7 +248,7 @@ class FakeKubeApi:
         if start + len(page) < len(items):
             meta["continue"] = f"{meta['resourceVersion']}-{start + len(page)}"
             meta["remainingItemCount"] = len(items) - start - len(page)
-        # A custom resource's list has its fields in the order of the alphabet
+        # Lists of custom resources have their fields in alphabetical order
         body: Json = {"apiVersion": "v1", "items": [item for _, item in page], "kind": "List"}
         return 200, dump({**body, "metadata": meta})
 
@@ -303,7 +303,7 @@ class FakeKubeApi:
 
 
 def event(kind: str, item: Json) -> bytes:
-    """A line of a watch."""
+    """One line of a watch response."""
     return dump({"type": kind, "object": item}) + b"\n"
 
 
@@ -312,7 +312,7 @@ def dump(value: Json) -> bytes:
 
 
 def status(code: int) -> bytes:
-    """The body of a refusal."""
+    """A Status body."""
     reason = {410: "Expired"}.get(code, REASONS.get(code, "Error"))
     message = f"refused by the double with {code}"
     return dump({"kind": "Status", "code": code, "reason": reason, "message": message})
@@ -323,7 +323,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def pod(name: str, address: str, namespace: str = "shop", **fields: Any) -> Json:
-    """A running Pod, with fields that nobody here reads."""
+    """A running Pod, also with fields that flowd ignores."""
     meta: Json = {"name": name, "namespace": namespace, "uid": f"uid-{name}"}
     meta |= {"labels": {"app": name}, "managedFields": [{"manager": "kubelet", "fieldsV1": {}}]}
     return {
@@ -346,6 +346,6 @@ def http_route(name: str, host: str = "shop.example") -> Json:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds; the test's own time limit ends a wait in vain."""
+    """Wait until a condition holds; the test's timeout bounds the wait."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.002)

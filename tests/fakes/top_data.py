@@ -1,4 +1,4 @@
-"""An invented node: its flows, routes and traffic, the same every time."""
+"""A made-up node for `flowd top`: flows, routes and traffic, deterministic."""
 
 import random
 from collections import Counter
@@ -48,7 +48,7 @@ def peer(flow: flow_pb2.Flow, side: str, name: str, ip: str) -> None:
 
 
 def extensions(flow: flow_pb2.Flow, **fields: str | int | list[str]) -> None:
-    """flowd's own part of a flow."""
+    """flowd's extension of a flow."""
     struct = struct_pb2.Struct()
     for name, value in fields.items():
         if value not in ("", []):
@@ -57,7 +57,7 @@ def extensions(flow: flow_pb2.Flow, **fields: str | int | list[str]) -> None:
 
 
 def tcp_flow(index: int, chance: random.Random) -> flow_pb2.Flow:
-    """A connection's record: some new, some dropped, some replies."""
+    """A flow of a connection: some new, some dropped, some replies."""
     flow = flow_pb2.Flow(node_name="kind-worker", verdict=flow_pb2.FORWARDED)
     client, server, port = chance.choice(
         [

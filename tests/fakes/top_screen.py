@@ -1,5 +1,4 @@
-"""The screen of `flowd top` in a test: a store filled by hand, clocks that stand still, and what
-is on the screen as text."""
+"""The screen of `flowd top` in a test: a filled store, stopped clocks, and the screen as text."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,14 +7,14 @@ from textual.pilot import Pilot
 
 from flowd_tui.app import TopApp
 from flowd_tui.board import Options
-from flowd_tui.data.store import Store
+from flowd_tui.data.store import TopStore
 from flowd_tui.draw.glyphs import UTF8
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 
 
 class Clock:
-    """Monotonic seconds that go on by hand."""
+    """A monotonic clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -24,9 +23,9 @@ class Clock:
         return self.now
 
 
-def filled_store(flows: int = 300, seconds: int = 60) -> Store:
+def filled_store(flows: int = 300, seconds: int = 60) -> TopStore:
     """A store that is connected to the node of top_data."""
-    store = Store("127.0.0.1:4245", clock=lambda: BASE_NS)
+    store = TopStore("127.0.0.1:4245", clock=lambda: BASE_NS)
     store.connected()
     store.set_agent(top_data.status())
     store.set_topology(top_data.topology())
@@ -40,7 +39,7 @@ def filled_store(flows: int = 300, seconds: int = 60) -> Store:
 class Screen:
     """An app that runs without a terminal."""
 
-    def __init__(self, app: TopApp, pilot: Pilot[None], store: Store, clock: Clock) -> None:
+    def __init__(self, app: TopApp, pilot: Pilot[None], store: TopStore, clock: Clock) -> None:
         self.app, self.pilot, self.store, self.clock = app, pilot, store, clock
 
     async def press(self, *keys: str) -> list[str]:
@@ -59,7 +58,7 @@ class Screen:
 
 @asynccontextmanager
 async def screen(
-    store: Store, options: Options | None = None, size: tuple[int, int] = (80, 24)
+    store: TopStore, options: Options | None = None, size: tuple[int, int] = (80, 24)
 ) -> AsyncGenerator[Screen]:
     """A running screen over a store."""
     clock = Clock()

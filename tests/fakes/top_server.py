@@ -1,4 +1,4 @@
-"""A server with invented traffic, to look at `flowd top`: python -m tests.fakes.top_server."""
+"""A server with made-up traffic for `flowd top`: python -m tests.fakes.top_server."""
 
 import argparse
 import asyncio
@@ -22,10 +22,10 @@ from tests.fakes import top_data
 
 
 class TopServer:
-    """Observer, Health and Agent with the traffic of `top_data`, or with none at all.
+    """Observer, Health and Agent services with the traffic of `top_data`.
 
     Args:
-        rate: flows a second.
+        rate: flows per second.
         idle: no flows, no routes, no traffic.
     """
 

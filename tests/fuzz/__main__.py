@@ -2,7 +2,7 @@
 
     python -m tests.fuzz [MINUTES [DECODER...]]
 
-What made a decoder fail is left in a file that is named, with the seed.
+An input that makes a decoder raise is written to a file; its name and the seed are printed.
 """
 
 import random
@@ -16,7 +16,7 @@ from tests.fuzz.mutate import mutated
 
 
 def main(arguments: list[str]) -> int:
-    """Fuzz, MINUTES a decoder; the exit code."""
+    """Fuzz each decoder for MINUTES; returns the exit code."""
     minutes = float(arguments[0]) if arguments else 5.0
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def fuzz(name: str, decode: Decoder, seconds: float) -> bool:
-    """Whether a decoder lived through so many seconds."""
+    """Fuzz one decoder for some seconds; returns whether it never raised."""
     seed = random.SystemRandom().randrange(1 << 32)
     rng, seeds = random.Random(seed), corpus(name)
     ends, count = time.monotonic() + seconds, 0
@@ -36,7 +36,7 @@ def fuzz(name: str, decode: Decoder, seconds: float) -> bool:
         count += 1
         try:
             decode(data)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             with tempfile.NamedTemporaryFile(prefix=f"{name}-", delete=False) as file:
                 file.write(data)
             print(f"{name}: {error!r} after {count:,} inputs of seed {seed}: {file.name}")

@@ -1,4 +1,4 @@
-"""Every decoder of what strangers send, as a function of bytes that fails only for a bug."""
+"""Every decoder of untrusted input, as a function of bytes that raises only for a bug."""
 
 import gzip
 import json
@@ -10,12 +10,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from flowd.accesslog.lines_to_rows import LineParser
 from flowd.accesslog.values import MAX_TEXT
-from flowd.capture.envoy.decode import EntryDecoder, Source, source_of
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier, stream_identifier
 from flowd.capture.logs.otlp_entries import OtlpEntries
 from flowd.capture.logs.wrapping import Unwrapper
-from flowd.commands.replay.flows import FlowLines
-from flowd.commands.replay.inputs import Kind, read_entries
-from flowd.commands.replay.output import LineMaker
+from flowd.commands.replay.flows import FlowLogParser
+from flowd.commands.replay.inputs import InputKind, read_entries
+from flowd.commands.replay.output import LineEncoder
 from flowd.gateway.attribution.attribute import Attributor
 from flowd.identity.table import IdentityTable
 from flowd.kubernetes.manifests import load_manifests
@@ -27,12 +27,12 @@ from tests.support.attribution_truth import LOGS, MANIFESTS
 
 Decoder = Callable[[bytes], None]
 NOW = 1_795_248_845 * 10**9
-LONGEST = 366 * 24 * 3600 * 10**9
+MAX_DURATION_NS = 366 * 24 * 3600 * 10**9
 SEEDS = Path(__file__).parents[1] / "data" / "fuzz"
 
 
-class Agent:
-    """What an entry meets after its decoder."""
+class Attribution:
+    """The stages after a decoder: attribution of routes, and output of `flowd replay`."""
 
     def __init__(self) -> None:
         self.losses = Losses()
@@ -43,95 +43,112 @@ class Agent:
         identities = IdentityTable(
             self.directory, node_name="", cluster_name="", proc=Path("/nonexistent")
         )
-        self.maker = LineMaker(self.directory, identities)
+        self.maker = LineEncoder(self.directory, identities)
 
     def take(self, batch: RequestBatch) -> None:
-        """Check that rows are within bounds, attribute them, and show them."""
+        """Check the bounds of rows, attribute them, and print them."""
         for name in TEXT_COLUMNS:
             assert all(text.__class__ is str and len(text) <= MAX_TEXT for text in batch[name])
         assert all(len(fields) <= 64 for fields in batch["headers"])
-        assert (batch["duration_ns"] <= LONGEST).all()
-        assert (batch["upstream_ns"] <= LONGEST).all()
+        assert (batch["duration_ns"] <= MAX_DURATION_NS).all()
+        assert (batch["upstream_ns"] <= MAX_DURATION_NS).all()
         assert (batch["time_ns"] < 1 << 63).all()
         self.attributor.attribute(batch)
         for line in self.maker.lines("fuzz", batch, {}):
             json.loads(line)
-            assert min(line) >= 0x20, "a control character as it came"
+            assert min(line) >= 0x20, "an unescaped control character"
             text = line.decode()
             assert not any("\x7f" <= char <= "\x9f" for char in text)
 
 
-def decoders(folder: Path) -> dict[str, Decoder]:
-    """By name. Files are written below a folder."""
-    agent = Agent()
-    losses = agent.losses
+class Decoders:
+    """One method for each kind of input; raises an exception only for a bug.
 
-    def als(data: bytes) -> None:
+    Args:
+        folder: for the files of decoders that read files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._attribution = Attribution()
+        self._losses = self._attribution.losses
+
+    def als(self, data: bytes) -> None:
+        """A StreamAccessLogsMessage."""
         try:
             message = Envelope.FromString(data)
         except DecodeError:
             return
-        entries = EntryDecoder(losses, ends_only=False, trusted_hops=1)
-        entries.add(message, source_of(message, Source()), NOW)
-        agent.take(entries.take())
+        entries = EntryDecoder(self._losses, final_only=False, trusted_hops=1)
+        entries.add(message, stream_identifier(message, StreamIdentifier()), NOW)
+        self._attribution.take(entries.take())
 
-    def lines(data: bytes) -> None:
-        parser = LineParser(losses, ends_only=False)
+    def lines(self, data: bytes) -> None:
+        """Lines of JSON or text."""
+        parser = LineParser(self._losses, final_only=False)
         for line in data.split(b"\n"):
             parser.add(line)
-        agent.take(parser.take())
+        self._attribution.take(parser.take())
 
-    def otlp(data: bytes) -> None:
+    def otlp(self, data: bytes) -> None:
+        """An ExportLogsServiceRequest."""
         try:
             request = ExportLogsServiceRequest.FromString(data)
         except DecodeError:
             return
-        entries = OtlpEntries(losses, ends_only=False)
+        entries = OtlpEntries(self._losses, final_only=False)
         entries.add(request)
-        agent.take(entries.take())
+        self._attribution.take(entries.take())
 
-    def wrapped(data: bytes) -> None:
-        unwrapper = Unwrapper(losses)
-        parser = LineParser(losses, ends_only=False)
+    def wrapped(self, data: bytes) -> None:
+        """Lines of a container runtime's log file."""
+        unwrapper = Unwrapper(self._losses)
+        parser = LineParser(self._losses, final_only=False)
         for line in data.split(b"\n"):
             inner = unwrapper.feed(line)
             if inner is not None:
                 parser.add(inner)
-        agent.take(parser.take())
+        self._attribution.take(parser.take())
 
-    def flows(data: bytes) -> None:
-        found = FlowLines(losses)
+    def flows(self, data: bytes) -> None:
+        """Lines of a flow log."""
+        parser = FlowLogParser(self._losses)
         for line in data.split(b"\n"):
-            found.add(line)
-        batch, recorded = found.take()
-        agent.take(batch)
+            parser.add(line)
+        batch, recorded = parser.take()
+        self._attribution.take(batch)
         assert all(0 <= row < len(batch) for row in recorded)
 
-    def file(kind: Kind) -> Decoder:
-        path = folder / kind
+    def file(self, kind: InputKind) -> Decoder:
+        """A decoder of the files that `flowd replay` reads."""
+        path = self._folder / kind
 
         def read(data: bytes) -> None:
             path.write_bytes(data)
-            for entries in read_entries(str(path), kind, [], losses):
-                agent.take(entries.batch)
+            for entries in read_entries(str(path), kind, [], self._losses):
+                self._attribution.take(entries.batch)
 
         return read
 
+
+def decoders(folder: Path) -> dict[str, Decoder]:
+    """All decoders by name; those that read files write them into the folder."""
+    made = Decoders(folder)
     return {
-        "als": als,
-        "json": lines,
-        "text": lines,
-        "otlp": otlp,
-        "wrapped": wrapped,
-        "flows": flows,
-        "framed-als": file("als"),
-        "framed-otlp": file("otlp"),
-        "recording": file("auto"),
+        "als": made.als,
+        "json": made.lines,
+        "text": made.lines,
+        "otlp": made.otlp,
+        "wrapped": made.wrapped,
+        "flows": made.flows,
+        "framed-als": made.file("als"),
+        "framed-otlp": made.file("otlp"),
+        "recording": made.file("auto"),
     }
 
 
 def corpus(name: str) -> list[bytes]:
-    """What mutation starts from: recorded entries, and the seeds of tests/data/fuzz."""
+    """The inputs to mutate: recorded entries, and the seeds of tests/data/fuzz."""
     found = [path.read_bytes() for path in sorted(SEEDS.glob(f"{name}.*"))]
     match name:
         case "als" | "framed-als":
@@ -165,7 +182,7 @@ def _frames(name: str) -> list[bytes]:
     while at < len(data) and len(found) < 8:
         size = int.from_bytes(data[at : at + 4], "big")
         frame = data[at + 4 : at + 4 + size]
-        if len(frame) < 20_000:  # not the first of a stream, with 61 KB of its node
+        if len(frame) < 20_000:  # skip the first of a stream, whose node identifier has 61 KB
             found.append(frame)
         at += 4 + size
     return found

@@ -1,4 +1,4 @@
-"""Mutation of inputs: bits, bytes, numbers at the edges, pieces of other inputs, hostile text."""
+"""Mutate inputs: bits, bytes, boundary numbers, pieces of other inputs, and hostile text."""
 
 import random
 import struct
@@ -10,11 +10,11 @@ HOSTILE = (
     b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\xff" * 10, b"A" * 9000, b"%00", b"\r\n", b"\n",
 )  # fmt: skip
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
-LONGEST = 1 << 16
+MAX_BYTES = 1 << 16
 
 
 def mutated(rng: random.Random, corpus: list[bytes]) -> bytes:
-    """An input made of one of the corpus by one to eight changes, at most LONGEST bytes long."""
+    """Apply one to eight mutations to an input of the corpus; at most MAX_BYTES long."""
     data = bytearray(rng.choice(corpus))
     for _ in range(rng.randint(1, 8)):
         at = rng.randint(0, len(data))
@@ -38,4 +38,4 @@ def mutated(rng: random.Random, corpus: list[bytes]) -> bytes:
                 data[at : at + len(piece)] = piece
             case _:
                 data[at:at] = rng.randbytes(rng.randint(1, 16))
-    return bytes(data[:LONGEST])
+    return bytes(data[:MAX_BYTES])

@@ -1,4 +1,4 @@
-"""What `tests.hubble.transcript` asks for."""
+"""Command lines of `tests.hubble.transcript`: plain ones, and one for every filter flag."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,7 +43,7 @@ PLAIN = (
 """Command lines for a server without TLS."""
 
 OTHERS = ("status", "list namespaces", "watch peers", "observe --last 1")
-"""Command lines for every other way to reach a server."""
+"""Command lines for servers on a unix socket or with TLS."""
 
 ENDLESS = ("watch peers", "observe -f --protocol http")
 
@@ -51,7 +51,7 @@ _FLAGS = ("tcp", "udp", "icmp", "http", "dns")
 
 
 def filters(flows: list[dict[str, Any]]) -> Iterator[str]:
-    """Every filter flag with a value that the flows have, and some that have none."""
+    """Every filter flag, with a value from the flows or else one that no flow has."""
     for name, path in _SIDED.items():
         for prefix, sides in (("", ("source",)), ("from-", ("source",)), ("to-", ("destination",))):
             value = next(filter(None, (path(flow, side) for flow in flows for side in sides)), "")
@@ -78,11 +78,11 @@ def filters(flows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _first(flows: list[dict[str, Any]], *path: str) -> str:
     for flow in flows:
-        held: dict[str, Any] = flow
+        value: Any = flow
         for key in path[:-1]:
-            held = held.get(key, {})
-        if value := held.get(path[-1]):
-            return str(value)
+            value = value.get(key, {})
+        if last := value.get(path[-1]):
+            return str(last)
     return ""
 
 
@@ -100,14 +100,14 @@ def _label(flow: dict[str, Any], side: str) -> str:
 
 
 def _service(flow: dict[str, Any], side: str) -> str:
-    held: dict[str, Any] = flow.get(f"{side}_service", {})
-    return f"{held.get('namespace', '')}/{held['name']}" if held.get("name") else ""
+    service: dict[str, Any] = flow.get(f"{side}_service", {})
+    return f"{service.get('namespace', '')}/{service['name']}" if service.get("name") else ""
 
 
 def _port(flow: dict[str, Any], side: str) -> str:
     layer: dict[str, dict[str, Any]] = flow.get("l4", {})
-    held = next(iter(layer.values()), dict[str, Any]())
-    return str(held.get(f"{side}_port", "")) if held.get(f"{side}_port") != 53 else ""
+    header = next(iter(layer.values()), dict[str, Any]())
+    return str(header.get(f"{side}_port", "")) if header.get(f"{side}_port") != 53 else ""
 
 
 _SIDED: dict[str, Callable[[dict[str, Any], str], str]] = {

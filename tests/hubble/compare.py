@@ -1,11 +1,11 @@
-"""Compare `flowd observe` with the hubble CLI, byte by byte: flags, formats, filters.
+"""Compare the output of `flowd observe` with the hubble CLI's: flags, formats, filters.
 
     python -m tests.hubble.compare HUBBLE              the cases of tests/golden/hubble
-    python -m tests.hubble.compare HUBBLE FILE...      those that only read, over these flow logs
-    python -m tests.hubble.compare HUBBLE --server A   the same at a server, up to now
-    python -m tests.hubble.compare HUBBLE --write      what HUBBLE prints becomes the golden file
+    python -m tests.hubble.compare HUBBLE FILE...      cases with an input file, over these flow logs
+    python -m tests.hubble.compare HUBBLE --server A  the same cases at a server, up to now
+    python -m tests.hubble.compare HUBBLE --write      write HUBBLE's output to the golden file
 
-Standard output and whether the exit code is 0 are compared. Ends with 1 when anything differs.
+Standard output is compared, and whether the exit code is 0. The exit code is 1 on a difference.
 """
 
 import argparse
@@ -39,7 +39,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command printed on standard output, and whether it went well."""
+    """Standard output of a command, and whether its exit code is 0."""
 
     text: str
     done: bool
@@ -59,7 +59,7 @@ def run(program: list[str], words: str) -> Outcome:
 
 
 def cases(path: Path = CASES) -> Iterator[tuple[str, Outcome]]:
-    """The command lines of a golden file, without the program, with what is wanted of each."""
+    """The command lines of a golden file, without the program, with the expected outcomes."""
     for block in path.read_text().split("\n$ hubble ")[1:]:
         words, _, rest = block.partition("\n")
         text, _, code = rest.rpartition("=> ")
@@ -67,7 +67,7 @@ def cases(path: Path = CASES) -> Iterator[tuple[str, Outcome]]:
 
 
 def write(hubble: list[str], path: Path = CASES) -> int:
-    """Run every case of the golden file again and keep what comes; returns how many changed."""
+    """Run every case of the golden file and write it anew; returns the number of changed cases."""
     old = list(cases(path))
     head = path.read_text().partition("\n$ hubble ")[0]
     new = [(words, run(hubble, words)) for words, _ in old]
@@ -77,13 +77,13 @@ def write(hubble: list[str], path: Path = CASES) -> int:
 
 
 def flags(program: list[str], command: str) -> set[str]:
-    """The flags that a command's help of hubble names."""
+    """The flags in the help of a hubble command."""
     found = _FLAG.findall(run(program, f"{command} --help").text)
     return {flag for pair in found for flag in pair if flag}
 
 
 def our_flags(command: str) -> set[str]:
-    """The flags that our command takes."""
+    """The flags of our command."""
     import click
 
     from flowd.cli import flowd
@@ -108,23 +108,23 @@ def run_ours(words: str) -> Outcome:
 
 
 def differences(hubble: list[str], words: str) -> list[str]:
-    """Lines in which the two differ, none when they are the same."""
+    """The lines that differ between hubble and flowd."""
     theirs, ours = run(hubble, words), run_ours(words)
-    told = [] if theirs.done == ours.done else [f"exit: hubble {theirs.done}, flowd {ours.done}"]
+    exits = [] if theirs.done == ours.done else [f"exit: hubble {theirs.done}, flowd {ours.done}"]
     lines = difflib.unified_diff(theirs.text.split("\n"), ours.text.split("\n"), n=0, lineterm="")
-    return told + list(lines)[2:]
+    return exits + list(lines)[2:]
 
 
 def main() -> int:
-    """Compare, tell what differs, and return the exit code."""
+    """Compare, print the differences, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("hubble", help="the hubble CLI")
     parser.add_argument("files", nargs="*", type=Path, help="flow logs to read")
     parser.add_argument("--server", help="a server to ask")
     parser.add_argument("--write", action="store_true", help="renew the golden file")
-    given = parser.parse_args()
-    hubble = [str(Path(given.hubble).resolve())]
-    if given.write:
+    args = parser.parse_args()
+    hubble = [str(Path(args.hubble).resolve())]
+    if args.write:
         print(f"{write(hubble)} cases changed")
         return 0
     wrong = 0
@@ -134,7 +134,7 @@ def main() -> int:
         if missing:
             print(f"{command}: not taken: {' '.join(missing)}")
     count = 0
-    for words in _lines(given.files, given.server):
+    for words in _lines(args.files, args.server):
         count += 1
         found = differences(hubble, words)
         if found:

@@ -1,4 +1,4 @@
-"""Run the real hubble CLI against an agent with the demo's traffic, and keep what it said.
+"""Run the real hubble CLI against an agent with the demo's traffic, and record its output.
 
     python -m tests.hubble.transcript HUBBLE
 
@@ -32,12 +32,12 @@ TRAFFIC_SECONDS = 15.0
 
 
 class Shell:
-    """Runs hubble in a folder and writes down what was asked and said."""
+    """Runs hubble in a folder, and records command lines and output."""
 
     def __init__(self, hubble: str, folder: Path) -> None:
         self._hubble = hubble
         self._folder = folder
-        self.said: list[str] = []
+        self.recorded: list[str] = []
 
     def run(self, words: str, seconds: float = SECONDS) -> tuple[str, int]:
         """Output and exit code of a command line; it is interrupted when it takes longer."""
@@ -49,16 +49,16 @@ class Shell:
         return ran.stdout.decode(errors="replace"), ran.returncode
 
     def show(self, words: str, seconds: float = SECONDS) -> None:
-        """Run it and keep the beginning of what it said."""
+        """Run a command line and record the beginning of its output."""
         text, code = self.run(words, seconds)
         lines = [one if len(one) <= WIDTH else one[: WIDTH - 1] + "…" for one in text.splitlines()]
         shown = lines[:LINES] + ([f"… {len(lines) - LINES} more"] if len(lines) > LINES else [])
-        self.said += [f"$ hubble {words}", *shown]
+        self.recorded += [f"$ hubble {words}", *shown]
         if code not in (0, 124):
-            self.said.append(f"=> exit code {code}")
+            self.recorded.append(f"=> exit code {code}")
 
     def flows(self, words: str) -> list[dict[str, Any]]:
-        """The flows that a command line gives."""
+        """The flows in the output of a command line."""
         text, code = self.run(f"observe -o json {words}")
         if code:
             raise SystemExit(f"hubble observe {words}: {text[:500]}")
@@ -68,13 +68,13 @@ class Shell:
 
 @contextmanager
 def agent(folder: Path, facts: dict[str, str], *options: str) -> Generator[None]:
-    """An agent that serves on SERVER until the block ends."""
-    given = ["--hubble-listen", SERVER, "--metrics-listen", "127.0.0.1:0", "--node-name", "vm"]
-    given += ["--manifests", facts["manifests"], "--als-listen", facts["als"], *options]
+    """Run an agent that serves on SERVER until the block ends."""
+    arguments = ["--hubble-listen", SERVER, "--metrics-listen", "127.0.0.1:0", "--node-name", "vm"]
+    arguments += ["--manifests", facts["manifests"], "--als-listen", facts["als"], *options]
     log = folder / "agent.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flowd", "run", *given], cwd=folder, stdout=out, stderr=out
+            [sys.executable, "-m", "flowd", "run", *arguments], cwd=folder, stdout=out, stderr=out
         )
     try:
         until = time.monotonic() + SECONDS
@@ -89,22 +89,22 @@ def agent(folder: Path, facts: dict[str, str], *options: str) -> Generator[None]
 
 
 def certificates(folder: Path) -> None:
-    """ca.crt, and server and client certificates that it signed."""
+    """Make ca.crt, and server and client certificates signed by it."""
     curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30"
     (folder / "names").write_text(f"subjectAltName=DNS:*.{NAME.partition('.')[2]}\n")
     commands = [f"req -x509 {curve} -subj /CN=authority -keyout ca.key -out ca.crt"]
     signer = "-CA ca.crt -CAkey ca.key -CAcreateserial -extfile names"
-    for who in ("server", "client"):
+    for role in ("server", "client"):
         commands += [
-            f"req {curve} -subj /CN={who} -keyout {who}.key -out {who}.csr",
-            f"x509 -req -in {who}.csr -out {who}.crt -days 30 {signer}",
+            f"req {curve} -subj /CN={role} -keyout {role}.key -out {role}.csr",
+            f"x509 -req -in {role}.csr -out {role}.crt -days 30 {signer}",
         ]
     for words in commands:
         subprocess.run(["openssl", *words.split()], cwd=folder, capture_output=True, check=True)
 
 
 def window() -> str:
-    """Some seconds of flows that are over."""
+    """Flags --since and --until for some past seconds."""
     begin, end = (
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago)) for ago in (8, 3)
     )
@@ -112,7 +112,7 @@ def window() -> str:
 
 
 def counts(shell: Shell, cases: list[str], span: str, way: str) -> list[str]:
-    """For each filter how many flows it lets through and how many `--not` lets through instead."""
+    """For each filter the number of flows that pass it, and that pass it with `--not`."""
     whole = len(shell.flows(f"{span} {way}"))
     cells = [str(whole)]
     for words in cases:
@@ -124,7 +124,7 @@ def counts(shell: Shell, cases: list[str], span: str, way: str) -> list[str]:
 
 
 def same_ends(shell: Shell, way: str, plain: str = "") -> None:
-    """Every format and plain command line ends as it does over the plain way."""
+    """Check that every plain command line has the same exit code as without TLS."""
     for words in hubble_cases.PLAIN:
         seconds = 3 if words in hubble_cases.ENDLESS else SECONDS
         codes = [shell.run(f"{words} {one}", seconds)[1] for one in (way, plain)]
@@ -133,7 +133,7 @@ def same_ends(shell: Shell, way: str, plain: str = "") -> None:
 
 
 def transcript(shell: Shell, folder: Path, facts: dict[str, str]) -> str:
-    """Everything that is asked, with the answers, as Markdown."""
+    """Run all command lines; returns them with their output as Markdown."""
     unix = f"--server unix://{folder}/hubble.sock"
     with agent(folder, facts, "--hubble-socket", str(folder / "hubble.sock")):
         time.sleep(TRAFFIC_SECONDS)
@@ -164,18 +164,18 @@ def transcript(shell: Shell, folder: Path, facts: dict[str, str]) -> str:
                 shell.show(f"status {trust}")
             else:
                 shell.show(f"status --server tls://{SERVER} --tls-allow-insecure")
-    said = "\n".join(shell.said).replace(f"unix://{folder}", "unix:///run/flowd")
-    said = said.replace(f"{folder}/", "").replace(str(ROOT), "")
-    said = re.sub(r"127\.0\.0\.1:\d{5}->", "127.0.0.1:50670->", said)
+    recorded = "\n".join(shell.recorded).replace(f"unix://{folder}", "unix:///run/flowd")
+    recorded = recorded.replace(f"{folder}/", "").replace(str(ROOT), "")
+    recorded = re.sub(r"127\.0\.0\.1:\d{5}->", "127.0.0.1:50670->", recorded)
     table = ["| filter | TCP | unix socket | TLS | mutual TLS |", "| --- | --- | --- | --- | --- |"]
     for words, *cells in zip(*columns, strict=True):
         name = words if words == "(none)" else f"`{words.replace('|', chr(92) + '|')}`"
         table.append(f"| {name} | {' | '.join(cells)} |")
-    return f"```\n{said}\n```\n\n" + "\n".join(table) + "\n"
+    return f"```\n{recorded}\n```\n\n" + "\n".join(table) + "\n"
 
 
 def main() -> int:
-    """Run it all and write the page; returns the exit code."""
+    """Run everything and write the page; returns the exit code."""
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
         print(__doc__, file=sys.stderr)
         return 2
@@ -185,10 +185,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         certificates(folder)
-        made = subprocess.run([*demo, "up", "-o", "json"], stdout=subprocess.PIPE, check=True)
+        demo_up = subprocess.run([*demo, "up", "-o", "json"], stdout=subprocess.PIPE, check=True)
         try:
             shell = Shell(str(Path(sys.argv[1]).resolve()), folder)
-            text = transcript(shell, folder, json.loads(made.stdout))
+            text = transcript(shell, folder, json.loads(demo_up.stdout))
         finally:
             subprocess.run([*demo, "down"], check=False)
     PAGE.write_text(before + MARKS[0] + text + MARKS[1] + after)

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Rules of the house that no linter checks: file length, requirements, links, docstrings."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What a command loads before it runs: a slow import is felt at every prompt."""
+"""Modules that each command imports: heavy libraries only where the command needs them."""
 
 import json
 import subprocess

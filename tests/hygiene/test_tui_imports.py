@@ -1,4 +1,4 @@
-"""What `flowd top` loads, and when."""
+"""Modules that `flowd top` imports: Textual only when the screen opens."""
 
 import subprocess
 import sys

@@ -1,8 +1,8 @@
-"""flowd's figures beside those of the kernel's own counters, and the differences.
+"""Compare flowd's packets and bytes with the kernel's own counters.
 
-Sources count at different places, so a difference is taken on the wire of flowd's own place: to
-what another source says come the headers that it leaves out, which are known: of each segment that
-it saw as a part of a larger packet, of Ethernet and tunnels, and of IP and transport.
+Sources count at different layers, so every figure is converted to bytes on the wire where flowd
+counts, by adding the headers that a source omits. These are known: of each segment that a source
+saw within a larger packet, of Ethernet and tunnels, and of IP and transport.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ SYN_OPTIONS = 8  # bytes that a SYN's options are longer than those of other seg
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """flowd less another source, on the wire; None where the source cannot tell."""
+    """flowd minus another source, in wire bytes and packets; None for a figure it lacks."""
 
     packets: int | None
     bytes: int | None
@@ -34,14 +34,14 @@ class Difference:
 
     @property
     def known(self) -> tuple[int, ...]:
-        """What can be told."""
+        """The differences that are known."""
         three = (self.packets, self.bytes, self.connections)
         return tuple(each for each in three if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One direction of one leg: what flowd said, and what each source said and how they differ."""
+    """One direction of one leg: flowd's figure, each source's figure, and the differences."""
 
     path: str
     leg: str
@@ -53,7 +53,7 @@ class Compared:
 
 
 async def measure(path: Path, plan: Sequence[Traffic]) -> list[Compared]:
-    """Make the traffic, one kind after the other, under one capture."""
+    """Generate the traffic, one kind after the other, under one capture."""
     taken: list[tuple[Traffic, list[Ways], Ways | None, Ways]] = []
     with contextlib.ExitStack() as keep:
         async with recording(interfaces=list(path.interfaces)) as recorder:
@@ -155,7 +155,7 @@ def _difference(flowd: Figure, other: Figure) -> Difference:
 
 
 def check(compared: Sequence[Compared]) -> None:
-    """Everything that can be compared is equal."""
+    """Assert that every comparable figure is equal."""
     assert compared
     for one in compared:
         assert one.flowd.packets, one
@@ -166,7 +166,7 @@ def check(compared: Sequence[Compared]) -> None:
 
 
 def plan(path: Path, connections: int, size: int) -> list[Traffic]:
-    """What a path carries: TCP, UDP and ICMP in every family; with GSO what can be segmented."""
+    """Traffic of a path: TCP, UDP and ICMP in every family; with GSO only what is segmented."""
     chosen = [
         Traffic(protocol, family, connections, size)
         for protocol in path.only

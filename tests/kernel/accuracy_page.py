@@ -1,10 +1,10 @@
-"""Writes docs/accuracy.md: flowd's figures beside the kernel's own counters, over real devices.
+"""Write docs/accuracy.md: flowd's figures beside the kernel's own counters, over real devices.
 
     python -m tests.kernel.accuracy_page                       # this kernel's table
     python -m tests.kernel.accuracy_page --second-kernel       # that of a Debian 6.1 kernel, emulated
     python -m tests.kernel.accuracy_page --second-kernel IPVS  # one of its paths
 
-Needs root. What is not measured stays in the page as it is. Fails when a difference is not 0.
+Needs root. Tables that a run does not measure stay unchanged. Fails when a difference is not 0.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ TITLES = {False: "## This kernel", True: "## A second kernel, for devices that n
 
 
 def rows(compared: list[Compared]) -> Iterator[str]:
-    """Lines of the table, both ways in one."""
+    """Lines of the table; one line has both directions."""
     for _, ways in groupby(compared, key=lambda one: (one.path, one.leg, one.gso, one.traffic)):
         both = list(ways)
         first = both[0]
@@ -108,7 +108,7 @@ def _columns(ways: list[Figure] | list[Difference]) -> list[list[int | None]]:
 
 
 def table(kinds: dict[str, Makes], connections: int, size: int) -> Iterator[str]:
-    """Every way there is in this kernel, GSO off and on."""
+    """The table of every path that this kernel supports, with GSO off and on."""
     for name, makes in kinds.items():
         for gso in (False, True):
             try:
@@ -121,14 +121,14 @@ def table(kinds: dict[str, Makes], connections: int, size: int) -> Iterator[str]
 
 
 def right(line: str) -> bool:
-    """Whether no difference of a line is other than 0."""
+    """Whether all differences of a line are 0."""
     cells = [cell.strip() for cell in line.strip("| ").split("|")]
     numbers = [number for cell in cells[5::2] for number in cell.split(" / ")]
     return set(numbers) <= {"0", "-"}
 
 
 def write(lines: list[str], release: str, *, second: bool) -> None:
-    """Put a table into the page, beside the other one."""
+    """Write lines into one kernel's table of the page; its lines of other paths stay."""
     page = PAGE.read_text() if PAGE.exists() else ""
     other, before = (
         page.partition(TITLES[which])[2].partition("\n## ")[0].strip()

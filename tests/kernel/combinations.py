@@ -1,4 +1,4 @@
-"""Every combination of what the programs are compiled with, and a small set that covers pairs."""
+"""Combinations of compile-time switches of flow.c: all of them, and a pairwise-covering subset."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ SWITCHES: dict[str, tuple[dict[str, int], ...]] = {
     "dns": ({}, dns_defines((53,)), dns_defines((53, 1053, 5353, 8053))),
     "sizes": ({}, {"MAX_CONNECTIONS": 1024, "RING_BYTES": 4096, "ACTIVE_TICKS": 1}),
 }
-"""What each switch of flow.c can be; the first is the default."""
+"""Defines of each value of a switch of flow.c; the first is the default."""
 
 Choice = tuple[int, ...]
 
@@ -32,7 +32,7 @@ def product() -> list[Choice]:
 
 
 def pairwise() -> list[Choice]:
-    """Few combinations among which each pair of values of two switches occurs, greedily chosen."""
+    """A small, greedily chosen set that has each pair of values of any two switches."""
     left = {pair for choice in product() for pair in _pairs(choice)}
     chosen: list[Choice] = []
     while left:
@@ -55,13 +55,13 @@ def defines(choice: Choice) -> dict[str, int]:
 
 
 def refused(choices: Sequence[Choice]) -> list[str]:
-    """Compile and load each, two at a time: what the kernel or the compiler said against any."""
+    """Compile and load each, one per CPU at a time; returns the errors of compiler and kernel."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return [said for said in pool.map(_attempt, choices) if said]
 
 
 def _attempt(choice: Choice) -> str:
-    """Beside some of them the programs of drops and of sockets, of which one kind depends on none."""
+    """Load one combination; some also load drops.c or sockets.c, which no switch changes."""
     try:
         loader.load(defines(choice), *_parts(sum(choice))).close()
     except BpfError as error:

@@ -1,4 +1,4 @@
-"""Programs compiled once for many captures, one after the other."""
+"""Cache of loaded programs, so that captures with equal options compile once."""
 
 import os
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ _COUNTED = {"flowd_counters": len(Counter), "flowd_socket_counters": len(SocketC
 
 
 class Compiled:
-    """In place of `loader.load`: the same arguments give the same programs and maps again.
+    """Replaces `loader.load`: equal arguments return the same programs and maps.
 
-    A capture leaves its rings empty when it closes; the table of connections is emptied here, and
-    counters begin at 0 again.
+    A capture drains its rings when it closes. `load` empties the connection table and resets the
+    counters.
     """
 
     def __init__(self) -> None:
         self._load = loader.load
-        self._kept: dict[str, loader.Loaded] = {}
+        self._kept: dict[str, loader.LoadedPrograms] = {}
 
     def load(
         self,
         settings: Mapping[str, int] | None = None,
         drops: loader.DropUnit | None = None,
         sockets: loader.SocketUnit | None = None,
-    ) -> loader.Loaded:
-        """Descriptors of its own, for one capture."""
+    ) -> loader.LoadedPrograms:
+        """Duplicated descriptors for one capture."""
         key = repr((settings, drops, sockets))
         if key not in self._kept:
             self._kept[key] = self._load(settings, drops, sockets)
@@ -41,7 +41,7 @@ class Compiled:
                 zeros = np.zeros((1, possible_cpus(), length), "u8")
                 slot = np.dtype(("u8", (possible_cpus(), length)))
                 HashMap(kept.maps[name], np.dtype("u4"), slot).update(np.zeros(1, "u4"), zeros)
-        return loader.Loaded(
+        return loader.LoadedPrograms(
             {name: os.dup(fd) for name, fd in kept.programs.items()},
             {name: os.dup(fd) for name, fd in kept.maps.items()},
             dict(kept.failed),

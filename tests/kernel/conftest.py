@@ -1,4 +1,4 @@
-"""Everything here loads programs into the running kernel, or is skipped with the reason."""
+"""Fixtures that load programs into the running kernel; tests are skipped where that fails."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ LOADING = (
     *("test_combinations.py", "test_lifecycle.py", "test_losses.py"),
     *("test_nat.py", "test_nat_requests.py"),
 )
-"""Tests of loading, and those to which matters what a capture left in the maps."""
+"""Tests that load programs themselves, or need maps that no earlier capture has used."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def patient() -> Iterator[None]:
-    """On a busy machine LLVM takes its time, and an emulated one leaves it to another."""
+    """Raise timeouts for busy machines, and use the stand-in for BCC on emulated ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader, "SECONDS", 600.0)
+        patch.setattr(loader, "TIMEOUT_SECONDS", 600.0)
         if bcc := stand_in():
             patch.setattr(loader, "find_bcc", lambda: bcc)
         yield
@@ -41,7 +41,7 @@ def patient() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def compiled_elsewhere() -> Iterator[Compiled]:
-    """What captures were loaded with, where loading takes long."""
+    """Cache of loaded programs for the whole session, for emulated machines."""
     made = Compiled()
     yield made
     made.close()
@@ -53,7 +53,7 @@ def sharing(
     compiled_elsewhere: Compiled,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On an emulated machine captures share their programs."""
+    """On an emulated machine all captures share the session's programs."""
     if stand_in() and request.path.name not in LOADING:
         monkeypatch.setattr(loader, "load", compiled_elsewhere.load)
 
@@ -69,8 +69,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Iterator[loader.Loaded]:
-    """The programs, attached nowhere."""
+def loaded() -> Iterator[loader.LoadedPrograms]:
+    """Loaded programs that are not attached."""
     programs = loader.load({"RING_BYTES": RING})
     yield programs
     programs.close()
@@ -78,7 +78,7 @@ def loaded() -> Iterator[loader.Loaded]:
 
 @pytest.fixture(scope="module")
 def compiled() -> Iterator[Compiled]:
-    """What captures of this module were loaded with, kept for the next ones."""
+    """Cache of loaded programs for one test module."""
     made = Compiled()
     yield made
     made.close()
@@ -91,8 +91,8 @@ def compiled_once(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def programs(loaded: loader.Loaded) -> Iterator[Programs]:
-    """The same with an empty table, to be run on single packets."""
+def programs(loaded: loader.LoadedPrograms) -> Iterator[Programs]:
+    """The loaded programs with an empty table, for runs on single packets."""
     made = Programs(loaded)
     yield made
     made.clear()

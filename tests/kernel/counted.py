@@ -1,4 +1,4 @@
-"""Traffic whose packets are known, and what the kernel's own counters say of it."""
+"""Generate traffic of known size, and read the kernel's own counters of it."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ QUIET_SECONDS = 0.3  # more than the longest delay of an acknowledgement
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """So many connections of a protocol, each with so many bytes both ways."""
+    """A number of connections of one protocol with a number of bytes each way."""
 
     protocol: int
     family: socket.AddressFamily
@@ -32,19 +32,19 @@ class Traffic:
 
     @property
     def ip_header(self) -> int:
-        """Bytes."""
+        """Length of the IP header, bytes."""
         return 20 if self.family == IPV4 else 40
 
     @property
     def header(self) -> int:
-        """Bytes that each segment has: TCP with timestamps, UDP, SCTP's common header."""
+        """Length of the transport header, bytes: TCP with timestamps, UDP, SCTP's common header."""
         sizes = {socket.IPPROTO_TCP: 32, socket.IPPROTO_UDP: 8, socket.IPPROTO_SCTP: 12}
         return sizes.get(self.protocol, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one source says of one direction; None is what it does not count."""
+    """Packets and bytes of one direction from one source; None for a figure it does not have."""
 
     packets: int | None
     bytes: int | None
@@ -66,7 +66,7 @@ Ways = tuple[Figure, Figure]
 
 
 def make(path: Path, traffic: Traffic, keep: contextlib.ExitStack) -> None:
-    """Make the traffic; TCP sockets stay open until `keep` closes."""
+    """Generate the traffic; TCP sockets stay open until `keep` closes."""
     if traffic.protocol == socket.IPPROTO_TCP:
         _streams(path, traffic, keep)
     elif traffic.protocol == socket.IPPROTO_UDP:
@@ -142,7 +142,7 @@ def _echoes(path: Path, traffic: Traffic) -> None:
 
 
 async def quiet(path: Path) -> None:
-    """Wait until everything is acknowledged and no counter moves."""
+    """Wait until all data is acknowledged and no counter changes."""
     async with asyncio.timeout(SECONDS):
         while True:
             before = [devices(leg) for leg in path.legs]
@@ -155,7 +155,7 @@ async def quiet(path: Path) -> None:
 
 
 def devices(leg: Leg) -> Ways:
-    """What /proc/net/dev says."""
+    """Figures of /proc/net/dev."""
     fwd, rev = ([device.read() for device in side] for side in (leg.fwd, leg.rev))
     return (
         Figure(sum(p for p, _ in fwd), sum(b for _, b in fwd)),
@@ -164,7 +164,7 @@ def devices(leg: Leg) -> Ways:
 
 
 def sender(path: Path, traffic: Traffic) -> Ways | None:
-    """Packets and payload, as `ss -i` says for TCP, and as sent for others; None for SCTP."""
+    """Packets and payload: for TCP those of `ss -i`, for others as sent; None for SCTP."""
     if traffic.protocol == socket.IPPROTO_TCP:
         flag = "-4" if traffic.family == IPV4 else "-6"
         mine = _ss(path.client.namespace, flag)
@@ -183,7 +183,7 @@ def sender(path: Path, traffic: Traffic) -> Ways | None:
 
 
 def conntrack(path: Path, traffic: Traffic) -> Ways:
-    """What conntrack's accounting says."""
+    """Figures of conntrack's accounting."""
     names = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
     family = "ipv4" if traffic.family == IPV4 else "ipv6"
     listed = run(

@@ -1,4 +1,4 @@
-"""A DNS server in a pod, over UDP and TCP, and questions to it."""
+"""A DNS server in a pod over UDP and TCP, and clients of it."""
 
 import contextlib
 import selectors
@@ -30,7 +30,7 @@ MANY = [f"10.1.{number // 256}.{number % 256}" for number in range(1200)]
 
 
 def respond(wire: bytes, told: dict[str, list[str]]) -> bytes | None:
-    """The response to a query by its name, None for the silent one."""
+    """The response to a query, chosen by its name; None for the name that gets no answer."""
     asked = dns.message.from_wire(wire)
     (question,) = asked.question
     name, kind = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
@@ -51,7 +51,7 @@ def respond(wire: bytes, told: dict[str, list[str]]) -> bytes | None:
 
 @contextlib.contextmanager
 def serving(pod: Pod, told: dict[str, list[str]] | None = None) -> Generator[None]:
-    """Answer on all of the pod's addresses meanwhile; `told` are addresses by name."""
+    """Serve on all of the pod's addresses until the block ends; `told` maps names to addresses."""
     with contextlib.ExitStack() as stack:
         chosen = stack.enter_context(selectors.DefaultSelector())
         for family in FAMILIES:
@@ -97,7 +97,7 @@ def _serve(
 
 
 def framed(peer: socket.socket) -> Generator[bytes]:
-    """Messages of a TCP connection until its other side closes."""
+    """Yield the messages of a TCP connection until the peer closes."""
     with peer.makefile("rb") as stream:
         while head := stream.read(2):
             yield stream.read(int.from_bytes(head, "big"))
@@ -113,7 +113,7 @@ def ask(
     number: int = 7,
     wait: bool = True,
 ) -> int:
-    """One question over UDP; the port it came from."""
+    """Send one question over UDP; returns its source port."""
     with client.socket(family, socket.SOCK_DGRAM) as asking:
         asking.connect((server.at(family), PORT))
         asking.send(dns.message.make_query(name, kind, id=number).to_wire())
@@ -130,7 +130,7 @@ def ask_by_tcp(
     *,
     piece: int = 65535,
 ) -> None:
-    """Questions with ids 1, 2, ... on one connection, all before the first answer, in pieces."""
+    """Send questions with ids 1, 2, ... on one connection, in pieces, before the first answer."""
     raw = b""
     for number, (name, kind) in enumerate(questions, 1):
         wire = dns.message.make_query(name, kind, id=number).to_wire()

@@ -1,7 +1,7 @@
-"""Loads the programs of every combination of switches, each that differs from all others once.
+"""Load the programs of every combination of switches, each distinct program once.
 
-`make test-switches`, and with ARGS=--second-kernel on that kernel. What is verified depends on the
-instructions and on what the maps are like that they name; programs alike in both are one.
+`make test-switches`, and with ARGS=--second-kernel on that kernel. The verifier's result depends on
+the instructions and on the types of the maps in them, so programs equal in both count as one.
 """
 
 import os
@@ -26,18 +26,18 @@ PROGRESS = 100
 OBJECTS = Path(__file__).resolve().parents[2] / ".tools" / "objects"
 
 Kind = tuple[int, ...]
-"""A map's type, sizes, entries and flags."""
+"""A map's type, key and value sizes, entries and flags."""
 
 Alike = tuple[str, tuple[tuple[int, Kind], ...]]
-"""Bytecode, and where it names a map of which kind."""
+"""Bytecode, and offset and kind of each map in it."""
 
 
 class Verifier:
-    """Loads programs, each that differs from all before.
+    """Loads programs, skipping those equal to an earlier one.
 
     Attributes:
-        seen: programs that differ.
-        refused: what the kernel said against any.
+        seen: distinct programs.
+        refused: errors of the kernel.
     """
 
     def __init__(self) -> None:
@@ -46,14 +46,14 @@ class Verifier:
         self._done = 0
         self._maps: dict[Kind, int] = {}
         self._lock = Lock()
-        self._text = build.expand(loader.folder("src"), SOURCE, set()).encode()
+        self._text = build.inline_includes(loader.folder("src"), SOURCE, set()).encode()
         self._always = {
             "PAGE_SIZE": os.sysconf("SC_PAGE_SIZE"),
             "TICKS": loader.ticks_per_second(),
         }
 
     def load(self, settings: dict[str, int]) -> None:
-        """Load the programs of one combination, as far as none like it has been."""
+        """Load the programs of one combination that are not in `seen`."""
         chosen = {**self._always, **settings}
         flags = [*build.FLAGS, *(f"-D{name}={value}" for name, value in chosen.items())]
         try:
@@ -89,7 +89,7 @@ class Verifier:
 
 
 def others_refused() -> list[str]:
-    """What the kernel says against the programs of drops and of sockets, which have no switches."""
+    """Errors from loading drops.c and sockets.c, which have no switches."""
     try:
         drops = drop_types(64).unit
     except BpfError:
@@ -100,7 +100,7 @@ def others_refused() -> list[str]:
 
 
 def main() -> int:
-    """Load the full product, and tell how many were refused."""
+    """Load the full product and print how many the kernel refused."""
     began, every = time.monotonic(), product()
     verifier = Verifier()
     try:
@@ -119,7 +119,7 @@ def main() -> int:
 
 
 def compiling_here() -> int:
-    """The same where BCC compiles on this machine."""
+    """Run `main` with a compile server, on a machine where BCC compiles."""
     os.environ[FOLDER] = str(OBJECTS)
     with Server(OBJECTS):
         return main()

@@ -1,4 +1,4 @@
-"""Frames that this machine may have no device or socket for, made by scapy."""
+"""Build frames with scapy, of kinds for which the machine may lack devices or sockets."""
 
 from typing import Any, cast
 
@@ -43,7 +43,7 @@ def ether(**fields: Any) -> Any:
 
 
 def turned(src: str, dst: str, *, reply: bool) -> dict[str, Any]:
-    """Addresses as fields of a header."""
+    """Source and destination as header fields, swapped for a reply."""
     return {"src": dst, "dst": src} if reply else {"src": src, "dst": dst}
 
 
@@ -91,7 +91,7 @@ def geneve(inner: Any, kind: int = 0x6558, options: int = 0) -> Any:
 
 
 def tagged(kind: str, *following: Any) -> Any:
-    """One VLAN tag, or a service and a customer tag, and what follows."""
+    """A payload behind one VLAN tag, or behind a service and a customer tag."""
     tags: Any = Dot1Q(vlan=7)
     if kind == "QinQ":
         tags = Dot1AD(vlan=8) / tags
@@ -103,7 +103,7 @@ def tagged(kind: str, *following: Any) -> Any:
 
 
 def fragments(packet: Any, number: int, size: int = 600) -> list[bytes]:
-    """Frames of the fragments, in order, of an IP packet whose payload was made with `ip`."""
+    """Frames of the fragments, in order, of a packet that begins with `ip()`."""
     if isinstance(packet, IPv6):
         head = packet.copy()
         head.remove_payload()

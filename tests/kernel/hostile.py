@@ -1,4 +1,4 @@
-"""Frames that no honest sender makes: cut at every byte, with wrong lengths, nested, and random."""
+"""Generate hostile frames: truncated at every byte, with wrong lengths, nested, and random."""
 
 import itertools
 import random
@@ -23,13 +23,13 @@ LEAST = 15  # bytes of a frame that a socket sends
 
 
 def runnable(frame: bytes) -> bool:
-    """Whether BPF_PROG_TEST_RUN takes a frame: since Linux 6.18 an IP header has to be whole."""
+    """Whether BPF_PROG_TEST_RUN accepts a frame: since Linux 6.18 it needs a whole IP header."""
     needed = {b"\x08\x00": 34, b"\x86\xdd": 54}
     return len(frame) >= needed.get(frame[12:14], LEAST)
 
 
 def whole() -> dict[str, bytes]:
-    """A frame of each kind that the programs read."""
+    """A valid frame of each kind that the programs parse."""
     made: dict[str, Any] = {
         "tcp": ether() / ip() / tcp(),
         "tcp6": ether() / ip(6) / tcp(),
@@ -56,13 +56,13 @@ def _chain(length: int) -> Any:
 
 
 def truncated() -> Iterator[Kind]:
-    """Every frame cut at every byte from the first behind an Ethernet header on."""
+    """Every frame truncated at every byte behind its Ethernet header."""
     for name, frame in whole().items():
         yield from ((f"{name} cut at {size}", frame[:size]) for size in range(LEAST, len(frame)))
 
 
 def wrong_bytes() -> Iterator[Kind]:
-    """Every byte of every frame's headers with all bits of one kind, and turned round."""
+    """Every frame with each byte from the EtherType on set to 0 and 255, inverted, half inverted."""
     for name, frame in whole().items():
         for at in range(12, min(len(frame), 130)):
             for value in (0x00, 0xFF, frame[at] ^ 0xFF, frame[at] ^ 0x0F):
@@ -109,7 +109,7 @@ def nested() -> Iterator[Kind]:
 
 
 def fragments() -> Iterator[Kind]:
-    """Fragments that overlap, come without a first, are of nothing, or claim the last place."""
+    """Fragments that overlap, lack a first one, are empty, or have the largest offset."""
     for offset, more, size in itertools.product((0, 1, 2, 3, 8190, 8191), (0, 1), (0, 1, 8, 64)):
         field: dict[str, Any] = {"id": 9, "frag": offset, "flags": "MF" if more else 0, "proto": 17}
         yield f"fragment {offset} {more} {size}", bytes(ether() / ip(**field) / Raw(bytes(size)))
@@ -118,7 +118,7 @@ def fragments() -> Iterator[Kind]:
 
 
 def randomised(seed: int, count: int) -> Iterator[Kind]:
-    """Random bytes behind every type that is read, and frames that scapy makes up."""
+    """Random bytes behind every EtherType that is parsed, and frames fuzzed by scapy."""
     numbers = random.Random(seed)
     for number in range(count):
         kind = numbers.choice(("0800", "86dd", "8100", "88a8", "9100", "6558"))

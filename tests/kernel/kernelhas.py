@@ -1,4 +1,4 @@
-"""What only some kernels have: tests that need it are skipped elsewhere, and say so."""
+"""Markers for features of some kernels only; without them tests are skipped with the reason."""
 
 from typing import TYPE_CHECKING
 

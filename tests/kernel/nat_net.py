@@ -1,9 +1,9 @@
-"""A node that translates: a client and two pods behind a router.
+"""A network with NAT: a client, a router that translates, and two pods behind it.
 
 The Service is 10.96.0.1 and fd00:96::1, TCP and UDP port 80; port 80 of 203.0.113.10 and
 2001:db8:10::1 is its load balancer, port 30080 of the node its NodePort. With nftables echo requests
 to it go to the first pod. Connections to the second pod and all through load balancer and NodePort
-come from the node's own address, as kube-proxy does with its masquerade. Who translates is in
+come from the node's own address, as with kube-proxy's masquerade. The translating rules are in
 tests/kernel/nat_rules.py.
 """
 
@@ -24,7 +24,7 @@ PORT = 8080
 
 @dataclass(frozen=True, slots=True)
 class Host(Pod):
-    """A namespace of its own network; the router has .1 in it."""
+    """A namespace on a network of its own, where the router has .1."""
 
     @property
     def address(self) -> str:
@@ -40,7 +40,7 @@ class Host(Pod):
 
 
 def add_namespace(stack: contextlib.ExitStack, name: str, *, forward: bool = False) -> None:
-    """A namespace that is silent by itself, deleted with the stack."""
+    """Add a namespace that sends nothing on its own; the stack deletes it."""
     run("ip", "netns", "add", name)
     stack.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True)
     run("ip", "-n", name, "link", "set", "lo", "up")
@@ -84,14 +84,14 @@ def join(host: Host, *, gso: bool = False, mtu: int = 1500) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One connection as both ends saw it: addresses and ports before and after."""
+    """Addresses and ports of a connection at both ends, before and after translation."""
 
     before: tuple[str, int, str, int]
     after: tuple[str, int, str, int]
 
 
 class Router:
-    """The namespaces; all are deleted on leaving.
+    """The namespaces of the network; the context deletes them at exit.
 
     Args:
         gso: whether senders leave segmentation to the device, and receivers merge segments.
@@ -107,7 +107,7 @@ class Router:
 
     @contextlib.contextmanager
     def made(self, makes: Makes = nftables) -> Generator["Router"]:
-        """Make everything, and be in the router's namespace meanwhile."""
+        """Create the network, with this thread in the router's namespace until the block ends."""
         with contextlib.ExitStack() as stack:
             add_namespace(stack, self.node, forward=True)
             for host in (self.client, self.one, self.two):
@@ -127,7 +127,7 @@ class Router:
 
     @contextlib.contextmanager
     def serving(self, family: socket.AddressFamily, kind: socket.SocketKind) -> Generator[None]:
-        """Both pods tell everyone who asks by which addresses and ports they were reached."""
+        """Both pods answer each request with the addresses and ports of its connection."""
         over = threading.Event()
         with contextlib.ExitStack() as stack:
             threads: list[threading.Thread] = []
@@ -179,7 +179,7 @@ def _serve(server: socket.socket, over: threading.Event) -> None:
 
 
 def _reply(peer: socket.socket, answer: Callable[[tuple[str, int]], bytes]) -> bool:
-    """Answer what a peer asked; False when it has gone."""
+    """Answer one request of a peer; False when it has closed."""
     try:
         if not peer.recv(16):
             return False

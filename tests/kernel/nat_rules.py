@@ -1,4 +1,4 @@
-"""Who turns a Service's addresses to its two pods: nftables, iptables, IPVS."""
+"""Rules that translate a Service's addresses to its two pods: nftables, iptables, IPVS."""
 
 import shutil
 import socket
@@ -14,7 +14,7 @@ SERVICE = {socket.AF_INET: "10.96.0.1", socket.AF_INET6: "fd00:96::1"}
 LOAD_BALANCER = {socket.AF_INET: "203.0.113.10", socket.AF_INET6: "2001:db8:10::1"}
 
 Makes = Callable[[str, socket.AddressFamily, str, tuple[str, str]], None]
-"""Makes the rules of a family in a namespace, from the node's address and those of both pods."""
+"""Adds the rules of a family in a namespace, for the node's address and those of both pods."""
 
 NFTABLES = """
 table {family} nat {{
@@ -75,19 +75,19 @@ def nftables(
 def iptables_nft(
     namespace: str, family: socket.AddressFamily, node: str, pods: tuple[str, str]
 ) -> None:
-    """As kube-proxy's mode iptables, by the programs that make nftables of it."""
+    """As kube-proxy's mode iptables, by iptables-nft."""
     _iptables("nft", namespace, family, node, pods)
 
 
 def iptables_legacy(
     namespace: str, family: socket.AddressFamily, node: str, pods: tuple[str, str]
 ) -> None:
-    """As kube-proxy's mode iptables, by the kernel's ip_tables."""
+    """As kube-proxy's mode iptables, by iptables-legacy and the kernel's ip_tables."""
     _iptables("legacy", namespace, family, node, pods)
 
 
 def ipvs(namespace: str, family: socket.AddressFamily, node: str, pods: tuple[str, str]) -> None:
-    """As kube-proxy's mode ipvs: the Service's addresses on a device of their own."""
+    """As kube-proxy's mode ipvs, with the Service's addresses on a dummy device."""
     inside = ("ip", "netns", "exec", namespace)
     if not shutil.which("ipvsadm"):
         pytest.skip("ipvsadm is not installed")

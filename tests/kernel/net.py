@@ -1,6 +1,6 @@
 """Pods without Kubernetes: namespaces joined by veth to a bridge in a node namespace.
 
-Nothing is on the wires but what a test sends: addresses are static, neighbours permanent, IPv6 has
+The wires carry only the traffic of the test: addresses are static, neighbours permanent, IPv6 has
 no router solicitations, and multicast reports are dropped before they leave a pod.
 """
 
@@ -31,7 +31,7 @@ table ip6 quiet {
 
 
 def run(*words: str, stdin: str = "") -> str:
-    """Output of a command; raises with its stderr when it fails."""
+    """Run a command and return its output; a failure raises with its stderr."""
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
     return done.stdout
@@ -39,7 +39,7 @@ def run(*words: str, stdin: str = "") -> str:
 
 @contextlib.contextmanager
 def inside(namespace: str) -> Generator[None]:
-    """Run this thread in a network namespace; sockets made meanwhile stay in it."""
+    """Move this thread into a network namespace until the block ends; its sockets stay there."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     there = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -118,7 +118,7 @@ class Pod:
 
 
 class Cluster:
-    """A node namespace with a bridge, and the pods on it; all are deleted on leaving.
+    """A node namespace with a bridge, and the pods on it; the context deletes them at exit.
 
     Args:
         gso: whether senders leave segmentation to the device, and receivers merge segments.
@@ -148,11 +148,11 @@ class Cluster:
         self._stack.close()
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
-        """Run this thread in the node's namespace."""
+        """Move this thread into the node's namespace until the block ends."""
         return inside(self.node)
 
     def add_pod(self, number: int = 0) -> Pod:
-        """A new pod that all others know; `number` gives its addresses, 0 the next ones."""
+        """Add a pod that all others have as neighbour; `number` gives its addresses, 0 the next."""
         number = number or len(self.pods) + 1
         pod = Pod(f"{self.prefix}-pod{next(_numbers)}", self.node, f"veth{number}", number)
         self._add_namespace(self._stack, pod.namespace)
@@ -174,7 +174,7 @@ class Cluster:
         return pod
 
     def remove_pod(self, pod: Pod) -> None:
-        """Delete a pod; its veth goes with it."""
+        """Delete a pod and with it its veth."""
         self.pods.remove(pod)
         run("ip", "netns", "del", pod.namespace)
         with contextlib.suppress(AssertionError):  # the kernel removes it soon, or has

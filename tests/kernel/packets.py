@@ -1,4 +1,4 @@
-"""Packets made by hand, for BPF_PROG_TEST_RUN."""
+"""Build packets as bytes, for BPF_PROG_TEST_RUN."""
 
 import socket
 import struct
@@ -10,7 +10,7 @@ PSH_ACK = 0x18
 
 
 def ethernet(payload: bytes, kind: int = 0x0800, tag: int | None = None) -> bytes:
-    """A frame, with an 802.1Q tag in it when asked."""
+    """An Ethernet frame, optionally with an 802.1Q tag."""
     tagged = b"" if tag is None else struct.pack("!HH", 0x8100, tag)
     return bytes(12) + tagged + struct.pack("!H", kind) + payload
 

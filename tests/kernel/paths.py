@@ -1,6 +1,6 @@
-"""Ways from a client to its servers: a bridge, tunnels between two nodes, and a router with NAT.
+"""Network paths from a client to servers: a bridge, tunnels between two nodes, a router with NAT.
 
-On each the capture runs in the client's node, and what it must show is said by the legs.
+The capture runs in the client's node; the legs of a path state which connections it must show.
 """
 
 import contextlib
@@ -54,13 +54,13 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One connection of flowd's for each connection of the client.
+    """One connection that flowd shows for each connection of the client.
 
     Attributes:
-        dst: its responder's addresses.
-        fwd, rev: the counters of either direction; devices of several servers add up.
-        outer_fwd, outer_rev: bytes a packet has there more than an Ethernet frame without tags.
-        encrypted: the counters' bytes are those of what is encrypted.
+        dst: addresses of the responder.
+        fwd, rev: device counters of each direction; those of several servers add up.
+        outer_fwd, outer_rev: bytes of a packet there beyond an untagged Ethernet frame.
+        encrypted: the counters' bytes are of encrypted packets.
     """
 
     name: str
@@ -74,22 +74,22 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A client, its servers, and where to look."""
+    """A client, its servers, and the namespaces and interfaces to measure in."""
 
     name: str
     gso: bool
     client: Pod
     servers: tuple[Pod, ...]
-    interfaces: tuple[str, ...]  # in the node
+    interfaces: tuple[str, ...]  # of the node to capture on
     legs: tuple[Leg, ...]
-    tracked: str  # namespace whose conntrack sees it
+    tracked: str  # namespace whose conntrack tracks it
     families: tuple[socket.AddressFamily, ...] = (IPV4, IPV6)
     virtual: bool = False
     echoes: bool = True
-    only: tuple[int, ...] = ()  # protocols, where not all
+    only: tuple[int, ...] = ()  # protocols, empty for all
 
     def target(self, family: socket.AddressFamily) -> tuple[str, int]:
-        """Whom the client asks."""
+        """Address that the client connects to."""
         if self.virtual:
             return SERVICE[family], SERVICE_PORT
         return self.servers[0].at(family), PORT
@@ -134,7 +134,7 @@ def sctp(*, gso: bool) -> Generator[Path]:
 
 @contextlib.contextmanager
 def vlan(*, gso: bool) -> Generator[Path]:
-    """Two pods on one bridge, by VLAN devices whose tags are in the frames."""
+    """Two pods on one bridge with VLAN devices, whose tags are in the frames."""
     with Cluster(gso=gso) as cluster:
         client, server = cluster.add_pod(), cluster.add_pod()
         for pod in (client, server):
@@ -170,7 +170,7 @@ def vlan(*, gso: bool) -> Generator[Path]:
 
 @contextlib.contextmanager
 def routed(*, gso: bool, makes: Makes = nftables) -> Generator[Path]:
-    """A Service and a router that turns to its pods (DNAT), for one in its own name (SNAT)."""
+    """A Service whose router translates to its pods (DNAT), for one of them with SNAT too."""
     router = Router(f"acc{next(_numbers)}", gso=gso)
     with router.made(makes):
         client, pods = router.client, (router.one, router.two)
@@ -194,7 +194,7 @@ def routed(*, gso: bool, makes: Makes = nftables) -> Generator[Path]:
         yield Path(
             *(name, gso, client, pods, names, legs, router.node),
             virtual=True,
-            echoes=makes is not ipvs,  # which answers them itself
+            echoes=makes is not ipvs,  # IPVS answers them itself
         )
 
 
@@ -203,8 +203,8 @@ class Tunnel:
     """A kind of tunnel between two nodes.
 
     Attributes:
-        outer: bytes more than an Ethernet frame, where the other node's packets come in.
-        inner_device: they are counted at the tunnel's own device, whose outside is not readable.
+        outer: bytes beyond an Ethernet frame where the other node's packets arrive.
+        inner_device: the tunnel's own device counts them, since its outer packets are not readable.
     """
 
     name: str
@@ -242,7 +242,7 @@ WIREGUARD = Tunnel("wireguard", -14, _wireguard, ethernet=False, inner_device=Tr
 
 @contextlib.contextmanager
 def tunnelled(tunnel: Tunnel, *, gso: bool) -> Generator[Path]:
-    """Two nodes that route to each other's pod through a tunnel."""
+    """Two nodes that route to each other's pod through a tunnel of that kind."""
     prefix = f"fnt{os.getpid()}-tun{next(_numbers)}"
     nodes = (f"{prefix}-a", f"{prefix}-b")
     pods = tuple(Host(f"{node}-pod", node, f"veth{n}", n) for n, node in enumerate(nodes, 1))
@@ -328,7 +328,7 @@ def _overlay(nodes: tuple[str, str], tunnel: Tunnel) -> None:
 
 
 def _keys(nodes: tuple[str, str], tunnel: Tunnel) -> list[tuple[str, str]]:
-    """Private and public key of each node, where the tunnel encrypts."""
+    """Private and public key of each node of an encrypting tunnel."""
     if not tunnel.inner_device:
         return []
     try:

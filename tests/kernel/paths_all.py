@@ -1,4 +1,4 @@
-"""All ways that are measured, by name."""
+"""All measured paths by name."""
 
 import contextlib
 from collections.abc import Callable
@@ -34,4 +34,4 @@ SELDOM: dict[str, Makes] = {
     "SCTP": sctp,
     "IPVS": partial(routed, makes=ipvs),
 }
-"""What not every kernel has; a test that wants one is skipped there."""
+"""Paths whose kernel features not every kernel has; their tests are skipped without these."""

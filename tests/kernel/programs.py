@@ -1,4 +1,4 @@
-"""The loaded programs, run on one packet at a time."""
+"""Run loaded programs on one packet at a time, and read their records and table."""
 
 import mmap
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd_bpf import libbpf
-from flowd_bpf.layout import CONNECTION, EVENT, FATES, TUNNEL, Counter
+from flowd_bpf.layout import CONNECTION, EVENT, PACKET_OUTCOMES, TUNNEL, Counter
 from flowd_bpf.load import loader
 from flowd_bpf.maps.maps import HashMap, PerCpuCounters
 from flowd_bpf.maps.ring import Ring
@@ -19,17 +19,17 @@ RING = 1 << 16
 
 
 def clear(maps: Mapping[str, int]) -> None:
-    """Empty the table of connections, which the programs do not do by themselves."""
-    for name, size in (("flowd_conns", CONNECTION.itemsize), ("flowd_held", 8)):
+    """Empty the connection table; programs never do."""
+    for name, size in (("flowd_conns", CONNECTION.itemsize), ("flowd_used_slots", 8)):
         length = libbpf.map_entries(maps[name]) * size
         with mmap.mmap(maps[name], length, mmap.MAP_SHARED, mmap.PROT_WRITE) as everything:
             everything[:] = bytes(length)
 
 
 class Programs:
-    """The loaded programs with their table of connections emptied."""
+    """The loaded programs with an empty connection table."""
 
-    def __init__(self, loaded: loader.Loaded) -> None:
+    def __init__(self, loaded: loader.LoadedPrograms) -> None:
         self._programs = loaded.programs
         self._maps = loaded.maps
         self._ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
@@ -41,12 +41,12 @@ class Programs:
     def events(
         self, packet: bytes, name: str = "flowd_in", *, context: bytes = b""
     ) -> NDArray[Any]:
-        """EVENT records of one packet."""
+        """Run one packet; returns its EVENT records, shape (N,)."""
         assert libbpf.run_program(self._programs[name], packet, context=context)[0] == PASS
         return self.read()
 
     def read(self) -> NDArray[Any]:
-        """EVENT records of packets that were run elsewhere."""
+        """EVENT records of packets that other code ran."""
         return self._ring.read().copy()
 
     def run(self, packet: bytes, name: str = "flowd_in") -> list[tuple[int, ...]]:
@@ -58,9 +58,9 @@ class Programs:
         ]
 
     def count(self, counter: Counter) -> int:
-        """A counter since the fixture was made; what was seen is always accounted for."""
+        """A counter since construction; also asserts that the outcomes add up to SEEN."""
         counts = self._counters.read() - self._zero
-        assert counts[Counter.SEEN] == counts[list(FATES)].sum()
+        assert counts[Counter.SEEN] == counts[list(PACKET_OUTCOMES)].sum()
         return int(counts[counter])
 
     def entries(self) -> tuple[NDArray[Any], NDArray[Any]]:

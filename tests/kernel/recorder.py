@@ -1,4 +1,4 @@
-"""Running a capture in a test, and asking what it told."""
+"""Run a capture in a test and query its rows."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from flowd.model.enums import Reason
 from flowd.model.losses import Losses, Place
 from flowd.model.records.connection import ConnectionBatch, empty_connections
 from flowd.runtime.queue import Queue
-from flowd_bpf.maps.connection_table import Limits
+from flowd_bpf.maps.connection_table import IdleTimeouts
 
 
 class Recorder:
@@ -29,7 +29,7 @@ class Recorder:
         self._batches = [empty_connections()]
 
     def rows(self, *, port: int = 0, protocol: int = 0) -> ConnectionBatch:
-        """Every row so far, or those with a destination port or of a protocol."""
+        """All rows so far, optionally of one destination port or protocol."""
         rows = np.concatenate([*self._batches, *self.queue.take()])
         self._batches = [rows]
         if port:
@@ -45,7 +45,7 @@ class Recorder:
         await eventually(lambda: self._alive() and met(self.rows()))
 
     async def interfaces(self, count: int) -> None:
-        """Wait until the capture says it is on so many interfaces."""
+        """Wait until the capture reports `count` interfaces."""
         capture = self.capture
         await eventually(
             lambda: self._alive() and capture.status()[0].detail.startswith(f"{count} interface")
@@ -61,7 +61,7 @@ SECONDS = 30 * float(os.environ.get("FLOWD_TEST_PATIENCE", "1"))  # more where i
 
 
 async def eventually(met: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Wait for something that nobody tells us of."""
+    """Poll until a condition is met."""
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -69,8 +69,8 @@ async def eventually(met: Callable[[], bool], seconds: float = SECONDS) -> None:
 
 @contextlib.asynccontextmanager
 async def recording(**options: Any) -> AsyncGenerator[Recorder]:
-    """A capture that runs meanwhile; afterwards the recorder has its last rows too."""
-    recorder = Recorder(**{"limits": Limits(closed=0.5), "hash_seed": 0, **options})
+    """Run a capture until the block ends; then the recorder has its last rows too."""
+    recorder = Recorder(**{"limits": IdleTimeouts(closed=0.5), "hash_seed": 0, **options})
     await recorder.capture.start()
     task = recorder.task = asyncio.create_task(recorder.capture.run(recorder.queue))
     try:
@@ -85,12 +85,12 @@ async def recording(**options: Any) -> AsyncGenerator[Recorder]:
 
 
 def ended(connections: int) -> Callable[[ConnectionBatch], bool]:
-    """Condition: so many connections are over."""
+    """Condition: `count` connections have ended."""
     return lambda rows: int(np.sum(rows["reason"] == Reason.END)) >= connections
 
 
 def consistent(rows: ConnectionBatch) -> None:
-    """Whatever happened: one NEW first, at most one END, and deltas that add up to the totals."""
+    """Assert one NEW first, at most one END, and deltas that add up to the totals."""
     for conn_id in np.unique(rows["conn_id"]):
         mine = rows[rows["conn_id"] == conn_id]
         assert list(mine["reason"]).count(Reason.NEW) == 1

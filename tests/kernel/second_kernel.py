@@ -1,9 +1,9 @@
-"""Runs tests/kernel on a stock Debian 6.1 kernel in an emulated machine.
+"""Run tests/kernel on a stock Debian 6.1 kernel in an emulated machine.
 
-The guest's root is this machine's, read-only over 9p, with a RAM disk laid over it, so that the
-programs, the virtual environment and the tests are the very same; only the kernel is another: no
-tcx, so clsact; no lockdown; VLAN, Geneve, IPIP, wireguard, SCTP and IPVS as modules. Emulated, not
-virtualised: it runs anywhere, some twenty times slower, so what LLVM does is done on this side.
+The guest's root is this machine's, read-only over 9p under a RAM disk overlay, so programs, virtual
+environment and tests are the same. Only the kernel differs: no tcx, so clsact; no lockdown; VLAN,
+Geneve, IPIP, wireguard, SCTP and IPVS as modules. It is emulated, not virtualised: it runs
+anywhere, some twenty times slower, so LLVM runs on the host.
 
     python -m tests.kernel.second_kernel [pytest arguments]
     python -m tests.kernel.second_kernel --run tests.kernel.every_combination   # another module
@@ -33,10 +33,10 @@ META = "linux-image-amd64"
 MARK = "flowd-second-kernel-exit="
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_rng")
 MEMORY_MB = 4096
-# On a busy host the emulated timer is late, and the kernel would give up without no_timer_check
+# On a busy host the emulated timer is late; without no_timer_check it does not boot
 OPTIONS = (
     "mitigations=off nokaslr tsc=reliable no_timer_check"
-    " init_on_alloc=0 apparmor=0 audit=0 rcupdate.rcu_expedited=1"  # quicker
+    " init_on_alloc=0 apparmor=0 audit=0 rcupdate.rcu_expedited=1"  # for speed
 )
 
 INIT = """#!/bin/busybox sh
@@ -126,7 +126,7 @@ def prepare() -> str:
 
 
 def initramfs(release: str, command: str) -> Path:
-    """A cpio archive with busybox, what mounting the root needs, and what to do then."""
+    """A cpio archive with busybox, the modules for mounting the root, and the init script."""
     tree = HERE / "initramfs"
     shutil.rmtree(tree, ignore_errors=True)
     for folder in ("bin", "proc", "sys", "dev"):
@@ -161,12 +161,12 @@ def initramfs(release: str, command: str) -> Path:
 
 
 def show(line: str) -> None:
-    """Pass a line of the console on."""
+    """Print a console line."""
     print(line, end="", flush=True)
 
 
 def boot(release: str, archive: Path, hear: Callable[[str], None] = show) -> int:
-    """Start the machine, tell its console's lines, and return the exit status of the command in it."""
+    """Start the machine, print its console, and return the exit status of the command in it."""
     share = "local,path={},mount_tag={},security_model=none,readonly=on,id={},multidevs=remap"
     command = [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
@@ -198,7 +198,7 @@ def boot(release: str, archive: Path, hear: Callable[[str], None] = show) -> int
 
 
 def _end(_number: int, _frame: object) -> None:
-    """The emulated machine ends with this process."""
+    """Let the kernel kill the emulator when this process dies."""
     sys.exit(1)
 
 

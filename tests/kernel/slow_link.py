@@ -1,7 +1,7 @@
-"""A pod behind a link that takes its time: frames between its veth and the bridge wait.
+"""A pod behind a slow link: frames between its veth and the bridge are delayed.
 
-As `tc netem delay` does it, on kernels that lack netem: a thread carries every frame from one
-interface to another, a fixed time after it came.
+Like `tc netem delay`, for kernels without netem: a thread forwards every frame from one interface
+to the other after a fixed time.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from collections.abc import Generator
 from tests.kernel.net import Cluster, Pod, run
 
 _ETH_P_ALL = 3
-_OUTGOING = 4  # sockaddr_ll's sll_pkttype: what this host sent
+_OUTGOING = 4  # PACKET_OUTGOING, sll_pkttype of sockaddr_ll
 _FRAME = 65536
 
 
 @contextlib.contextmanager
 def slow_link(cluster: Cluster, pod: Pod, seconds: float) -> Generator[None]:
-    """Every frame from and to the pod takes `seconds` longer, until the block ends."""
+    """Delay every frame from and to the pod by `seconds` until the block ends."""
     ip = ["ip", "-n", cluster.node, "link"]
     near, far = f"slow{pod.number}", f"wols{pod.number}"
     run(*ip, "add", near, "type", "veth", "peer", "name", far)

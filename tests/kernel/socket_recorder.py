@@ -1,4 +1,4 @@
-"""Asking a capture what it told of sockets."""
+"""Query the socket rows of a capture."""
 
 import socket
 import struct
@@ -23,14 +23,14 @@ def cookie(one: socket.socket) -> int:
 
 
 class Reported:
-    """All rows of a capture's sockets so far; other programs of this machine have some too."""
+    """All socket rows of a capture so far, including sockets of other programs on this machine."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._rows = empty_sockets()
 
     def rows(self, number: int = 0, *reasons: SocketReason) -> SocketBatch:
-        """Those of one socket cookie if it is given, and of some reasons."""
+        """Rows of the given reasons, optionally of one socket cookie."""
         self._rows = np.concatenate([self._rows, self._recorder.capture.take_sockets()])
         rows = self._rows
         if number:
@@ -43,6 +43,6 @@ class Reported:
     async def until(
         self, number: int, *reasons: SocketReason, met: Callable[[SocketBatch], bool] | None = None
     ) -> SocketBatch:
-        """The rows of a socket and of some reasons, once there are any, or a condition is met."""
+        """Wait for rows of a socket with these reasons that meet a condition, by default any."""
         await eventually(lambda: (met or len)(self.rows(number, *reasons)) not in (False, 0))
         return self.rows(number, *reasons)

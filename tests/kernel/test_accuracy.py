@@ -1,4 +1,4 @@
-"""Packets, bytes and connections equal to /proc/net/dev, `ss -i` and conntrack on every path.
+"""Packets, bytes and connections equal /proc/net/dev, `ss -i` and conntrack on every path.
 
 `make accuracy` runs the same with more traffic and writes docs/accuracy.md.
 """

@@ -1,4 +1,4 @@
-"""The verifier takes the programs with every combination of switches."""
+"""The verifier accepts the programs with every pair of compile-time switches."""
 
 import itertools
 

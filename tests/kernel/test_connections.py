@@ -1,4 +1,4 @@
-"""What the programs say of real connections, against the interfaces' own counters."""
+"""Rows of real connections compared with the interfaces' own counters."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import pytest
 
 from flowd.model.address import unpack
 from flowd.model.enums import Hook, Initiator, Protocol, Reason
-from flowd_bpf.maps.connection_table import Limits
+from flowd_bpf.maps.connection_table import IdleTimeouts
 from tests.kernel import traffic
 from tests.kernel.net import Cluster
 from tests.kernel.recorder import Recorder, consistent, ended, recording
@@ -42,7 +42,7 @@ async def test_tcp_equals_the_veth_counters(cluster: Cluster, family: socket.Add
         counted.tx_bytes,
         counted.tx_packets,
     )
-    assert counted.rx_packets == passed.tx_packets  # two more hooks saw the same packets
+    assert counted.rx_packets == passed.tx_packets  # counted at two more hooks
     rows = recorder.rows()
     consistent(rows)
     assert len(np.unique(rows["conn_id"])) == 40
@@ -175,7 +175,7 @@ async def test_port_reuse_is_a_new_connection(cluster: Cluster) -> None:
         for _ in range(5):
             await asyncio.to_thread(traffic.refused, client, server, 9)
         reused = 0
-        for _ in range(5):  # by resets, as a client's TIME_WAIT would keep the port
+        for _ in range(5):  # closed by resets, since TIME_WAIT of the client would block the port
             await asyncio.to_thread(reset_from, cluster, 40001)
             reused += 1
         counted = client.counts() - before
@@ -242,7 +242,7 @@ async def test_active_connection_reports_while_it_lasts(cluster: Cluster) -> Non
 
 async def test_silent_udp_ends(cluster: Cluster) -> None:
     client, server = cluster.pods
-    async with recording(limits=Limits(other=0.5)) as recorder:
+    async with recording(limits=IdleTimeouts(other=0.5)) as recorder:
         await asyncio.to_thread(traffic.udp, client, server, 3)
         await recorder.until(ended(1))
     rows = recorder.rows()

@@ -1,4 +1,4 @@
-"""DNS between pods as rows: questions, answers, codes, latency, and what stayed unanswered."""
+"""Rows of DNS between pods: questions, answers, codes, latency, and unanswered queries."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ import pytest
 
 from flowd.capture import preflight
 from flowd.capture.dns import reader, source
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd.capture.preflight import Grade
 from flowd.model.address import column
 from flowd.model.enums import DnsKind, Protocol
@@ -48,12 +48,12 @@ class Heard:
         self._rows = empty_dns()
 
     def rows(self, kind: DnsKind | None = None) -> DnsBatch:
-        """All, or those of a kind."""
+        """All rows, or those of one kind."""
         self._rows = np.concatenate([self._rows, self._recorder.capture.take_dns()])
         return self._rows if kind is None else self._rows[self._rows["kind"] == kind]
 
     async def until(self, kind: DnsKind, count: int) -> DnsBatch:
-        """The rows of a kind, once there are so many."""
+        """Wait for `count` rows of a kind."""
         await eventually(lambda: len(self.rows(kind)) >= count)
         rows = self.rows(kind)
         assert len(rows) == count
@@ -81,7 +81,7 @@ def tcp(client: Pod, server: Pod, family: socket.AddressFamily) -> None:
 
 
 async def test_messages_are_rows(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One capture for everything: compiling takes a second."""
+    """All cases share one capture, since compiling takes a second."""
     client, server = cluster.pods
     with dns_server.serving(server):
         async with recording(dns=True) as recorder:
@@ -126,7 +126,7 @@ async def test_messages_are_rows(cluster: Cluster, monkeypatch: pytest.MonkeyPat
 
 
 def carried(carriers: set[int], protocol: Protocol, rows: ConnectionBatch) -> bool:
-    """Whether connections of that protocol have these ids."""
+    """Whether all `carriers` are conn_ids of rows of that protocol."""
     return carriers <= set(rows["conn_id"][rows["protocol"] == protocol].tolist())
 
 
@@ -142,7 +142,7 @@ async def test_long_answers_over_tcp_come_whole(gso: bool) -> None:
                 rows = await heard.until(DnsKind.RESPONSE, 2)
                 await eventually(lambda: lost(recorder) == {"dns_truncated": 1})
     assert rows["id"].tolist() == [1, 2]
-    # 19 kB, of which the first answers are kept
+    # 19 kB; the first answers are kept
     assert rows["dns"][0].ips == tuple(MANY[:64])
     assert (rows["latency_ns"] > 0).all()
 
@@ -178,5 +178,5 @@ async def test_switched_off(cluster: Cluster) -> None:
 
 
 def test_check_tells() -> None:
-    (found,) = [check for check in preflight.checks(Filter()) if check.name == "DNS"]
+    (found,) = [check for check in preflight.checks(CaptureFilter()) if check.name == "DNS"]
     assert found.grade is Grade.OK

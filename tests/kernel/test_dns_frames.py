@@ -1,4 +1,4 @@
-"""DNS payload out of single packets, whatever is around it."""
+"""DNS payload extracted from single packets under any encapsulation."""
 
 import struct
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ ACK, SYN, FIN = 0x10, 0x02, 0x01
 
 
 class Read:
-    """The programs with DNS, and what they put into both rings."""
+    """The programs with DNS, and the records of both rings."""
 
-    def __init__(self, loaded: loader.Loaded) -> None:
+    def __init__(self, loaded: loader.LoadedPrograms) -> None:
         self._programs = loaded.programs
         self._rings = [
             Ring(loaded.maps[name], RING, dtype)
@@ -33,7 +33,7 @@ class Read:
         self._counters = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter))
 
     def records(self, packet: bytes, name: str = "flowd_in") -> list[tuple[Any, bytes]]:
-        """Head and payload of every record of a packet, the short ones first."""
+        """Run one packet; returns head and payload of its records, short ones first."""
         assert libbpf.run_program(self._programs[name], packet)[0] == PASS
         found: list[tuple[Any, bytes]] = []
         for ring in self._rings:
@@ -92,10 +92,10 @@ AROUND = {
 @pytest.mark.parametrize("packet", AROUND.values(), ids=AROUND)
 @pytest.mark.parametrize("name", ["flowd_in", "flowd_out"])
 def test_payload_is_what_the_packet_carries(read: Read, packet: bytes, name: str) -> None:
-    before = read.count(Counter.ELSEWHERE)
+    before = read.count(Counter.DUPLICATE)
     found = read.records(packet, name)
-    if read.count(Counter.ELSEWHERE) > before:
-        assert found == []  # once for each direction, where it was seen first
+    if read.count(Counter.DUPLICATE) > before:
+        assert found == []  # each direction is read only at the hook that counts it
         return
     ((head, payload),) = found
     assert payload == DNS
@@ -120,7 +120,7 @@ def test_raw_packets_and_tunnels(read: Read) -> None:
 @pytest.mark.parametrize(
     ("packet", "kept", "original"),
     [
-        (udp(DNS, length=58), DNS[:50], 50),  # what is behind the datagram is not in it
+        (udp(DNS, length=58), DNS[:50], 50),  # bytes behind the datagram are padding
         (udp(DNS, length=0), DNS, 100),
         (udp(DNS, length=7), DNS, 100),
         (udp(DNS, length=65535), DNS, 65527),

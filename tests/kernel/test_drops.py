@@ -1,4 +1,4 @@
-"""Dropped packets with the kernel's own reason and the packet's tuple."""
+"""Rows of dropped packets: the kernel's reason and the packet's tuple."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import pytest
 
 from flowd.capture import preflight
 from flowd.capture.kernel import drops as drops_module
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd.model.address import pack
 from flowd.model.enums import Protocol
 from flowd.model.records.drop import DropBatch, empty_drops
@@ -36,7 +36,7 @@ class Dropped:
         self._rows = empty_drops()
 
     def rows(self, reason: str = "") -> DropBatch:
-        """Rows from src to dst, those of one reason if it is given."""
+        """Rows from src to dst, optionally of one reason."""
         taken = self._recorder.capture.take_drops()
         src, dst = self._ends
         mine = (taken["src_addr"] == src).all(1) & (taken["dst_addr"] == dst).all(1)
@@ -46,20 +46,20 @@ class Dropped:
         return np.array(known, self._rows.dtype)
 
     async def until(self, reason: str, packets: int) -> DropBatch:
-        """The rows of a reason, once they are so many packets."""
+        """Wait until the rows of a reason have `packets` packets."""
         await eventually(lambda: int(self.rows(reason)["packets"].sum()) >= packets)
         return self.rows(reason)
 
 
 def send(client: Pod, address: str, port: int, count: int, ttl: int = 64) -> int:
-    """UDP datagrams of 100 bytes, and the port they came from."""
+    """Send UDP datagrams of 100 bytes; returns their source port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with client.socket(family, socket.SOCK_DGRAM) as asking:
         if family == socket.AF_INET:
             asking.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
         asking.bind(("", 0))
         for _ in range(count):
-            with contextlib.suppress(PermissionError):  # nftables tells the sender
+            with contextlib.suppress(PermissionError):  # nftables returns the error to the sender
                 asking.sendto(bytes(100), (address, port))
         return int(asking.getsockname()[1])
 
@@ -71,7 +71,7 @@ def forward(pod: Pod) -> None:
 
 
 def nft(pod: Pod, hook: str, rule: str) -> None:
-    """A rule of nftables in a pod."""
+    """Add an nftables rule in a pod."""
     text = f"table inet drops {{ chain c {{ type filter hook {hook} priority 0; {rule}; }}; }}"
     run("ip", "netns", "exec", pod.namespace, "nft", "-f", "-", stdin=text)
 
@@ -115,7 +115,7 @@ async def test_firewall_and_its_interface(cluster: Cluster) -> None:
     assert int(rows["packets"].sum()) == 5
     assert int(rows["bytes"].sum()) == 5 * 128
     assert set(rows["hubble_reason"]) == {133}  # POLICY_DENIED
-    assert set(rows["ifindex"]) == {0}  # of the pod's namespace, where numbers mean others
+    assert set(rows["ifindex"]) == {0}  # the device is of the pod's namespace
 
 
 @needs_packets
@@ -189,7 +189,7 @@ async def test_what_a_closing_socket_lets_go_of_was_delivered(cluster: Cluster) 
     client, server = cluster.pods
     async with recording(drops=True) as recorder:
         dropped = Dropped(recorder, server.address, client.address)
-        # The server's FIN comes to a socket that its owner has closed
+        # The server's FIN reaches a socket that its owner has closed
         await asyncio.to_thread(traffic.tcp, client, server, 10)
         await asyncio.to_thread(send, server, client.address, CLOSED, 1)
         await dropped.until("NO_SOCKET", 1)
@@ -233,7 +233,7 @@ async def test_packets_that_cannot_be_read_leave_the_socket(
     client, server = cluster.pods
     nft(client, "output", "udp dport 9 drop")
     types = drop_types(drops_module.TUPLES)
-    # The id of something that is no function: refused, as one that may not be called
+    # The id of a type that is no function, so the kernel refuses the call
     monkeypatch.setattr(drops_module, "drop_types", changed(types, function=types.unit.attach))
     with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((server.address, CLOSED))
@@ -265,7 +265,7 @@ async def test_refused_program_leaves_connections(
 
 @needs_packets
 def test_check_tells_of_drops() -> None:
-    found = {check.name: check for check in preflight.checks(Filter())}
+    found = {check.name: check for check in preflight.checks(CaptureFilter())}
     assert found["drops"].grade is preflight.Grade.OK
     assert "reasons, addresses from the packets" in found["drops"].detail
 

@@ -1,4 +1,4 @@
-"""The filter, sampling, and identities by prefix, in the kernel, on real traffic and on packets."""
+"""Capture filter, sampling and prefix identities in the kernel, on traffic and single packets."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flowd.capture.kernel.endpoints import KernelEndpoints
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd.model.address import pack
 from flowd.model.enums import Protocol
 from flowd.model.losses import Losses, Place
@@ -23,16 +23,16 @@ from tests.kernel.programs import RING, Programs
 from tests.kernel.recorder import consistent, ended, eventually, recording
 from tests.kernel.traffic import PORT
 
-Filtered = Callable[[Filter], contextlib.AbstractContextManager[Programs]]
+Filtered = Callable[[CaptureFilter], contextlib.AbstractContextManager[Programs]]
 
 
 @pytest.fixture(scope="module")
 def filtered() -> Iterator[Filtered]:
-    """The programs with a filter, attached nowhere; compiled once for the same switches."""
-    compiled: dict[frozenset[tuple[str, int]], loader.Loaded] = {}
+    """Loaded programs with a filter, not attached; compiled once per set of switches."""
+    compiled: dict[frozenset[tuple[str, int]], loader.LoadedPrograms] = {}
 
     @contextlib.contextmanager
-    def made(only: Filter) -> Generator[Programs]:
+    def made(only: CaptureFilter) -> Generator[Programs]:
         switches = frozenset(only.defines().items())
         if switches not in compiled:
             compiled[switches] = loader.load({"RING_BYTES": RING, **only.defines()})
@@ -64,24 +64,24 @@ FRAMES = {
 @pytest.mark.parametrize(
     ("only", "kept"),
     [
-        (Filter(["10.1.0.0/24"]), "tcp udp sctp icmp vxlan"),
-        (Filter(["fd01::/64"]), "tcp6"),
-        (Filter(["10.1.0.2/32", "fd01::2/128"]), "tcp tcp6 udp sctp icmp vxlan"),
-        (Filter(["!10.1.0.1/32"]), "tcp6"),
-        (Filter(["10.0.0.0/8", "!10.1.0.2/31"]), ""),
-        (Filter(["!0.0.0.0/0", "10.1.0.0/16"]), "tcp udp sctp icmp vxlan"),
-        (Filter(["192.0.2.0/24"]), ""),  # the tunnel's ends are not the connection's
-        (Filter(ports=["80"]), "tcp tcp6 vxlan"),
-        (Filter(ports=["9000-9001", "3868"]), "udp sctp"),
-        (Filter(ports=["!80", "!8080"]), "udp sctp icmp"),  # an echo's number is no port
-        (Filter(ports=["1-65535", "!9000"]), "tcp tcp6 sctp vxlan"),
-        (Filter(protocols=["tcp", "1"]), "tcp tcp6 icmp vxlan"),
-        (Filter(protocols=["!sctp"]), "tcp tcp6 udp icmp vxlan"),
-        (Filter(["10.0.0.0/8"], ["80", "9000"], ["!udp"]), "tcp vxlan"),
+        (CaptureFilter(["10.1.0.0/24"]), "tcp udp sctp icmp vxlan"),
+        (CaptureFilter(["fd01::/64"]), "tcp6"),
+        (CaptureFilter(["10.1.0.2/32", "fd01::2/128"]), "tcp tcp6 udp sctp icmp vxlan"),
+        (CaptureFilter(["!10.1.0.1/32"]), "tcp6"),
+        (CaptureFilter(["10.0.0.0/8", "!10.1.0.2/31"]), ""),
+        (CaptureFilter(["!0.0.0.0/0", "10.1.0.0/16"]), "tcp udp sctp icmp vxlan"),
+        (CaptureFilter(["192.0.2.0/24"]), ""),  # the outer addresses are not the connection's
+        (CaptureFilter(ports=["80"]), "tcp tcp6 vxlan"),
+        (CaptureFilter(ports=["9000-9001", "3868"]), "udp sctp"),
+        (CaptureFilter(ports=["!80", "!8080"]), "udp sctp icmp"),  # an echo identifier is no port
+        (CaptureFilter(ports=["1-65535", "!9000"]), "tcp tcp6 sctp vxlan"),
+        (CaptureFilter(protocols=["tcp", "1"]), "tcp tcp6 icmp vxlan"),
+        (CaptureFilter(protocols=["!sctp"]), "tcp tcp6 udp icmp vxlan"),
+        (CaptureFilter(["10.0.0.0/8"], ["80", "9000"], ["!udp"]), "tcp vxlan"),
     ],
     ids=str,
 )
-def test_filter_takes_what_it_names(filtered: Filtered, only: Filter, kept: str) -> None:
+def test_filter_takes_what_it_names(filtered: Filtered, only: CaptureFilter, kept: str) -> None:
     with filtered(only) as programs:
         taken: list[str] = []
         for name, frame in FRAMES.items():
@@ -96,7 +96,7 @@ def test_filter_takes_what_it_names(filtered: Filtered, only: Filter, kept: str)
 @pytest.mark.parametrize("family", [4, 6])
 def test_sampling_takes_whole_connections(filtered: Filtered, family: int) -> None:
     connections, share = 4000, 10
-    with filtered(Filter(sampling=share)) as programs:
+    with filtered(CaptureFilter(sampling=share)) as programs:
         asked = bytes(ether() / ip(family) / tcp(0))
         answered = bytes(ether() / ip(family, reply=True) / tcp(0, reply=True))
         source = 34 if family == 4 else 54
@@ -107,13 +107,13 @@ def test_sampling_takes_whole_connections(filtered: Filtered, family: int) -> No
         taken = programs.count(Counter.CREATED)
         assert programs.count(Counter.COUNTED) == 2 * taken
         assert programs.count(Counter.UNSAMPLED) == 2 * (connections - taken)
-        # By the tuple, so the same at every run: within 4 deviations of a fair draw.
+        # A hash of the tuple, so equal at every run: within 4 standard deviations of a fair draw.
         assert abs(taken - connections // share) < 4 * (connections * 0.1 * 0.9) ** 0.5
 
 
 async def test_real_connections_filtered_and_sampled(cluster: Cluster) -> None:
     client, server = cluster.pods
-    only = Filter([f"{server.address}/32"], [str(PORT)], ["tcp"], sampling=3)
+    only = CaptureFilter([f"{server.address}/32"], [str(PORT)], ["tcp"], sampling=3)
     async with recording(only=only) as recorder:
         assert recorder.capture.status()[0].detail.endswith(
             f"; only {server.address}/32, only port {PORT}, only tcp, 1 in 3 connections"
@@ -134,7 +134,7 @@ async def test_real_connections_filtered_and_sampled(cluster: Cluster) -> None:
     assert 0 < connections < 60
     assert set(rows["protocol"]) == {Protocol.TCP}
     assert set(rows["family"]) == {4}
-    # Every packet crosses two interfaces; a connection is there whole, or not at all.
+    # Every packet crosses two interfaces; each connection is captured whole or not at all.
     told = int(rows["packets_fwd"].sum() + rows["packets_rev"].sum())
     assert told == fates["counted"] == fates["elsewhere"]
     assert told + fates["unsampled"] // 2 == seen
@@ -146,7 +146,7 @@ async def test_real_connections_filtered_and_sampled(cluster: Cluster) -> None:
 
 async def test_filter_that_lets_everything_through_changes_nothing(cluster: Cluster) -> None:
     client, server = cluster.pods
-    async with recording(only=Filter(["!203.0.113.0/24"], ["!1"], ["!2"])) as recorder:
+    async with recording(only=CaptureFilter(["!203.0.113.0/24"], ["!1"], ["!2"])) as recorder:
         before = client.counts()
         await asyncio.to_thread(traffic.tcp, client, server, 5, 1000)
         await recorder.until(ended(5))
@@ -157,7 +157,7 @@ async def test_filter_that_lets_everything_through_changes_nothing(cluster: Clus
 
 
 V4 = 96
-"""What an IPv4 network's length is more than as written."""
+"""Bits by which a mapped IPv4 prefix is longer than the IPv4 one."""
 
 
 async def test_addresses_are_known_by_themselves_and_by_prefix(cluster: Cluster) -> None:
@@ -190,8 +190,8 @@ async def test_addresses_are_known_by_themselves_and_by_prefix(cluster: Cluster)
     ]
 
 
-def test_changes_leave_no_gap(loaded: loader.Loaded, programs: Programs) -> None:
-    """While indexes change and others come and go, an address that stays is always known."""
+def test_changes_leave_no_gap(loaded: loader.LoadedPrograms, programs: Programs) -> None:
+    """An address that stays is always known while other entries are added, changed and removed."""
     endpoints = KernelEndpoints(Losses())
     endpoints.start(loaded.maps)
     always = pack("10.1.0.1")

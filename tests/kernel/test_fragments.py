@@ -1,4 +1,4 @@
-"""Later fragments find their connection."""
+"""Later fragments are counted on the connection of their first fragment."""
 
 import asyncio
 import socket

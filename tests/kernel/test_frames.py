@@ -1,4 +1,4 @@
-"""Tags, SCTP and authentication headers; and crafted frames against a veth's own counters."""
+"""VLAN tags, SCTP and authentication headers; crafted frames compared with a veth's counters."""
 
 import socket
 from typing import Any
@@ -94,7 +94,7 @@ CRAFTED: list[tuple[Any, str]] = [
 
 
 async def test_crafted_frames_equal_the_veth_counters(cluster: Cluster) -> None:
-    """A tag arrives beside the packet, not in it, and counts as on the wire."""
+    """A VLAN tag arrives in the skb's metadata, and its bytes count as on the wire."""
     client = cluster.pods[0]
     counted: list[tuple[int, int]] = []
     async with recording() as recorder:

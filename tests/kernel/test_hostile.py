@@ -1,4 +1,4 @@
-"""Hostile frames: nothing crashes, every verdict is the same, and every frame is counted as one."""
+"""Hostile frames: no crash, an unchanged verdict, and exactly one outcome counted per frame."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from flowd_bpf import libbpf
-from flowd_bpf.layout import FATES, Counter
+from flowd_bpf.layout import PACKET_OUTCOMES, Counter
 from flowd_bpf.load import loader
 from tests.kernel import hostile, traffic
 from tests.kernel.hostile import Kind
@@ -35,7 +35,7 @@ BURST = 50
     ids=["truncated", "wrong bytes", "wrong lengths", "nested", "fragments", f"random {SEED}"],
 )
 def test_frames_change_no_verdict_and_are_counted(
-    loaded: loader.Loaded, programs: Programs, kind: Callable[[], Iterable[Kind]]
+    loaded: loader.LoadedPrograms, programs: Programs, kind: Callable[[], Iterable[Kind]]
 ) -> None:
     sent = 0
     for name, frame in kind():
@@ -47,13 +47,13 @@ def test_frames_change_no_verdict_and_are_counted(
             sent += 1
         if sent % 1000 < len(NAMES):
             programs.forget()
-    counts = {fate: programs.count(fate) for fate in FATES}
+    counts = {fate: programs.count(fate) for fate in PACKET_OUTCOMES}
     assert programs.count(Counter.SEEN) == sent == sum(counts.values())
     assert counts[Counter.COUNTED] > 0
 
 
 def delivered(cluster: Cluster, sent: list[bytes]) -> list[bytes]:
-    """What of these frames comes through the bridge, up to a last one that always does."""
+    """The frames that pass the bridge, read up to a final one that always passes."""
     client, server = cluster.pods
     last = hostile.whole()["udp"]
     found: list[bytes] = []
@@ -72,12 +72,12 @@ def delivered(cluster: Cluster, sent: list[bytes]) -> list[bytes]:
 
 
 async def test_cut_frames_pass_a_bridge_as_without_programs(cluster: Cluster) -> None:
-    """The shortest too, which BPF_PROG_TEST_RUN does not take; newer bridges drop some themselves.
+    """Includes the shortest, which BPF_PROG_TEST_RUN refuses; newer bridges drop some themselves.
 
-    Tags are left out: the kernel drops one that is cut before any program sees it.
+    Frames with VLAN tags are left out: the kernel drops a truncated tag before any program runs.
     """
     client, server = cluster.pods
-    await asyncio.to_thread(traffic.udp, client, server, 1)  # the ports forward by now
+    await asyncio.to_thread(traffic.udp, client, server, 1)  # wait until the bridge ports forward
     sent = [frame for name, frame in hostile.truncated() if "QinQ" not in name]
     without = await asyncio.to_thread(delivered, cluster, sent)
     async with recording(interfaces=[client.veth]) as recorder:
@@ -94,7 +94,7 @@ async def test_cut_frames_pass_a_bridge_as_without_programs(cluster: Cluster) ->
 
 
 def test_what_is_cut_within_its_headers_is_malformed(programs: Programs) -> None:
-    """A frame counts as soon as all headers are there, not one byte earlier."""
+    """A frame counts from the length at which all its headers are complete."""
     needed = {"tcp": 14 + 20 + 16, "tcp6": 14 + 40 + 16, "udp": 14 + 20 + 8, "sctp": 14 + 20 + 13}
     frames = hostile.whole()
     for name, whole in needed.items():
@@ -126,7 +126,7 @@ def test_header_lengths_below_the_least_are_malformed(programs: Programs) -> Non
 
 
 def test_table_is_no_larger_than_it_may_be() -> None:
-    """A flood of tuples ends when the table is full, and the rest is counted."""
+    """A flood of tuples fills the table; packets beyond it count as MAP_FULL."""
     loaded = loader.load({"MAX_CONNECTIONS": 1024, "RING_BYTES": 1 << 16})
     try:
         programs = Programs(loaded)

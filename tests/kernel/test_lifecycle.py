@@ -1,4 +1,4 @@
-"""Interfaces and processes come and go; nothing of ours stays, nothing of others is touched."""
+"""Interfaces and processes come and go: our attachments vanish, those of others stay."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
 
 
 def our_programs() -> set[int]:
-    """Ids of the flowd programs in the kernel, this test's and those of others on the machine."""
+    """Ids of all flowd programs in the kernel, including those of other agents on the machine."""
     listed = json.loads(run("bpftool", "-j", "prog", "show"))
     return {p["id"] for p in listed if p.get("name", "").startswith("flowd_")}
 
@@ -46,7 +46,7 @@ def cgroup_programs() -> set[int]:
 
 
 def filters(pod: Pod) -> str:
-    """What tc shows on a pod's veth, from within its node."""
+    """Output of `tc filter show` for a pod's veth, in its node."""
     return "".join(
         run("tc", *words, "dev", pod.veth, *side)
         for words, side in (
@@ -61,7 +61,7 @@ TCX_NEXT, TC_DROP = -1, 2
 
 
 def tc_program(verdict: int) -> int:
-    """A program of somebody else, which returns one verdict: its descriptor."""
+    """Load a foreign program that returns one verdict; returns its descriptor."""
     code = b"\xb7\0\0\0" + verdict.to_bytes(4, "little", signed=True) + b"\x95" + bytes(7)
     load = ctypes.CDLL(libbpf.LIBRARY).bpf_prog_load
     fd: int = load(3, b"foreign", b"GPL", code, ctypes.c_size_t(2), None)
@@ -77,7 +77,7 @@ def number(program: int) -> int:
 
 
 def attached_to(index: int) -> list[int]:
-    """Ids of the programs at an interface's ingress, in the order they run in."""
+    """Ids of the programs at an interface's ingress, in run order."""
     ids, count = (ctypes.c_uint32 * 16)(), ctypes.c_uint32(16)
     query = libbpf.library().bpf_prog_query
     assert query(index, libbpf.BPF_TCX_INGRESS, 0, None, ids, ctypes.byref(count)) == 0
@@ -85,7 +85,7 @@ def attached_to(index: int) -> list[int]:
 
 
 def interfaces() -> list[Interface]:
-    """Those of this thread's namespace."""
+    """Interfaces of this thread's namespace."""
     watch = LinkWatch()
     try:
         return watch.poll()[0]
@@ -95,7 +95,7 @@ def interfaces() -> list[Interface]:
 
 @contextlib.contextmanager
 def victim(mode: AttachMode) -> Generator["subprocess.Popen[str]"]:
-    """The capturing process, started in this thread's namespace."""
+    """A capturing process in this thread's namespace."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.kernel.victim", mode], stdout=subprocess.PIPE, text=True
     )
@@ -143,7 +143,7 @@ async def test_sigkill_leaves_nothing_behind(cluster: Cluster, mode: AttachMode)
         process.kill()
         process.wait()
     await asyncio.to_thread(traffic.tcp, client, server, 2)
-    if mode == "clsact":  # filters stay until the next start cleans them away
+    if mode == "clsact":  # filters stay until the next start removes them
         assert "flowd" in filters(client)
         async with recording(attach=mode) as recorder:
             pass
@@ -192,7 +192,7 @@ async def test_foreign_filters_are_not_touched(cluster: Cluster, mode: AttachMod
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_verdict_of_a_foreign_filter_is_as_before(cluster: Cluster, mode: AttachMode) -> None:
-    """A filter of somebody else that drops everything does so beside ours, on either side of it."""
+    """A foreign filter that drops everything still does, before or after ours."""
     client, server = cluster.pods
     run("tc", "qdisc", "add", "dev", client.veth, "clsact")
     drop = ["bpf", "da", "bytecode", "1,6 0 0 2", "flowid", "1:7"]  # direct action: TC_ACT_SHOT
@@ -211,7 +211,7 @@ async def test_verdict_of_a_foreign_filter_is_as_before(cluster: Cluster, mode: 
 
 @needs_tcx
 async def test_foreign_tcx_programs_stay_and_decide(cluster: Cluster) -> None:
-    """Others' links before and after ours: each sees what it saw, and one that drops still does."""
+    """Foreign tcx links before and after ours see every packet, and one that drops still does."""
     client, server = cluster.pods
     (index,) = (link.index for link in interfaces() if link.name == client.veth)
     passing, dropping = tc_program(TCX_NEXT), tc_program(TC_DROP)

@@ -1,4 +1,4 @@
-"""What does not fit is counted, and where only the record was late nothing is missing."""
+"""Losses are counted by reason, and a full ring delays records without losing bytes."""
 
 import asyncio
 import threading
@@ -7,9 +7,9 @@ import numpy as np
 
 from flowd.model.enums import Protocol
 from flowd_bpf import libbpf
-from flowd_bpf.layout import EVENT, FATES, Counter
+from flowd_bpf.layout import EVENT, PACKET_OUTCOMES, Counter
 from flowd_bpf.load import loader
-from flowd_bpf.maps.connection_table import ConnectionTable, Limits
+from flowd_bpf.maps.connection_table import IdleTimeouts, KernelConnectionTable
 from flowd_bpf.maps.maps import PerCpuCounters
 from flowd_bpf.maps.ring import Ring
 from tests.kernel import traffic
@@ -35,21 +35,21 @@ async def test_ring_smaller_than_the_burst_loses_nothing(cluster: Cluster) -> No
 
 async def test_full_table_is_counted_in_packets(cluster: Cluster) -> None:
     client, server = cluster.pods
-    async with recording(connections=8, limits=Limits()) as recorder:
+    async with recording(connections=8, limits=IdleTimeouts()) as recorder:
         before = client.counts()
         await asyncio.to_thread(traffic.tcp, client, server, 40, 100)
         counted = client.counts() - before
         await recorder.until(ended(1))
     seen = recorder.rows()
     packets = int(seen["packets_fwd"].sum() + seen["packets_rev"].sum())
-    # Every lost packet was refused at two interfaces, four hooks in all.
+    # Every packet without a slot counts at two interfaces, four hooks in all.
     lost = recorder.lost("map_full")
     assert lost > 0
     assert packets + lost // 2 == counted.rx_packets + counted.tx_packets
 
 
 def test_two_cpus_on_one_connection_count_exactly() -> None:
-    """Both run packets of both directions while records are written as often as possible."""
+    """Both CPUs run packets of both directions while records are written as often as possible."""
     runs = 200_000
     size = 1 << 20
     loaded = loader.load({"ACTIVE_TICKS": 1, "RING_BYTES": size})
@@ -71,7 +71,7 @@ def test_two_cpus_on_one_connection_count_exactly() -> None:
         for thread in threads:
             thread.join()
         records.append(ring.read())
-        table = ConnectionTable(loaded.maps, loaded.programs, 250, 8, Limits())
+        table = KernelConnectionTable(loaded.maps, loaded.programs, 250, 8, IdleTimeouts())
         left = list(table.drain())
         events = np.concatenate(records)
         counts = counters.read()
@@ -86,5 +86,5 @@ def test_two_cpus_on_one_connection_count_exactly() -> None:
             told = events[column][:, way].sum()
             assert last[f"total_{column}"] == told
             assert told + last[column] == 2 * runs * each
-    assert counts[Counter.SEEN] == 4 * runs == counts[list(FATES)].sum()
+    assert counts[Counter.SEEN] == 4 * runs == counts[list(PACKET_OUTCOMES)].sum()
     assert counts[Counter.RECORDS] == len(events)

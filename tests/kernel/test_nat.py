@@ -1,4 +1,4 @@
-"""Both tuples of translated connections, against what both ends saw."""
+"""Both tuples of translated connections compared with the addresses that both ends saw."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from flowd.agent import Agent
 from flowd.capture.kernel.conntrack import Conntrack
 from flowd.model.address import unpack
 from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
 from flowd.model.records.connection import ConnectionBatch
 from flowd.model.status import PartStatus, State
-from flowd.runtime.assemble import Assembly
 from flowd.settings import Settings
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.nat_rules import (
@@ -65,7 +65,7 @@ def sides(rows: ConnectionBatch) -> tuple[ConnectionBatch, ConnectionBatch]:
 
 
 def check(rows: ConnectionBatch, truths: list[Truth]) -> None:
-    """Every row is of one side of a translation and carries the other one, as the ends saw it."""
+    """Assert that each row is one side of a translation and carries the other side's tuple."""
     consistent(rows)
     before, after = sides(rows)
     assert len(before) + len(after) == len(rows)
@@ -270,7 +270,7 @@ def test_a_list_has_a_limit(router: Router) -> None:
         exchange(router, family, TCP, (SERVICE[family], SERVICE_PORT), 12)
         conntrack.start()
         try:
-            (news,) = conntrack.news()
+            (news,) = conntrack.read_events()
         finally:
             conntrack.close()
     assert (len(news.rows), news.complete) == (5, False)
@@ -286,7 +286,7 @@ def test_conntrack_without_news_is_degraded_and_lists(router: Router) -> None:
         part = conntrack.status()
         assert (part.part, part.state) == ("nat", State.DEGRADED)
         assert "net.netfilter.nf_conntrack_events" in part.detail
-        (first,) = conntrack.news()
+        (first,) = conntrack.read_events()
         assert first.complete
     finally:
         conntrack.close()
@@ -295,19 +295,19 @@ def test_conntrack_without_news_is_degraded_and_lists(router: Router) -> None:
 def test_switched_off() -> None:
     conntrack = Conntrack(Losses(), wanted=False)
     conntrack.start()
-    assert conntrack.news() == []
+    assert conntrack.read_events() == []
     assert conntrack.status().state is State.OFF
 
 
 async def test_the_agent_counts_each_side_under_its_own_label(router: Router) -> None:
     family = socket.AF_INET
     nothing = {"als_listen": "", "hubble_listen": "", "metrics_listen": ""}
-    agent = Assembly(msgspec.convert({"capture": "on", **nothing}, Settings))
+    agent = Agent(msgspec.convert({"capture": "on", **nothing}, Settings))
     stop = asyncio.Event()
 
     def counted() -> Counter[str]:
         found: Counter[str] = Counter()
-        for metric in agent.prometheus.registry.collect():
+        for metric in agent.outputs.prometheus.registry.collect():
             for sample in metric.samples:
                 if sample.name == "flowd_connections_total" and sample.labels["protocol"] == "TCP":
                     found[sample.labels["nat"]] += int(sample.value)
@@ -329,5 +329,5 @@ async def test_the_agent_counts_each_side_under_its_own_label(router: Router) ->
         await running
 
 
-def agent_part(agent: Assembly, name: str) -> PartStatus:
+def agent_part(agent: Agent, name: str) -> PartStatus:
     return next(part for part in agent.status() if part.part == name)

@@ -1,4 +1,4 @@
-"""What becomes of a request whose connection goes through a Service's address."""
+"""Requests join their connections when these go through a Service's address."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ TCP = socket.SOCK_STREAM
 
 
 def entry(truth: Truth, at_ns: int, *, upstream: bool) -> RequestBatch:
-    """A gateway's entry: as the Service's client (upstream), or as the pod that answered."""
+    """A gateway's access-log entry, as the Service's client (upstream) or as the answering pod."""
     client, service = (f"{h}:{p}" for h, p in (truth.before[:2], truth.before[2:]))
     peer, pod = (f"{h}:{p}" for h, p in (truth.after[:2], truth.after[2:]))
     if upstream:

@@ -1,4 +1,4 @@
-"""Odd packets, one at a time through the loaded program."""
+"""Unusual packets, each run through the loaded program."""
 
 import pytest
 
@@ -100,9 +100,9 @@ def test_both_directions_are_one_connection(programs: Programs) -> None:
 def test_other_hook_does_not_count_again(programs: Programs) -> None:
     programs.run(tcp())
     assert programs.run(tcp(), "flowd_out") == []
-    assert programs.count(Counter.ELSEWHERE) == 1
+    assert programs.count(Counter.DUPLICATE) == 1
 
 
-def test_programs_are_small_for_the_verifier(loaded: loader.Loaded) -> None:
+def test_programs_are_small_for_the_verifier(loaded: loader.LoadedPrograms) -> None:
     for name, fd in loaded.programs.items():
         assert 0 < libbpf.verified_instructions(fd) < 40_000, name

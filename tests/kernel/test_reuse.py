@@ -1,4 +1,4 @@
-"""Addresses that another pod has within a moment, with the same ports."""
+"""Address reuse: another pod takes over an address within a moment, with the same ports."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ NUMBER, SOURCE_PORT = 77, 40_000
 
 
 def datagrams(client: Pod, server: Pod, count: int) -> None:
-    """So many there and back, always by the same ports."""
+    """Exchange `count` datagrams each way, always with the same ports."""
     with (
         server.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering,
         client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
@@ -33,7 +33,7 @@ def datagrams(client: Pod, server: Pod, count: int) -> None:
 
 
 def unfinished_stream(client: Pod, server: Pod, size: int) -> None:
-    """A TCP connection, always by the same ports, that its client's end is never told of."""
+    """A TCP connection, always with the same ports, whose close never reaches the client."""
     with server.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((server.address, traffic.PORT))
@@ -56,7 +56,7 @@ def unfinished_stream(client: Pod, server: Pod, size: int) -> None:
 
 
 def _unplug(pod: Pod, other: Pod) -> None:
-    """No packet leaves a pod for the other from now on."""
+    """Stop all packets from one pod to the other."""
     text = f"table ip cut {{ chain out {{ type filter hook output priority 0; ip daddr {other.address} drop; }}; }}"
     run("ip", "netns", "exec", pod.namespace, "nft", "-f", "-", stdin=text)
 
@@ -76,7 +76,7 @@ async def test_each_pod_has_its_own_flows_whatever_it_shares(cluster: Cluster) -
             pod = cluster.add_pod(NUMBER)
             mine = index(Endpoint(EndpointKind.POD, 301, "team", f"job-{turn}"))
             recorder.capture.change_endpoints({pack(pod.address): mine})
-            await recorder.interfaces(3)  # else a bridge's flooding is what is seen first
+            await recorder.interfaces(3)  # so that a bridge's flooding is not seen first
             before = pod.counts()
             await asyncio.to_thread(datagrams, pod, server, 3 + turn)
             await asyncio.to_thread(unfinished_stream, pod, server, 1000 * (turn + 1))

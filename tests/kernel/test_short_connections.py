@@ -1,4 +1,4 @@
-"""Many connections at once: fewer records each, none missing, none told twice."""
+"""Many short connections: fewer records each, none missing, none reported twice."""
 
 import asyncio
 import os
@@ -8,9 +8,9 @@ import numpy as np
 from flowd.model.enums import Protocol, Reason, SocketReason
 from flowd.model.records.socket import SocketBatch
 from flowd_bpf import libbpf
-from flowd_bpf.layout import EVENT, Counter, TakeHow
+from flowd_bpf.layout import EVENT, Counter, EvictMode
 from flowd_bpf.load import loader
-from flowd_bpf.maps.evict import Taker
+from flowd_bpf.maps.evict import Evictor
 from flowd_bpf.maps.maps import PerCpuCounters
 from flowd_bpf.maps.ring import Ring
 from flowd_bpf.maps.slots import Slots
@@ -22,7 +22,7 @@ from tests.kernel.recorder import consistent, ended, eventually, recording
 from tests.kernel.socket_recorder import Reported, cookie
 from tests.kernel.test_sockets import connected
 
-SYN_RST = 0x06  # begins a connection, and says that the one before is over
+SYN_RST = 0x06  # opens a connection, and closes it for the next one
 LIVES = 2000
 
 
@@ -70,8 +70,8 @@ async def test_socket_in_use_tells_late_that_it_is_established(cluster: Cluster)
     assert row["connect_ns"] > 0
 
 
-def lives(loaded: loader.Loaded) -> bytes:
-    """LIVES connections, twenty one after the other with the same ports: the last one's packet."""
+def lives(loaded: loader.LoadedPrograms) -> bytes:
+    """Create LIVES connections, twenty in a row on each tuple; returns the last packet."""
     packet = tcp(SYN_RST)
     for number in range(LIVES // 20):
         packet = packet[:34] + (number + 1).to_bytes(2, "big") + packet[36:]
@@ -79,8 +79,10 @@ def lives(loaded: loader.Loaded) -> bytes:
     return packet
 
 
-def test_ports_used_again_while_the_ring_is_full(programs: Programs, loaded: loader.Loaded) -> None:
-    """Every life is there once: in the ring, or in another slot of the table."""
+def test_ports_used_again_while_the_ring_is_full(
+    programs: Programs, loaded: loader.LoadedPrograms
+) -> None:
+    """Every connection exists once: as a record in the ring, or in a slot of the table."""
     lives(loaded)
     slots, values = programs.entries()
     ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
@@ -95,13 +97,13 @@ def test_ports_used_again_while_the_ring_is_full(programs: Programs, loaded: loa
     assert programs.count(Counter.MAP_FULL) == 0
     packets = values["side"]["packets"].sum() + values["side"]["total_packets"].sum()
     assert packets + over["total_packets"].sum() == LIVES
-    taken = Taker(loaded.programs["flowd_take"]).take(slots, values, TakeHow.SILENT)
+    taken = Evictor(loaded.programs["flowd_evict"]).evict(slots, values, EvictMode.IF_IDLE)
     assert len(taken) == len(slots)
     assert len(programs.entries()[0]) == 0
 
 
-def test_end_does_not_come_before_new(programs: Programs, loaded: loader.Loaded) -> None:
-    """A connection whose NEW found the ring full is told by user space, whole."""
+def test_end_does_not_come_before_new(programs: Programs, loaded: loader.LoadedPrograms) -> None:
+    """A connection whose NEW record did not fit into the ring is left to user space as a whole."""
     packet = lives(loaded)
     before = len(programs.entries()[0])
     ring = Ring(loaded.maps["flowd_events"], RING, EVENT)
@@ -130,17 +132,19 @@ def test_neither_ring_nor_table_has_space() -> None:
     assert counts[Counter.CREATED] - counts[Counter.ENDED] == entries
 
 
-def test_what_changed_since_it_was_found_stays(programs: Programs, loaded: loader.Loaded) -> None:
-    taker = Taker(loaded.programs["flowd_take"])
+def test_what_changed_since_it_was_found_stays(
+    programs: Programs, loaded: loader.LoadedPrograms
+) -> None:
+    evictor = Evictor(loaded.programs["flowd_evict"])
     programs.run(tcp(SYN_RST))
     slots, values = programs.entries()
     alive = values.copy()
     alive["side"]["seen"][:, 0] -= 1
     alive["side"]["seen"][:, 1] -= 1
-    assert len(taker.take(slots, alive, TakeHow.SILENT)) == 0
+    assert len(evictor.evict(slots, alive, EvictMode.IF_IDLE)) == 0
     other = values.copy()
     other["conn_id"] += 1
-    assert len(taker.take(slots, other, TakeHow.ANYHOW)) == 0
-    (gone,) = taker.take(slots, alive, TakeHow.ANYHOW)
+    assert len(evictor.evict(slots, other, EvictMode.ALWAYS)) == 0
+    (gone,) = evictor.evict(slots, alive, EvictMode.ALWAYS)
     assert gone["conn_id"] == values["conn_id"][0]
-    assert len(taker.take(slots, values, TakeHow.ANYHOW)) == 0
+    assert len(evictor.evict(slots, values, EvictMode.ALWAYS)) == 0

@@ -1,4 +1,4 @@
-"""TCP sockets: round trips, bytes, owners, and how they ended."""
+"""Rows of TCP sockets: round-trip times, bytes, owners, and how they ended."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def command() -> str:
-    """The name of this process's threads, which none of them changes."""
+    """Command name of this process; its threads share it."""
     return Path("/proc/self/comm").read_text().strip()
 
 
 def set_retries(pod: Pod, count: int) -> None:
-    """How often a SYN is sent again in a pod."""
+    """Set the number of SYN retransmissions in a pod."""
     with inside(pod.namespace), open("/proc/sys/net/ipv4/tcp_syn_retries", "w") as file:
         file.write(str(count))
 
@@ -39,7 +39,7 @@ def set_retries(pod: Pod, count: int) -> None:
 def exchange(
     client: Pod, server: Pod, family: socket.AddressFamily, sent: int, answered: int
 ) -> tuple[int, int, int]:
-    """One connection: the cookies of both sockets, and the client's port."""
+    """Run one connection; returns the cookies of both sockets and the client's port."""
     address = server.at(family)
     with server.socket(family, socket.SOCK_STREAM) as listener:
         listener.bind((address, 0))
@@ -99,13 +99,13 @@ CONTAINER = "4f0c9ab2" * 8
 
 
 def nft(pod: Pod, hook: str, rule: str) -> None:
-    """A rule of nftables in a pod."""
+    """Add an nftables rule in a pod."""
     text = f"table inet sockets {{ chain c {{ type filter hook {hook} priority 0; {rule}; }}; }}"
     run("ip", "netns", "exec", pod.namespace, "nft", "-f", "-", stdin=text)
 
 
 def attempt(client: Pod, address: str, port: int, family: int = socket.AF_INET) -> tuple[int, int]:
-    """A connect that shall fail: its errno, and the socket's cookie."""
+    """Connect, expecting failure; returns the errno and the socket's cookie."""
     with client.socket(family, socket.SOCK_STREAM) as peer:
         peer.settimeout(None)
         return peer.connect_ex((address, port)), cookie(peer)
@@ -215,7 +215,7 @@ async def test_retransmissions_are_those_of_the_socket_itself(cluster: Cluster) 
             reading = asyncio.create_task(asyncio.to_thread(traffic.receive, accepted, size))
             await asyncio.to_thread(peer.sendall, bytes(size))
             await reading
-            accepted.sendall(b"x")  # what is on its way from the client is over before its close
+            accepted.sendall(b"x")  # the client's data in flight arrives before its close
             await asyncio.to_thread(traffic.receive, peer, 1)
             run("ip", "netns", "exec", server.namespace, "nft", "flush", "ruleset")
             info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
@@ -224,7 +224,7 @@ async def test_retransmissions_are_those_of_the_socket_itself(cluster: Cluster) 
             (ended,) = await reported.until(number, SocketReason.CLOSED)
         rows = reported.rows(number, SocketReason.RETRANSMIT)
     assert before > 0
-    # Only what was lost, or its acknowledgement, between the look and the close can come on top.
+    # Only retransmissions between the read and the close can add to it.
     assert before <= ended["retransmits"] <= before + 2
     assert rows["retransmits"].sum() == ended["retransmits"]
     assert 0 < len(rows) <= ended["retransmits"]
@@ -273,7 +273,7 @@ async def test_bytes_of_a_half_closed_connection(cluster: Cluster) -> None:
 
 @pytest.fixture
 def pod_cgroup() -> Iterator[Path]:
-    """A cgroup named as the kubelet names a container's, removed afterwards."""
+    """Create a cgroup with the name of a kubelet container's; remove it afterwards."""
     mount, _ = find_cgroup2()
     top = mount / f"fsk{os.getpid()}"
     made = top / "kubepods" / f"pod{UID}" / CONTAINER
@@ -298,7 +298,7 @@ with socket.socket() as peer:
 
 @contextlib.contextmanager
 def shopper(pod: Pod, cgroup: Path, address: str, port: int) -> Generator[tuple[int, int]]:
-    """A process in a pod and a cgroup, with one connection: its pid, and the socket's cookie."""
+    """Run a process in a pod and cgroup with one connection; gives its pid and socket cookie."""
     with inside(pod.namespace):
         process = subprocess.Popen(
             [sys.executable, "-c", SHOPPER, str(cgroup), address, str(port)],

@@ -1,4 +1,4 @@
-"""Sockets where there is no space, and where another program holds the cgroup."""
+"""Sockets without memory for storage, and a cgroup with an exclusive foreign program."""
 
 import asyncio
 import ctypes
@@ -25,7 +25,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @pytest.fixture
 def own_cgroup() -> Iterator[Path]:
-    """An empty cgroup, removed afterwards."""
+    """Create an empty cgroup; remove it afterwards."""
     mount, _ = find_cgroup2()
     made = mount / f"fsk{os.getpid()}"
     made.mkdir()
@@ -43,7 +43,7 @@ async def test_full_ring_is_counted(cluster: Cluster) -> None:
     try:
         sockets.start(loaded)
         await asyncio.to_thread(traffic.tcp, client, server, 40)
-        sockets.count()
+        sockets.update_losses()
         kept = len(sockets.read(0))
     finally:
         sockets.close()
@@ -54,7 +54,7 @@ async def test_full_ring_is_counted(cluster: Cluster) -> None:
 
 
 def bound_storage(pod: Pod) -> None:
-    """Leave no space for the storage of sockets made in a pod from now on."""
+    """Leave no memory for the storage of new sockets in a pod."""
     setting = Path("/proc/sys/net/core/optmem_max")
     with inside(pod.namespace):
         if not setting.exists():
@@ -63,7 +63,7 @@ def bound_storage(pod: Pod) -> None:
 
 
 async def test_socket_without_memory_is_counted(cluster: Cluster) -> None:
-    """What a socket's storage may take is bounded by optmem_max of its namespace."""
+    """optmem_max of the namespace bounds the memory of a socket's storage."""
     client, server = cluster.pods
     losses = Losses()
     sockets = KernelSockets(Directory(), losses, wanted=True)
@@ -71,11 +71,11 @@ async def test_socket_without_memory_is_counted(cluster: Cluster) -> None:
     try:
         sockets.start(loaded)
         await asyncio.to_thread(traffic.tcp, client, server, 3)
-        sockets.count()
+        sockets.update_losses()
         before = losses.snapshot()[Place.KERNEL, "sockets_full"]
         bound_storage(client)
         await asyncio.to_thread(traffic.tcp, client, server, 5)
-        sockets.count()
+        sockets.update_losses()
     finally:
         sockets.close()
         loaded.close()

@@ -1,4 +1,4 @@
-"""The kernel's table of connections: every key has one entry, wherever in the table that is."""
+"""The kernel's connection table: every key has exactly one entry, at any probe of its bucket."""
 
 import mmap
 import os
@@ -9,44 +9,44 @@ import numpy as np
 import pytest
 
 from flowd_bpf import libbpf
-from flowd_bpf.layout import CONNECTION, MARK_ENDED, Counter, SlotState, TakeHow
+from flowd_bpf.layout import CONNECTION, MARK_ENDED, Counter, EvictMode, SlotState
 from flowd_bpf.load import loader
 from flowd_bpf.maps import slots
-from flowd_bpf.maps.connection_table import ConnectionTable, Limits
-from flowd_bpf.maps.evict import Taker
+from flowd_bpf.maps.connection_table import IdleTimeouts, KernelConnectionTable
+from flowd_bpf.maps.evict import Evictor
 from flowd_bpf.maps.maps import HashMap, PerCpuCounters
 from flowd_bpf.maps.slots import Slots
 from tests.kernel.packets import datagram, ethernet, ipv4, tcp
 from tests.kernel.programs import RING, Programs
 
 CONNECTIONS = 4096
-SYN_RST = 0x06  # begins a connection, and says that the one before is over
+SYN_RST = 0x06  # opens a connection, and closes it for the next one
 
 
 def frames(count: int) -> Iterator[bytes]:
-    """A packet each of connections whose addresses follow one another."""
+    """Yield one packet for each of `count` connections with consecutive addresses."""
     one = ethernet(ipv4(datagram(), 17))
     for number in range(count):
         yield one[:26] + (0x0A000000 + number).to_bytes(4, "big") + one[30:]
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[loader.Loaded]:
-    """Programs with a table of their own."""
+def small() -> Iterator[loader.LoadedPrograms]:
+    """Programs with a small table."""
     loaded = loader.load({"MAX_CONNECTIONS": CONNECTIONS, "RING_BYTES": RING})
     yield loaded
     loaded.close()
 
 
 @pytest.fixture
-def made(small: loader.Loaded) -> Iterator[tuple[loader.Loaded, Programs]]:
-    """The same, with the table emptied."""
+def made(small: loader.LoadedPrograms) -> Iterator[tuple[loader.LoadedPrograms, Programs]]:
+    """These programs with an empty table."""
     programs = Programs(small)
     yield small, programs
     programs.clear()
 
 
-def test_as_many_as_were_asked_for_fit_in(made: tuple[loader.Loaded, Programs]) -> None:
+def test_as_many_as_were_asked_for_fit_in(made: tuple[loader.LoadedPrograms, Programs]) -> None:
     loaded, programs = made
     for _ in range(2):
         for frame in frames(CONNECTIONS):
@@ -57,21 +57,23 @@ def test_as_many_as_were_asked_for_fit_in(made: tuple[loader.Loaded, Programs]) 
     assert len(np.unique(entries["key"].copy().view("V40"))) == CONNECTIONS
     side = entries["side"]
     assert ((side["packets"] + side["total_packets"]).sum(axis=1) == 2).all()
-    at_home = np.count_nonzero(entries["place"] == 0)
-    assert 0.6 < at_home / CONNECTIONS < 0.85  # two thirds are in use in the end; 0.73 by chance
-    assert entries["place"].max() > 3
+    in_bucket = np.count_nonzero(entries["probe"] == 0)
+    assert 0.6 < in_bucket / CONNECTIONS < 0.85  # 0.73 expected, with two thirds of the slots used
+    assert entries["probe"].max() > 3
 
 
 def test_entries_beyond_their_home_are_taken_out_too(
-    made: tuple[loader.Loaded, Programs],
+    made: tuple[loader.LoadedPrograms, Programs],
 ) -> None:
     loaded, programs = made
-    count = CONNECTIONS // 2  # with those whose slots rest, a third of the slots and a sixth
+    count = CONNECTIONS // 2  # a third of the slots; those in their grace period are another sixth
     for frame in frames(count):
         libbpf.run_program(loaded.programs["flowd_in"], frame)
     where, entries = programs.entries()
     half = np.arange(0, count, 2)
-    taken = Taker(loaded.programs["flowd_take"]).take(where[half], entries[half], TakeHow.SILENT)
+    taken = Evictor(loaded.programs["flowd_evict"]).evict(
+        where[half], entries[half], EvictMode.IF_IDLE
+    )
     assert sorted(taken["conn_id"]) == sorted(entries["conn_id"][half])
     for frame in frames(count):
         libbpf.run_program(loaded.programs["flowd_in"], frame)
@@ -81,14 +83,14 @@ def test_entries_beyond_their_home_are_taken_out_too(
     side = entries["side"]
     packets = (side["packets"] + side["total_packets"]).sum(axis=1)
     assert np.bincount(packets).tolist() == [0, count // 2, count // 2]
-    Taker(loaded.programs["flowd_take"]).take(where, entries, TakeHow.ANYHOW)
+    Evictor(loaded.programs["flowd_evict"]).evict(where, entries, EvictMode.ALWAYS)
     assert not programs.entries()[1].size
     table = Slots(loaded.maps)
-    assert not table.held().size
+    assert not table.used().size
     table.close()
     table = HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION)
     every = np.arange(libbpf.map_entries(loaded.maps["flowd_conns"]), dtype="u4")
-    assert not (table.get(every)[1]["home"] << np.uint64(40)).any()
+    assert not (table.get(every)[1]["bucket_bits"] << np.uint64(40)).any()
 
 
 def test_seed_moves_every_connection() -> None:
@@ -106,7 +108,7 @@ def test_seed_moves_every_connection() -> None:
     assert sum(found[0][key] == found[1][key] for key in found[0]) < 4
 
 
-def test_two_cpus_begin_the_same_connections(made: tuple[loader.Loaded, Programs]) -> None:
+def test_two_cpus_begin_the_same_connections(made: tuple[loader.LoadedPrograms, Programs]) -> None:
     loaded, programs = made
     each, rounds = 16, 300
     gate = threading.Barrier(2)
@@ -122,7 +124,7 @@ def test_two_cpus_begin_the_same_connections(made: tuple[loader.Loaded, Programs
             if order == 1 and number % 8 == 7:
                 where, entries = programs.entries()
                 totals.append(entries)
-                Taker(loaded.programs["flowd_take"]).take(where, entries, TakeHow.ANYHOW)
+                Evictor(loaded.programs["flowd_evict"]).evict(where, entries, EvictMode.ALWAYS)
             gate.wait()
 
     totals: list[np.ndarray] = []
@@ -142,7 +144,7 @@ def test_two_cpus_begin_the_same_connections(made: tuple[loader.Loaded, Programs
 
 
 def test_two_cpus_end_and_begin_the_same_connections() -> None:
-    """Every packet ends the connection that has its ports, which is always one."""
+    """Every packet closes the one connection that has its ports and opens the next."""
     each, tuples = 5, 4000
     loaded = loader.load({"RING_BYTES": 16 << 20})
     flow, packet = loaded.programs["flowd_in"], tcp(SYN_RST)
@@ -163,7 +165,7 @@ def test_two_cpus_end_and_begin_the_same_connections() -> None:
             work(1)
             status = 0
         finally:
-            turns[1] = tuples  # so that the other one does not wait for it
+            turns[1] = tuples  # so that the other process does not wait for this one
             os._exit(status)
     try:
         work(0)
@@ -174,22 +176,24 @@ def test_two_cpus_end_and_begin_the_same_connections() -> None:
     table = Slots(loaded.maps)
     counts = PerCpuCounters(loaded.maps["flowd_counters"], len(Counter)).read()
     entries = np.concatenate([rows.view("V192") for _, rows in table.scan()]).view(CONNECTION)
-    assert len(table.held()) == len(entries) < 2 * each * tuples
+    assert len(table.used()) == len(entries) < 2 * each * tuples
     table.close()
     loaded.close()
-    # One whose first record the other CPU is just writing is set aside.
-    held = entries["key"][entries["state"] == SlotState.HELD]
-    assert len(np.unique(held.copy().view("V40"))) == len(held) == tuples
+    # A connection is detached while the other CPU writes its first record.
+    used = entries["key"][entries["state"] == SlotState.USED]
+    assert len(np.unique(used.copy().view("V40"))) == len(used) == tuples
     assert counts[Counter.RING_FULL] == 0
     assert counts[Counter.COUNTED] + counts[Counter.MAP_FULL] == 2 * each * tuples
-    # A CPU that twice in a row finds another one first gives up.
+    # A CPU gives up when another one publishes first twice in a row.
     assert counts[Counter.MAP_FULL] < each * tuples // 10
     assert counts[Counter.CREATED] - counts[Counter.ENDED] == len(entries)
-    assert counts[Counter.CREATED] < 2 * each * tuples  # they did meet
+    assert counts[Counter.CREATED] < 2 * each * tuples  # the CPUs did collide
 
 
-def test_packet_does_not_go_to_what_is_being_taken(made: tuple[loader.Loaded, Programs]) -> None:
-    """Whoever takes a connection out marks it first; a packet that comes then begins another."""
+def test_packet_does_not_go_to_what_is_being_taken(
+    made: tuple[loader.LoadedPrograms, Programs],
+) -> None:
+    """A packet for a connection that is being removed (MARK_ENDED) creates a new one."""
     loaded, programs = made
     programs.run(tcp(0x10))
     where, entries = programs.entries()
@@ -204,7 +208,7 @@ def test_packet_does_not_go_to_what_is_being_taken(made: tuple[loader.Loaded, Pr
 
 
 def test_both_ways_to_read_give_the_same(
-    made: tuple[loader.Loaded, Programs], monkeypatch: pytest.MonkeyPatch
+    made: tuple[loader.LoadedPrograms, Programs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, _ = made
     for frame in frames(CONNECTIONS):
@@ -225,16 +229,18 @@ def test_both_ways_to_read_give_the_same(
     assert (windows[1] == asked[1]).all()
 
 
-def test_connection_that_is_just_made_is_not_over(made: tuple[loader.Loaded, Programs]) -> None:
-    """Between its being made and its first packet's being counted nobody has it as an owner."""
+def test_connection_that_is_just_made_is_not_over(
+    made: tuple[loader.LoadedPrograms, Programs],
+) -> None:
+    """A new entry has no counting interface until its first packet is counted."""
     loaded, programs = made
     programs.run(tcp(0x10))
     where, entries = programs.entries()
     entries["side"] = np.zeros_like(entries["side"])
     HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION).update(where, entries)
-    table = ConnectionTable(loaded.maps, loaded.programs, 250, CONNECTIONS, Limits())
+    table = KernelConnectionTable(loaded.maps, loaded.programs, 250, CONNECTIONS, IdleTimeouts())
     assert not list(table.expire(0))
-    entries["side"]["owner"][:, 1] = 2
+    entries["side"]["counting_if"][:, 1] = 2
     HashMap(loaded.maps["flowd_conns"], np.dtype("u4"), CONNECTION).update(where, entries)
     (over,) = table.expire(0)
     table.close()

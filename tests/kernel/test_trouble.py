@@ -1,4 +1,4 @@
-"""Connections in trouble: wire, socket and drops tell one story, and its numbers are the kernel's."""
+"""Failing connections: rows of wire, socket and drops agree, and equal the kernel's counters."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ TCP_USER_TIMEOUT, UNACKED, TOTAL_RETRANS = 18, 24, 100  # include/uapi/linux/tcp
 
 
 class Story:
-    """Connections to a port of the server with what their sockets told, as they leave the join."""
+    """Connections to a server port with their sockets' data, as they leave the join."""
 
     def __init__(self, recorder: Recorder, cluster: Cluster, port: int) -> None:
         client, server = cluster.pods
@@ -40,7 +40,7 @@ class Story:
         self._rows, self._reports = empty_connections(), empty_sockets()
 
     def rows(self) -> ConnectionBatch:
-        """Those of the port, so far."""
+        """Rows of the port so far."""
         taken = [empty_connections(), *self._recorder.queue.take()]
         records = identify(np.concatenate(taken), self._addresses)
         batch = self._join.step(records, empty_requests(), time.time_ns())
@@ -50,7 +50,7 @@ class Story:
         return self._rows
 
     def reports(self, reason: SocketReason) -> SocketBatch:
-        """The client's socket's, of one reason; `rows` takes them in."""
+        """Rows of the client's socket with one reason; `rows` reads them."""
         mine = self._reports["remote_port"] == self._port
         return self._reports[mine & (self._reports["reason"] == reason)]
 
@@ -75,14 +75,14 @@ def wire(rows: ConnectionBatch) -> tuple[int, int, int, int]:
 
 
 def passed(pod: Pod, before: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """What the pod sent and got since then, as /proc/net/dev has it."""
+    """Packets and bytes that the pod sent and received since `before`, from /proc/net/dev."""
     now = pod.counts()
     sent = now.rx_packets, now.rx_bytes, now.tx_packets, now.tx_bytes
     return tuple(new - old for new, old in zip(sent, before, strict=True))  # type: ignore[return-value]
 
 
 def dropping(server: Pod, rule: str) -> None:
-    """A rule at the server's door."""
+    """Add an nftables rule at the server's input."""
     text = f"table ip door {{ chain c {{ type filter hook input priority 0; {rule}; }}; }}"
     run("ip", "netns", "exec", server.namespace, "nft", "-f", "-", stdin=text)
 
@@ -185,7 +185,7 @@ async def test_blackhole_swallows_an_established_connection(cluster: Cluster) ->
 
 
 def info(peer: socket.socket, offset: int) -> int:
-    """A number of struct tcp_info."""
+    """A field of struct tcp_info."""
     return int(
         struct.unpack_from("I", peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), offset)[
             0

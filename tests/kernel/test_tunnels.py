@@ -1,4 +1,4 @@
-"""Packets in packets, one at a time through the loaded program."""
+"""Tunnelled packets, each run through the loaded program."""
 
 import struct
 from typing import Any
@@ -23,7 +23,7 @@ ENDS, ENDS6 = (NODE, PEER), (NODE6, PEER6)
 
 
 def context(segments: int, size: int) -> bytes:
-    """A struct __sk_buff of a packet that stands for so many segments."""
+    """A struct __sk_buff for a GSO packet of `segments` segments."""
     return bytes(164) + struct.pack("=IQI", segments, 0, size) + bytes(4)
 
 
@@ -66,9 +66,9 @@ def test_what_is_inside_is_the_connection(
 def test_same_packets_without_the_tunnel_count_once(programs: Programs) -> None:
     plain, encapsulated = bytes(INNER), bytes(ether() / outer() / vxlan(INNER))
     (event,) = programs.events(plain)
-    programs.events(encapsulated, "flowd_out")  # within the same jiffy, mostly
+    programs.events(encapsulated, "flowd_out")  # mostly within the same jiffy
     assert event["tunnel"] == 0
-    assert programs.count(Counter.CREATED) == programs.count(Counter.ELSEWHERE) == 1
+    assert programs.count(Counter.CREATED) == programs.count(Counter.DUPLICATE) == 1
     _, (entry,) = programs.entries()
     assert programs.tunnel(int(entry["tunnel"]))[0] == TunnelKind.VXLAN
     assert int(entry["side"]["total_bytes"].sum()) == len(INNER)

@@ -1,4 +1,4 @@
-"""Whatever the programs look at goes on as it came."""
+"""The programs leave every packet unchanged."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ SOL_PACKET, PACKET_VNET_HDR = 263, 15  # include/uapi/linux/if_packet.h
 ETH_P_ALL = 3
 LINK = 14
 MESSAGE = 60_000
-NODE = ["br0", "veth*"]  # with the module of a tunnel each namespace has its device too
+NODE = ["br0", "veth*"]  # a tunnel module adds its device to each namespace
 KINDS = {
     "TCP": (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "TCP IPv6": (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -39,7 +39,7 @@ FRAMES: dict[str, Any] = {
 
 
 def sent_and_received(client: Pod, server: Pod, frame: bytes, linear: int) -> bytes:
-    """What comes out of a frame of which only so many bytes are in the linear part of its buffer."""
+    """Send a frame with `linear` bytes in its buffer's linear part; returns it as received."""
     with (
         client.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
         server.socket(socket.AF_PACKET, socket.SOCK_RAW) as tap,
@@ -66,7 +66,7 @@ async def test_frame_is_the_same_behind(cluster: Cluster, linear: int) -> None:
 
 
 def _untagged(frame: bytes, sent: bytes) -> bytes:
-    """Without the tag that a tap has beside the frame."""
+    """The frame without the VLAN tag that a tap inserts."""
     return frame[:12] + frame[-(len(sent) - 16) :] if sent[12:14] in _TAGS else frame
 
 
@@ -74,7 +74,7 @@ _TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 
 
 def exchange(client: Pod, server: Pod, kind: tuple[int, int, int], data: bytes) -> bytes:
-    """What arrives of a stream, in which the device cuts segments."""
+    """Send a stream that the device segments; returns the bytes received."""
     family = socket.AddressFamily(kind[0])
     arrived = bytearray()
     with server.socket(*kind) as listener, client.socket(*kind) as peer:

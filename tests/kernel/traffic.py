@@ -16,7 +16,7 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 def serving(
     server: Pod, connections: int, size: int, family: socket.AddressFamily, port: int = PORT
 ) -> Generator[None]:
-    """Take `connections` in turn: read `size` bytes, answer with as many, close after the peer."""
+    """Accept `connections` in turn: read `size` bytes, send as many, close after the peer."""
     listener = server.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((server.at(family), port))
@@ -76,7 +76,7 @@ def tcp(
 
 
 def refused(client: Pod, server: Pod, port: int = 9) -> None:
-    """A connection to a port that nobody listens on."""
+    """Connect to a port without a listener."""
     with (
         client.socket(socket.AF_INET, socket.SOCK_STREAM) as peer,
         contextlib.suppress(ConnectionRefusedError),

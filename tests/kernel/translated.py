@@ -1,4 +1,4 @@
-"""Connections through a translation, as the agent has them after its translator."""
+"""Run a capture with conntrack and the translator, as the agent does."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ import numpy as np
 from flowd.capture.kernel.conntrack import Conntrack
 from flowd.model.records.connection import ConnectionBatch, empty_connections
 from flowd.model.status import State
-from flowd.pipeline.nat.translate import Translator
+from flowd.pipeline.nat.translate import NatTranslator
 from flowd_bpf.conntrack.netlink import RECEIVE_BYTES
 from tests.kernel.nat_net import Router, Truth
 from tests.kernel.recorder import eventually, recording
@@ -23,8 +23,8 @@ class Translated:
     def __init__(self, recorder: Any, receive_bytes: int) -> None:
         self.recorder = recorder
         self.conntrack = Conntrack(recorder.losses, receive_bytes=receive_bytes)
-        self.translator = Translator(
-            recorder.directory, recorder.losses, self.conntrack.news, 131072
+        self.translator = NatTranslator(
+            recorder.directory, recorder.losses, self.conntrack.read_events, 131072
         )
         self._rows = empty_connections()
 
@@ -48,7 +48,7 @@ class Translated:
 async def translating(
     receive_bytes: int = RECEIVE_BYTES, **options: Any
 ) -> AsyncGenerator[Translated]:
-    """A capture with conntrack beside it, in the router's namespace."""
+    """Run a capture with conntrack in the router's namespace until the block ends."""
     async with recording(**{"interfaces": ["veth*"], **options}) as recorder:
         await recorder.interfaces(3)
         made = Translated(recorder, receive_bytes)
@@ -70,7 +70,7 @@ def exchange(
     *,
     port: int = 0,
 ) -> list[Truth]:
-    """So many connections, one after the other; with `port` all from it, each ended by a reset."""
+    """Run `count` connections in turn; with `port` all use it and end by a reset."""
     truths: list[Truth] = []
     for _ in range(count):
         with router.client.socket(family, kind) as peer:

@@ -1,4 +1,4 @@
-"""A process that captures until it is killed: `python -m tests.kernel.victim [tcx|clsact]`."""
+"""Capture until killed, as a process of its own: `python -m tests.kernel.victim [tcx|clsact]`."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from flowd_bpf.attach.attacher import AttachMode
 
 
 async def main(mode: AttachMode) -> None:
-    """Capture, and say so once it has begun."""
+    """Capture, and print a line once started."""
     losses = Losses()
     capture = KernelCapture(Directory(), losses, attach=mode, sockets=True)
     await capture.start()

@@ -1,4 +1,4 @@
-"""Recorded access logs of a real Envoy with the truth beside them, and how entries fare."""
+"""Recorded access logs of a real Envoy with the true route and backend, and their comparison."""
 
 import gzip
 import json
@@ -30,26 +30,26 @@ _EXTENSIONS = {"istio": "log", "contour": "log"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of `flowd replay`, and what the client asked for and which pod answered."""
+    """A line of `flowd replay`, with the client's request and the pod that answered."""
 
     line: dict[str, Any]
     truth: dict[str, Any]
 
     @property
     def route(self) -> list[Any] | None:
-        """The route that flowd says, in the truth's form."""
+        """The route in flowd's output, in the form of the truth."""
         route = self.line["route"]
         return [*route.values()] if route else None
 
     @property
     def backend(self) -> str | None:
-        """The backend that flowd says, as `namespace/service:port`."""
+        """The backend in flowd's output, as `namespace/service:port`."""
         found = self.line["backend"]
         return f"{found['namespace']}/{found['name']}:{found['port']}" if found else None
 
     @property
     def differing(self) -> list[tuple[str, Any]]:
-        """What is not the truth, and what is said instead."""
+        """Values that differ from the truth, with the truth."""
         served = (self.truth["backend"] or "").partition("@")[0]
         pairs = [
             ("gateway", self.line["gateway"], self.truth["gateway"]),
@@ -61,17 +61,17 @@ class Entry:
 
     @property
     def wrong(self) -> str:
-        """What is said and is not so, or ""; of a route also that there is none."""
+        """Wrong values in flowd's output, or ""; a missing route counts as wrong."""
         return next((name for name, said in self.differing if said or name == "route"), "")
 
     @property
     def is_open(self) -> bool:
-        """Whether something stays unknown, and nothing is wrong."""
+        """Whether a value is unknown, and no value is wrong."""
         return bool(self.differing) and not self.wrong
 
 
 def sources(dialect: str) -> dict[str, list[str]]:
-    """Arguments of `flowd replay` by source: recordings, and how to read them."""
+    """Arguments of `flowd replay` for each source: recordings and formats."""
     found: dict[str, list[str]] = {}
     for source, names in (_WHOLE if dialect in ("eg", "istio") else _TESTS).items():
         if source == DEFAULT:
@@ -83,7 +83,7 @@ def sources(dialect: str) -> dict[str, list[str]]:
 
 
 def manifests(dialect: str) -> list[str]:
-    """Arguments that name the objects."""
+    """The `--manifests` arguments."""
     names = (f"{dialect}.objects.yaml",)
     if dialect in ("eg", "istio"):
         names = ("routes.yaml", f"{dialect}.gateways.yaml")
@@ -99,10 +99,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def paired(
     dialect: str, lines: list[dict[str, Any]], known: list[dict[str, Any]] | None = None
 ) -> list[Entry]:
-    """Each line with its truth: by request id for HTTP, by the client's socket for the rest.
+    """Pair each line with its truth: HTTP by request id, TCP by the client's socket.
 
     Args:
-        known: the truth, when it is not that of the recordings.
+        known: the truth, if not that of the recordings.
     """
     known = known or read_lines(LOGS / f"{dialect}.truth.jsonl.gz")
     by_id = {truth["request_id"]: truth for truth in known if truth["request_id"]}
@@ -115,7 +115,7 @@ def paired(
 
 
 def tally(entries: list[Entry]) -> Counter[str]:
-    """Entries by evidence, and under `open` and `wrong` those that are."""
+    """Count entries by evidence, and those that are `open` or `wrong`."""
     counts = Counter(entry.line["attribution"] for entry in entries)
     counts["open"] = sum(entry.is_open for entry in entries)
     counts["wrong"] = sum(bool(entry.wrong) for entry in entries)

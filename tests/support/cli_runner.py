@@ -1,4 +1,4 @@
-"""Running the `flowd` command inside the test's process."""
+"""Run the `flowd` command in the test's process."""
 
 import sys
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Records of DNS payload as the kernel would write them, for the tests of their reader."""
+"""Build ring records with DNS payload as the kernel writes them."""
 
 import dns.message
 import dns.rcode
@@ -15,12 +15,12 @@ CLIENT, SERVER = "10.0.0.9", "10.0.0.53"
 
 
 def query(name: str = "api.example.", kind: str = "A", number: int = 7) -> bytes:
-    """A question."""
+    """A DNS query."""
     return dns.message.make_query(name, kind, id=number).to_wire()
 
 
 def answer(asked: bytes, *texts: str, code: int = 0, ttl: int = 30) -> bytes:
-    """A response with records of the question's own name and type."""
+    """A DNS response with records of the question's name and type."""
     response = dns.message.make_response(dns.message.from_wire(asked))
     response.set_rcode(dns.rcode.Rcode.make(code))
     (question,) = response.question
@@ -43,7 +43,7 @@ def record(
     flags: int = 0,
     original: int | None = None,
 ) -> NDArray[np.void]:
-    """One record of a packet that was seen `at` seconds after boot."""
+    """A ring record of a packet seen `at` seconds after boot."""
     dtype = DNS_SHORT if len(payload) <= DNS_SHORT["payload"].shape[0] else DNS_LONG
     made = np.zeros(1, dtype)
     head = made["head"]

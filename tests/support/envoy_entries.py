@@ -1,4 +1,4 @@
-"""Recorded access-log entries of tests/data/envoy as request rows, with what is true of them."""
+"""Recorded access-log entries of tests/data/envoy as REQUEST rows, with the true backends."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _TEXT = ("method", "host", "path", "original_path", "sni", "route_name", "cluste
 
 @dataclass(frozen=True)
 class Truth:
-    """What a client asked for and who answered."""
+    """A client's request and the backend that answered."""
 
     seq: str
     gateway: str
@@ -28,12 +28,12 @@ class Truth:
 
 
 def bundle(dialect: str) -> Objects:
-    """The objects that the entries were made under."""
+    """The Kubernetes objects under which the entries were recorded."""
     return load_manifests([DATA / "routes.yaml", DATA / f"{dialect}.gateways.yaml"], Losses())
 
 
 def recorded(dialect: str) -> tuple[RequestBatch, list[Truth]]:
-    """All entries of a dialect as one batch, and the truth about each row."""
+    """All entries of a dialect as one batch, with the truth of each row."""
     lines = [json.loads(line) for line in (DATA / f"{dialect}.jsonl").read_text().splitlines()]
     batch = empty_requests(len(lines))
     truths: list[Truth] = []

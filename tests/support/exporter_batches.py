@@ -1,10 +1,11 @@
-"""A small cluster and random batches about it, for the tests of exporters."""
+"""A small cluster, and random FlowBatches of it, for tests of exporters."""
 
 import numpy as np
 from numpy.random import Generator
 
 from flowd.model.directory import Directory
 from flowd.model.endpoint import HOST, WORLD, Endpoint, EndpointKind
+from flowd.model.enums import AccessLogType
 from flowd.model.records.batch import FlowBatch
 from flowd.model.records.connection import empty_connections
 from flowd.model.records.flow import empty_flows
@@ -36,6 +37,10 @@ CART = RouteRef("infra", "edge", "https", "HTTPRoute", "shop", "web", 1, 0)
 LOST = RouteRef("infra", "edge", "https", reason="route_not_found")
 WEB_80 = BackendRef("Service", "shop", "web", 80, 9)
 CANARY_80 = BackendRef("Service", "shop", "canary", 80, 1)
+_LOG_TYPES = [
+    *(AccessLogType.NOT_SET, AccessLogType.TCP_CONNECTION_END, AccessLogType.DOWNSTREAM_END),
+    *(AccessLogType.TCP_PERIODIC, AccessLogType.DOWNSTREAM_PERIODIC, AccessLogType.UPSTREAM_END),
+]
 
 
 def cluster() -> Directory:
@@ -51,7 +56,7 @@ def cluster() -> Directory:
 
 
 def random_batch(rng: Generator, directory: Directory, rows: int) -> FlowBatch:
-    """Rows with every kind of value in every column that is counted."""
+    """Rows with all kinds of values in every counted column."""
     connections = empty_connections(rows)
     connections["protocol"] = rng.choice([6, 6, 17, 1, 58, 132, 47], rows)
     connections["family"] = rng.choice([4, 6], rows)
@@ -66,7 +71,7 @@ def random_batch(rng: Generator, directory: Directory, rows: int) -> FlowBatch:
 
     requests = empty_requests(rows)
     requests["kind"] = rng.choice([1, 1, 1, 2], rows)
-    requests["log_type"] = rng.choice([0, 3, 6, 2, 5, 9], rows)
+    requests["log_type"] = rng.choice(_LOG_TYPES, rows)
     requests["time_ns"] = NOW
     requests["status"] = rng.choice([0, 101, 200, 204, 301, 404, 499, 500, 503, 999], rows)
     requests["duration_ns"] = rng.choice(
@@ -101,7 +106,7 @@ def web_requests(rows: int) -> FlowBatch:
     """Plain GETs of shop/web over the edge gateway, without a traceparent."""
     requests = empty_requests(rows)
     requests["kind"] = 1
-    requests["log_type"] = 6
+    requests["log_type"] = AccessLogType.DOWNSTREAM_END
     requests["time_ns"] = NOW
     requests["duration_ns"] = 20_000_000
     requests["upstream_ns"] = 15_000_000

@@ -19,12 +19,12 @@ _grpc: Any = grpc  # its stubs are only half typed
 
 
 class FakeHubble:
-    """Serves `flows` to everyone, then waits if the client follows; remembers the requests.
+    """Serves `flows` to every client, then waits if the client follows; records the requests.
 
-    With `breaks` set, streams end as when the connection is lost. An `http_path` filter of
-    BAD_PATTERN is refused as servers refuse a bad regular expression. Debug events are not
-    implemented unless there are some. `with_agent` adds flowd's own service; `health` is the state
-    of the Observer, `version` what the server tells of its API.
+    With `breaks`, streams end like a lost connection. An `http_path` filter of BAD_PATTERN is
+    rejected as a bad regular expression. Debug events are unimplemented unless some are given.
+    `with_agent` adds flowd's own service; `health` is the state of the Observer, `version` the
+    server's API version.
     """
 
     def __init__(self, *, with_agent: bool = True, health: str = "SERVING") -> None:

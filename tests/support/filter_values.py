@@ -1,4 +1,4 @@
-"""Values of every field of FlowFilter, and random flows of which each field tells some apart."""
+"""Values of every field of FlowFilter, and random flows; each field matches some of them."""
 
 from typing import Any
 
@@ -88,11 +88,11 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "encrypted": (True, False),
     "experimental": tuple(EXPRESSIONS),
 }
-"""By field; `#n` of a uuid stands for that of the n-th flow."""
+"""Values by field; uuid `#n` stands for the id of the n-th flow."""
 
 
 def filter_of(fields: dict[str, Any]) -> FlowFilter:
-    """The filter with lists of VALUES under names of fields."""
+    """A FlowFilter with some VALUES of each named field."""
     fields = dict(fields)
     if "experimental" in fields:
         fields["experimental"] = {"cel_expression": fields["experimental"]}
@@ -119,7 +119,7 @@ FILTERS = st.lists(st.one_of(_filters("event_type"), _filters(*_HTTP)).map(filte
 
 
 def with_uuids(filters: list[FlowFilter], flows: list[Flow]) -> list[FlowFilter]:
-    """The filters with ids in the place of `#n`."""
+    """The filters with `#n` replaced by the n-th flow's id."""
     for one in filters:
         uuids = [flows[int(value[1:])].uuid if value[:1] == "#" else value for value in one.uuid]
         one.ClearField("uuid")

@@ -1,4 +1,4 @@
-"""A small cluster, a dozen flows of it by name, and random flows."""
+"""A small cluster, a dozen named flows of it, and random flows."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ IPIP = Tunnel("ipip", "192.0.2.1", "192.0.2.3")
 
 
 def cluster(name: str = "default") -> Directory:
-    """A directory that knows all of the above and the interfaces 2 and 3."""
+    """A directory with all of the above, and interfaces 2 and 3."""
     directory = Directory(node_name="node-a", cluster_name=name, interfaces={2: "eth0", 3: "veth1"})
     for endpoint in ENDPOINTS:
         directory.endpoints.index(endpoint)
@@ -169,5 +169,5 @@ def random_rows(count: int, seed: int) -> FlowRows:
 
 
 def batch(rows: FlowRows) -> FlowBatch:
-    """Rows as they reach an exporter."""
+    """A FlowBatch of flow rows only."""
     return FlowBatch(empty_connections(), empty_requests(), rows)

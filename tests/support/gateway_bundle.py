@@ -19,12 +19,12 @@ def tutorial() -> Objects:
 
 @cache
 def tutorial_table(dialect: str = "spec") -> RouteTable:
-    """The bundle as a table."""
+    """The route table of the bundle."""
     return RouteTable.build(tutorial(), dialect)
 
 
 def objects_of(tmp_path: Path, text: str) -> Objects:
-    """The bundle with more objects, given as YAML, on top."""
+    """The bundle with additional objects, given as YAML."""
     path = tmp_path / "more.yaml"
     path.write_text(text)
     return load_manifests([DATA, path], Losses())

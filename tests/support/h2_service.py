@@ -1,4 +1,4 @@
-"""A server with methods for tests, a grpcio channel to it, and a client that speaks raw HTTP/2."""
+"""A gRPC server with test methods, a grpcio channel to it, and a raw HTTP/2 client."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,19 +13,26 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event
 
-from flowd_exporters.h2grpc.connection import Patience
+from flowd_exporters.h2grpc.connection import ConnectionPolicy
 from flowd_exporters.h2grpc.server import H2Server
-from flowd_exporters.h2grpc.service import Context, Services, chat, frame, stream, unary
+from flowd_exporters.h2grpc.service import (
+    Context,
+    ServiceTable,
+    frame,
+    stream_stream,
+    unary_stream,
+    unary_unary,
+)
 from flowd_exporters.h2grpc.tls import Certificates
 
 SECONDS = 20
 PATH = "/test.Test/"
-PATIENT = Patience()
+PATIENT = ConnectionPolicy()
 
 
 @dataclass
 class Methods:
-    """What the server does; counts what it made and which calls were stopped."""
+    """The server's methods; they count messages sent and calls cancelled."""
 
     made: int = 0
     stopped: int = 0
@@ -52,7 +59,7 @@ class Methods:
             yield Int64Value(value=number)
 
     async def pour(self, request: Int64Value, context: Context) -> AsyncIterator[bytes]:
-        """As many KiB as asked for, 64 in a batch of messages; 0 for no end."""
+        """Stream the requested number of KiB, 64 in each batch of messages; 0 is endless."""
         many = frame(BytesValue(value=bytes(1013))) * 64
         try:
             while not request.value or self.made < request.value:
@@ -68,17 +75,17 @@ class Methods:
         async for request in requests:
             yield request
 
-    def services(self) -> Services:
-        held = Services()
+    def services(self) -> ServiceTable:
+        held = ServiceTable()
         held.add(
             "test.Test",
             {
-                "Echo": unary(self.echo, BytesValue),
-                "Fail": unary(self.fail, BytesValue),
-                "Wait": unary(self.wait, BytesValue),
-                "Count": stream(self.count, Int64Value),
-                "Pour": stream(self.pour, Int64Value),
-                "Chat": chat(self.chat, BytesValue),
+                "Echo": unary_unary(self.echo, BytesValue),
+                "Fail": unary_unary(self.fail, BytesValue),
+                "Wait": unary_unary(self.wait, BytesValue),
+                "Count": unary_stream(self.count, Int64Value),
+                "Pour": unary_stream(self.pour, Int64Value),
+                "Chat": stream_stream(self.chat, BytesValue),
             },
         )
         return held
@@ -86,7 +93,7 @@ class Methods:
 
 @dataclass
 class Served:
-    """A server that runs, and a grpcio channel to it."""
+    """A running server, and a grpcio channel to it."""
 
     server: H2Server
     methods: Methods
@@ -113,7 +120,7 @@ async def serving(
     *,
     certificates: Certificates | None = None,
     credentials: grpc.ChannelCredentials | None = None,
-    patience: Patience = PATIENT,
+    patience: ConnectionPolicy = PATIENT,
     options: tuple[tuple[str, int], ...] = (),
 ) -> AsyncGenerator[Served]:
     """Serve the methods until the block ends."""
@@ -135,7 +142,7 @@ async def serving(
 
 
 class RawClient:
-    """HTTP/2 without gRPC's manners; what is not read stays in the socket."""
+    """An HTTP/2 client without gRPC; it reads from the socket only when asked."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.http2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -144,7 +151,7 @@ class RawClient:
         self.http2.initiate_connection()
 
     def call(self, stream: int, body: bytes | None, path: str, **more: str) -> None:
-        """Ask; with no body the request is left open."""
+        """Send a request; without a body the stream stays open."""
         headers = {":method": "POST", ":scheme": "http", ":authority": "x", ":path": PATH + path}
         headers |= {"content-type": "application/grpc", "te": "trailers"}
         headers |= {name.replace("_", "-"): value for name, value in more.items()}
@@ -155,7 +162,7 @@ class RawClient:
             self.http2.send_data(stream, body, end_stream=True)
 
     async def flush(self) -> None:
-        """Send what was asked."""
+        """Send the pending frames."""
         self._writer.write(self.http2.data_to_send())
         await self._writer.drain()
 
@@ -164,7 +171,7 @@ class RawClient:
         self._writer.write(data)
 
     async def events(self) -> list[Event]:
-        """What the server sends next; nothing when it has closed."""
+        """The server's next events; empty after it has closed."""
         await self.flush()
         async with asyncio.timeout(SECONDS):
             try:

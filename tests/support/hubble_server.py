@@ -1,4 +1,4 @@
-"""A Hubble server over given flows, and a client that speaks only bytes to it."""
+"""A Hubble server over given flows, and a gRPC client that sends and receives bytes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -25,7 +25,7 @@ END: object = cast("Any", grpc.aio).EOF
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until something is true."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(SECONDS):
         for _ in count():
             if condition():
@@ -35,7 +35,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 @dataclass
 class Served:
-    """A server that runs, the exporter behind it, and the queue into that."""
+    """A running server, its exporter, and the exporter's queue."""
 
     hubble: HubbleExporter
     server: ApiServer
@@ -46,32 +46,32 @@ class Served:
     directory: Directory = field(default_factory=cluster)
 
     async def put(self, rows: FlowRows) -> None:
-        """Hand rows to the exporter, and wait until they are in its ring."""
+        """Queue rows for the exporter, and wait until its ring has them."""
         wanted = self.hubble.ring.written + len(rows)
         self.queue.put(batch(rows))
         async with asyncio.timeout(SECONDS):
             while self.hubble.ring.written < wanted:
-                await self.hubble.ring.changed(wanted - 1, self.hubble.ring.marked)
+                await self.hubble.ring.wait_readable(wanted - 1, self.hubble.ring.marked)
 
     async def one(self, method: str, *fields: Field) -> Raw:
-        """The answer of a call with one answer."""
+        """Call a unary method; returns the response."""
         call = self._raw().unary_unary(method, None, None)
         return parse(await call(message(*fields), timeout=SECONDS))
 
     def stream(self, method: str, *fields: Field) -> Any:
-        """A call with many answers, as bytes."""
+        """Call a streaming method; yields responses as bytes."""
         return self._raw().unary_stream(method, None, None)(message(*fields), timeout=SECONDS)
 
     async def all(self, method: str, *fields: Field) -> list[Raw]:
-        """Every answer of a stream that ends by itself."""
+        """All responses of a finite stream."""
         return [parse(one) async for one in self.stream(method, *fields)]
 
     async def flows(self, *fields: Field) -> list[Raw]:
-        """What GetFlows answers."""
+        """The responses of GetFlows."""
         return await self.all("/observer.Observer/GetFlows", *fields)
 
     async def summaries(self, *fields: Field) -> list[str]:
-        """Flow.Summary (1.100000) of what GetFlows answers."""
+        """Flow.Summary (field path 1.100000) of each GetFlows response."""
         return [text(one, 1, 100000) for one in await self.flows(*fields)]
 
     def _raw(self) -> Any:

@@ -1,4 +1,4 @@
-"""Rows and an address table for the tests of the pipeline."""
+"""Connection and request rows, and an address table, for tests of the pipeline."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class KnownAddresses:
         found = [self._index.get(address.tobytes(), 0) for address in addresses]
         return np.array(found, np.uint32)
 
-    def at_ports(
+    def resolve_node_ports(
         self,
         endpoints: NDArray[np.uint32],
         ports: NDArray[np.uint16],
@@ -40,7 +40,7 @@ class KnownAddresses:
 
 
 def connection(conn_id: int, src: str, dst: str, at: float = 0, **columns: Any) -> ConnectionBatch:
-    """One NEW TCP record, `src` and `dst` as address:port, `at` in seconds after T0."""
+    """A NEW TCP record; `src` and `dst` as address:port, `at` in seconds after T0."""
     row = empty_connections(1)
     row["conn_id"], row["protocol"], row["family"] = conn_id, Protocol.TCP, 4
     row["first_ns"] = row["time_ns"] = T0 + round(at * SECOND)
@@ -64,7 +64,7 @@ def ended(record: ConnectionBatch, at: float) -> ConnectionBatch:
 def request(
     client: str, local: str, up_local: str = "", up_remote: str = "", at: float = 0, **columns: Any
 ) -> RequestBatch:
-    """One HTTP entry, sockets as address:port, `at` in seconds after T0, lasting 10 ms."""
+    """An HTTP request of 10 ms; sockets as address:port, `at` in seconds after T0."""
     row = empty_requests(1)
     row["kind"], row["method"], row["scheme"] = EntryKind.HTTP, "GET", "http"
     row["host"], row["path"] = "shop.example", "/"

@@ -1,4 +1,4 @@
-"""A Cluster that follows the API server double, quickly."""
+"""A ClusterInformer that follows the API server double, with short timeouts."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,33 +9,33 @@ from typing import Any
 
 import yaml
 
-from flowd.kubernetes.api.client import Api
-from flowd.kubernetes.api.cluster import Cluster
-from flowd.kubernetes.api.kubeconfig import Access
-from flowd.kubernetes.api.limits import Limits
+from flowd.kubernetes.api.client import ApiClient
+from flowd.kubernetes.api.cluster import ClusterInformer
+from flowd.kubernetes.api.kubeconfig import KubeconfigSource
+from flowd.kubernetes.api.limits import ApiLimits
 from flowd.model.losses import Losses, Place
 from tests.fakes.kube_api import FakeKubeApi
 
-FAST = Limits(
-    page=3,
+FAST = ApiLimits(
+    page_size=3,
     connect=5.0,
     read=60.0,
-    idle=60.0,
-    lively=0.0,
+    watch_idle=60.0,
+    min_watch=0.0,
     backoff=(0.005, 0.01),
     retry_after=0.02,
-    discover=0.02,
-    start=0.0,
-    gather=0.0,
+    discovery_interval=0.02,
+    start_jitter=0.0,
+    debounce=0.0,
 )
-"""No pause is long, and nothing times out while a test runs unless it says so."""
+"""Short pauses, and timeouts longer than a test unless it sets its own."""
 
 
 @dataclass
 class Client:
-    """A running Cluster and what it counted."""
+    """A running ClusterInformer and its loss counters."""
 
-    cluster: Cluster
+    cluster: ClusterInformer
     losses: Losses
 
     def names(self, attribute: str = "pods") -> set[str]:
@@ -43,7 +43,7 @@ class Client:
         return {name for _, name in self.objects(attribute)}
 
     def objects(self, attribute: str = "pods") -> dict[tuple[str, str], Any]:
-        """The objects of a kind, looked at without taking a snapshot."""
+        """The objects of a kind, read without a snapshot."""
         live: dict[str, dict[tuple[str, str], Any]] = self.cluster.store._live  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
         return live[attribute]
 
@@ -69,16 +69,18 @@ def write_kubeconfig(path: Path, server: str, user: dict[str, Any], **cluster: A
 async def following(
     api: FakeKubeApi,
     folder: Path,
-    limits: Limits = FAST,
+    limits: ApiLimits = FAST,
     *,
-    apart: bool = False,
+    stagger: bool = False,
     cluster: dict[str, Any] | None = None,
     **user: Any,
 ) -> AsyncGenerator[Client]:
-    """Follow the double until the block ends; a failure of the task fails the test."""
+    """Run the client until the block ends; a failure of its task fails the test."""
     path = write_kubeconfig(folder / "kubeconfig", api.url, user, **(cluster or {}))
     losses = Losses()
-    followed = Cluster(Api(Access(str(path)).connection, limits), losses, limits, apart=apart)
+    followed = ClusterInformer(
+        ApiClient(KubeconfigSource(str(path)).connection, limits), losses, limits, stagger=stagger
+    )
     task = asyncio.create_task(followed.run())
     try:
         yield Client(followed, losses)

@@ -1,4 +1,4 @@
-"""Flows as a server would send them, one for each line of the golden files."""
+"""Server responses of `flowd observe`, one for each line of the golden files."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ REPLY_IP = {"source": "10.8.2.31", "destination": "10.8.1.20", "ipVersion": "IPv
 
 
 def flow(time: str, **fields: Any) -> GetFlowsResponse:
-    """A response with a flow; `time` is what follows SECOND."""
+    """A GetFlows response; `time` is the text after SECOND."""
     stamp = f"{SECOND}{time}Z"
     body = {"time": stamp, "node_name": NODE, "verdict": "FORWARDED"} | fields
     return ParseDict({"flow": body, "node_name": NODE, "time": stamp}, GetFlowsResponse())
@@ -167,7 +167,7 @@ ALL = [SYN, SYN_ACK, DNS, HTTP, DENIED, VERDICT, FQDN, SOCKET, IPV6, ETHERNET, L
 
 
 def node_status(state: str, *names: str, message: str = "") -> GetFlowsResponse:
-    """A relay's word about its nodes."""
+    """A relay's node status response."""
     status = {"state_change": state, "node_names": list(names), "message": message}
     envelope = {"node_name": "relay-0", "time": f"{SECOND}1Z"}
     return ParseDict({"node_status": status} | envelope, GetFlowsResponse())

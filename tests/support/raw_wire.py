@@ -1,4 +1,4 @@
-"""Protobuf's wire format and nothing more, so that tests name field numbers themselves.
+"""Encode and decode Protobuf's wire format by field number, without descriptors.
 
 https://protobuf.dev/programming-guides/encoding/
 """

@@ -1,7 +1,7 @@
-"""For tests in which a TLS handshake is refused.
+"""A fixture and a mark for tests with refused TLS handshakes.
 
 asyncio of Python 3.11 leaves the transport of such a connection to the garbage collector, which
-warns of it, perhaps during another test. Import both names where handshakes are refused.
+warns about it, possibly during another test. Import both names into such tests.
 """
 
 import gc
@@ -14,6 +14,6 @@ MAY_WARN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionW
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """What the test left behind is collected while its own warnings are let pass."""
+    """Collect the test's garbage within the test, where MAY_WARN ignores its warnings."""
     yield
     gc.collect()

@@ -1,6 +1,6 @@
-"""Hubble's filters over one flow.Flow at a time, in the plainest way: what masks must equal.
+"""A naive evaluator of Hubble's filters over one flow.Flow at a time: the reference for masks.
 
-Of the grammars inside values it knows what `filter_values` uses.
+It parses only the values that `filter_values` uses.
 """
 
 import ipaddress
@@ -52,7 +52,7 @@ def glob(name: str, wanted: str) -> bool:
 
 
 def selected(labels: Sequence[str], wanted: str) -> bool:
-    """`key=value`, `key!=value`, `key` and `!key`; a key may begin with `k8s:`."""
+    """Evaluate `key=value`, `key!=value`, `key` or `!key`; a key may begin with `k8s:`."""
     held: dict[str, str] = {}
     for label in labels:
         name, _, text = label.partition("=")
@@ -146,7 +146,7 @@ EXPRESSIONS: dict[str, Callable[[Flow], bool]] = {
         lambda flow: list(flow.source.labels[:1]) == ["reserved:world"]
     ),
 }
-"""CEL, and the same in Python."""
+"""CEL expressions, with equal Python functions."""
 
 ONE: dict[str, Callable[[Flow, Any], bool]] = {
     "uuid": any_of(lambda f, v: f.uuid == v),
@@ -197,4 +197,4 @@ ONE: dict[str, Callable[[Flow, Any], bool]] = {
     "encrypted": any_of(lambda f, v: f.IP.encrypted == v),
     "experimental": lambda f, v: any(EXPRESSIONS[one](f) for one in v.cel_expression),
 }
-"""Every field of FlowFilter, over its values."""
+"""The naive test of every field of FlowFilter."""

@@ -1,4 +1,4 @@
-"""`flowd top`: what keys and clicks do."""
+"""Actions of `flowd top`: the methods that keys and clicks call."""
 
 from dataclasses import replace
 
@@ -6,31 +6,34 @@ from textual.widgets import Input
 
 from flowd_tui.board import Board
 from flowd_tui.data.store import WINDOWS
-from flowd_tui.draw.cells import columns_for
-from flowd_tui.key_bindings import BY_ID
-from flowd_tui.views.base import Query
+from flowd_tui.draw.cells import fit_columns
+from flowd_tui.key_bindings import BY_ID, VIEW_ACTION, VIEW_NAMES
+from flowd_tui.views.base import ViewQuery
 from flowd_tui.views.gateways import GatewayRow
 from flowd_tui.views.query import QueryError
-from flowd_tui.widgets import Lines, LineTable
+from flowd_tui.widgets import LineTable, StyledLines
 
 HELP_ACTIONS = (
-    "help", "back", "quit", "suspend", "view_flows", "view_gateways", "next_view",
-    "down", "up", "page_down", "page_up", "first", "last",
+    *(VIEW_ACTION + name for name in VIEW_NAMES),
+    "help", "back", "quit", "suspend", "next_view", "down", "up", "page_down", "page_up", "first", "last",
 )  # fmt: skip
 
 
 class TopApp(Board):
-    """The screen with its keys: action `x` of the table of actions is the method `do_x`."""
+    """The screen with its actions: method `do_x` performs action `x` of `key_bindings.ACTIONS`."""
 
     def action_run(self, name: str) -> None:
-        """Do the action of that id, if it means something in this view."""
+        """Perform the action of that id if the current view has it."""
         action = BY_ID[name]
         if self._view == "help" and name not in HELP_ACTIONS:
             return
-        if action.view in ("", self._view):
+        if name.startswith(VIEW_ACTION):
+            self._history.clear()
+            self._show_view(name.removeprefix(VIEW_ACTION))
+        elif action.view in ("", self._view):
             getattr(self, f"do_{name}")()
 
-    def on_lines_clicked(self, event: Lines.Clicked) -> None:
+    def on_styled_lines_clicked(self, event: StyledLines.Clicked) -> None:
         self.action_run(event.action)
 
     def on_line_table_moved(self) -> None:
@@ -38,35 +41,28 @@ class TopApp(Board):
 
     def on_line_table_sort(self, event: LineTable.Sort) -> None:
         query = self.query_now
-        if event.column == (query.sort or self.view.order):
+        if event.column == (query.sort or self.view.default_sort):
             self.do_reverse()
         else:
-            self._ask(replace(query, sort=event.column, reverse=False))
+            self._set_query(replace(query, sort=event.column, reverse=False))
 
-    def _go(self, view: str) -> None:
-        self._view, self._tall, self._error = view, False, ""
+    def _show_view(self, view: str) -> None:
+        self._view, self._detail_expanded, self._error = view, False, ""
         self.update(force=True)
 
-    def do_view_flows(self) -> None:
-        self._trail.clear()
-        self._go("flows")
-
-    def do_view_gateways(self) -> None:
-        self._trail.clear()
-        self._go("gateways")
-
     def do_next_view(self) -> None:
-        if self._typed:
+        if self._query_before_prompt:
             self._complete()
         else:
-            self._go("gateways" if self._view == "flows" else "flows")
+            at = VIEW_NAMES.index(self._view) if self._view in VIEW_NAMES else -1
+            self._show_view(VIEW_NAMES[(at + 1) % len(VIEW_NAMES)])
 
     def do_help(self) -> None:
         if self._view == "help":
-            self._go(self._before_help)
+            self._show_view(self._before_help)
         else:
             self._before_help = self._view
-            self._go("help")
+            self._show_view("help")
 
     def do_quit(self) -> None:
         self.exit()
@@ -105,7 +101,7 @@ class TopApp(Board):
         self.update(force=True)
 
     def do_detail(self) -> None:
-        self._detail, self._tall = not (self._detail or self._tall), False
+        self._detail, self._detail_expanded = not (self._detail or self._detail_expanded), False
         self.update()
 
     def do_open(self) -> None:
@@ -113,43 +109,43 @@ class TopApp(Board):
         if row is None or self._view == "help":
             return
         self._table.following = False
-        within = self.view.within(row)
-        if within:
-            self._trail.append((self._view, self._queries["flows"]))
-            self._queries["flows"] = replace(self._queries["flows"], filter=within)
-            self._go("flows")
+        flows_filter = self.view.flows_filter(row)
+        if flows_filter:
+            self._history.append((self._view, self._queries["flows"]))
+            self._queries["flows"] = replace(self._queries["flows"], filter=flows_filter)
+            self._show_view("flows")
             self._table.following = True
             self.update(force=True)
         else:
-            self._tall = not self._tall
+            self._detail_expanded = not self._detail_expanded
             self.update()
 
     def do_back(self) -> None:
-        if self._typed:
-            self._close_prompt(self._typed)
+        if self._query_before_prompt:
+            self._close_prompt(self._query_before_prompt)
         elif self._view == "help":
             self.do_help()
-        elif self._tall:
-            self._tall = False
+        elif self._detail_expanded:
+            self._detail_expanded = False
             self.update()
-        elif self._trail:
-            view, self._queries["flows"] = self._trail.pop()
-            self._go(view)
+        elif self._history:
+            view, self._queries["flows"] = self._history.pop()
+            self._show_view(view)
         elif self.query_now.filter:
-            self._ask(replace(self.query_now, filter=""))
+            self._set_query(replace(self.query_now, filter=""))
 
     def do_sort_next(self, step: int = 1) -> None:
-        shown = columns_for(self.view.columns, self._table.size.width)
+        shown = fit_columns(self.view.columns, self._table.size.width)
         names = [column.id for column, _ in shown if column.sortable]
-        sort = self.query_now.sort or self.view.order
+        sort = self.query_now.sort or self.view.default_sort
         at = names.index(sort) + step if sort in names else 0
-        self._ask(replace(self.query_now, sort=names[at % len(names)], reverse=False))
+        self._set_query(replace(self.query_now, sort=names[at % len(names)], reverse=False))
 
     def do_sort_previous(self) -> None:
         self.do_sort_next(-1)
 
     def do_reverse(self) -> None:
-        self._ask(replace(self.query_now, reverse=not self.query_now.reverse))
+        self._set_query(replace(self.query_now, reverse=not self.query_now.reverse))
 
     def do_lock(self) -> None:
         order = self._orders[self._view]
@@ -158,18 +154,18 @@ class TopApp(Board):
 
     def do_window(self) -> None:
         if self._paused:
-            self.tell("paused: space resumes, then t changes the window")
+            self.show_message("paused: space resumes, then t changes the window")
             return
         at = WINDOWS.index(self._snapshot.window)
         self._store.set_window(WINDOWS[(at + 1) % len(WINDOWS)])
-        self._ask(self.query_now)
+        self._set_query(self.query_now)
 
     def do_fold(self) -> None:
         row: GatewayRow | None = self._table.current
         if row and row.open:
             self._toggle(row)
         elif row and row.depth:
-            self._table.climb()
+            self._table.move_to_parent()
 
     def do_unfold(self) -> None:
         row: GatewayRow | None = self._table.current
@@ -192,16 +188,16 @@ class TopApp(Board):
     def do_copy_command(self) -> None:
         row = self._table.current
         if row is not None:
-            self._copy(self.view.observe(row))
+            self._copy(self.view.observe_command(row))
 
     def _copy(self, text: str) -> None:
         self.copy_to_clipboard(text)
-        self.tell(f"copied: {text}")
+        self.show_message(f"copied: {text}")
 
-    # The filter line
+    # Actions of the filter prompt
 
     def do_filter(self) -> None:
-        self._typed = self.query_now
+        self._query_before_prompt = self.query_now
         self._prompt.display = True
         self._input.can_focus = True
         self._input.value = self.query_now.filter
@@ -210,7 +206,7 @@ class TopApp(Board):
         self.update()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        if self._typed is None:
+        if self._query_before_prompt is None:
             return
         try:
             self.view.check(event.value)
@@ -219,22 +215,22 @@ class TopApp(Board):
             self._update_chrome()
             return
         self._error = ""
-        self._ask(replace(self.query_now, filter=event.value.strip()))
+        self._set_query(replace(self.query_now, filter=event.value.strip()))
 
     def on_input_submitted(self) -> None:
         self._close_prompt(self.query_now)
 
-    def _close_prompt(self, query: Query) -> None:
-        self._typed, self._error = None, ""
+    def _close_prompt(self, query: ViewQuery) -> None:
+        self._query_before_prompt, self._error = None, ""
         self._prompt.display = False
         self._input.can_focus = False
         self.screen.set_focus(None)
-        self._ask(query)
+        self._set_query(query)
 
     def _complete(self) -> None:
-        """Finish the field name before the cursor when only one begins so."""
+        """Complete the field name before the cursor if it has only one completion."""
         text = self._input.value[: self._input.cursor_position]
         start = max(text.rfind(sign) for sign in " (!") + 1
-        found = [name for name in self.view.fields if name.startswith(text[start:])]
-        if len(found) == 1:
-            self._input.insert_text_at_cursor(found[0][len(text) - start :] + "=")
+        matches = [name for name in self.view.fields if name.startswith(text[start:])]
+        if len(matches) == 1:
+            self._input.insert_text_at_cursor(matches[0][len(text) - start :] + "=")

@@ -1,6 +1,6 @@
-"""The screen of `flowd top`: its widgets, and when each is shown anew.
+"""Screen of `flowd top`: its widgets, and when each is redrawn.
 
-Everything drawn is made elsewhere, by pure functions of a snapshot of the store.
+The contents come from `chrome` and `views`, pure functions of a snapshot of the store.
 """
 
 import time
@@ -14,17 +14,17 @@ from textual.containers import Horizontal
 from textual.widgets import Input
 
 from flowd_tui import chrome
-from flowd_tui.data.source import Source
-from flowd_tui.data.store import WINDOWS, Snapshot, Store
+from flowd_tui.data.source import StoreReflector
+from flowd_tui.data.store import WINDOWS, Snapshot, TopStore
 from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.draw.theme import PLAIN, STYLES, THEME
-from flowd_tui.key_bindings import ACTIONS
-from flowd_tui.order import Order
-from flowd_tui.views.base import Query, View
+from flowd_tui.key_bindings import ACTIONS, key_table
+from flowd_tui.order import StableOrder
+from flowd_tui.views.base import View, ViewQuery
 from flowd_tui.views.flows import FlowsView
 from flowd_tui.views.gateways import GatewaysView
 from flowd_tui.views.help import HelpView
-from flowd_tui.widgets import Lines, LineTable
+from flowd_tui.widgets import LineTable, StyledLines
 
 REFRESH_SECONDS = 0.2
 MESSAGE_SECONDS = 4.0
@@ -33,7 +33,7 @@ SMALLEST = (60, 12)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line said."""
+    """Options of the command line."""
 
     glyphs: Glyphs
     colors: bool = True
@@ -44,10 +44,10 @@ class Options:
 
 
 class Board(App[None]):
-    """Shows a store that a source feeds.
+    """Textual app that shows a store.
 
     Args:
-        source: run while the program runs; None for a store that someone else feeds.
+        source: fills the store while the app runs; None if the caller fills it.
         clock: monotonic seconds.
     """
 
@@ -56,7 +56,7 @@ class Board(App[None]):
     TITLE = "flowd top"
     CSS = """
     Screen { layout: vertical; overflow: hidden; }
-    Lines { height: 1; }
+    StyledLines { height: 1; }
     LineTable { height: 1fr; }
     #prompt { height: 1; display: none; }
     #slash { width: 3; }
@@ -80,8 +80,8 @@ class Board(App[None]):
 
     def __init__(
         self,
-        store: Store,
-        source: Source | None,
+        store: TopStore,
+        source: StoreReflector | None,
         options: Options,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,36 +91,36 @@ class Board(App[None]):
         self._clock = clock
         self._glyphs = options.glyphs
         styles = STYLES if options.colors else PLAIN
-        views: tuple[View[Any], ...] = (FlowsView(), GatewaysView(), HelpView())
+        views: tuple[View[Any], ...] = (FlowsView(), GatewaysView(), HelpView(key_table()))
         self._views = {view.id: view for view in views}
         self._view = options.view
-        given = Query(filter=options.filter, namespace=options.namespace)
-        self._queries = {name: Query(namespace=options.namespace) for name in self._views}
-        self._queries[options.view] = given
-        self._orders = {name: Order() for name in self._views}
-        self._trail: list[tuple[str, Query]] = []
+        query = ViewQuery(filter=options.filter, namespace=options.namespace)
+        self._queries = {name: ViewQuery(namespace=options.namespace) for name in self._views}
+        self._queries[options.view] = query
+        self._orders = {name: StableOrder() for name in self._views}
+        self._history: list[tuple[str, ViewQuery]] = []
         self._before_help = options.view
         self._paused: tuple[float, Snapshot] | None = None
         self._snapshot = store.snapshot()
-        self._shown: tuple[object, ...] = ()
+        self._drawn_version: tuple[object, ...] = ()
         self._detail = True
-        self._tall = False
-        self._typed: Query | None = None
+        self._detail_expanded = False
+        self._query_before_prompt: ViewQuery | None = None
         self._error = ""
         self._message = ("", 0.0)
-        self._counted = ""
-        self._in_pane: tuple[object, ...] = (None, None, 0, 0)
-        self._header = Lines(self._glyphs, styles, id="header")
-        self._tabs = Lines(self._glyphs, styles, id="tabs")
-        self._query_line = Lines(self._glyphs, styles, id="query")
+        self._row_count = ""
+        self._pane_inputs: tuple[object, ...] = (None, None, 0, 0)
+        self._header = StyledLines(self._glyphs, styles, id="header")
+        self._tabs = StyledLines(self._glyphs, styles, id="tabs")
+        self._query_line = StyledLines(self._glyphs, styles, id="query")
         self._table = LineTable(self._glyphs, styles, id="table")
-        self._pane = Lines(self._glyphs, styles, id="detail")
-        self._slash = Lines(self._glyphs, styles, id="slash")
+        self._pane = StyledLines(self._glyphs, styles, id="detail")
+        self._slash = StyledLines(self._glyphs, styles, id="slash")
         self._prompt = Horizontal(id="prompt")
         self._input = Input(id="filter", compact=True, select_on_focus=False)
         self._input.can_focus = False
-        self._footer = Lines(self._glyphs, styles, id="footer")
-        self._small = Lines(self._glyphs, styles, id="small")
+        self._footer = StyledLines(self._glyphs, styles, id="footer")
+        self._small = StyledLines(self._glyphs, styles, id="small")
         store.set_window(options.window)
 
     def compose(self) -> ComposeResult:
@@ -143,28 +143,28 @@ class Board(App[None]):
 
     @property
     def view(self) -> View[Any]:
-        """The view on the screen."""
+        """The current view."""
         return self._views[self._view]
 
     @property
-    def query_now(self) -> Query:
-        """What is asked of it."""
+    def query_now(self) -> ViewQuery:
+        """The query of the current view."""
         return self._queries[self._view]
 
-    def _ask(self, query: Query) -> None:
+    def _set_query(self, query: ViewQuery) -> None:
         self._queries[self._view] = query
         self._orders[self._view].forget()
         self.update(force=True)
 
     def update(self, force: bool = False) -> None:
-        """Show what is new; draws nothing when nothing is."""
+        """Redraw what changed since the last call; `force` redraws the table in any case."""
         store = self._store
-        version = store.version if self._view == "flows" else store.slow_version
-        fresh = not self._paused and self._shown != (self._view, version)
+        version = store.version if self._view == "flows" else store.state_version
+        fresh = not self._paused and self._drawn_version != (self._view, version)
         if fresh:
             self._snapshot = store.snapshot()
         if force or fresh:
-            self._shown = (self._view, version)
+            self._drawn_version = (self._view, version)
             self._update_table()
         self._update_chrome()
 
@@ -176,8 +176,8 @@ class Board(App[None]):
                 rows, view.key, lambda row: view.depth(row) or 0, self._clock()
             )
         empty = [] if rows else view.empty(snapshot, query)
-        self._table.show(view, rows, empty, (query.sort or view.order, self._descending))
-        self._counted = view.count(rows, snapshot, query)
+        self._table.show(view, rows, empty, (query.sort or view.default_sort, self._descending))
+        self._row_count = view.count(rows, snapshot, query)
 
     @property
     def _descending(self) -> bool:
@@ -192,11 +192,11 @@ class Board(App[None]):
         if small:
             self._small.show(chrome.too_small(width, height, current))
             return
-        held = None
+        pause = None
         if self._paused:
             new = current.received - self._snapshot.received
-            held = chrome.Held(self._clock() - self._paused[0], new)
-        self._header.show([chrome.header(current, held, width, self._glyphs)])
+            pause = chrome.PauseState(self._clock() - self._paused[0], new)
+        self._header.show([chrome.header(current, pause, width, self._glyphs)])
         titles = [(name, view.title) for name, view in self._views.items() if name != "help"]
         self._tabs.show([chrome.tabs(titles, self._view, width)])
         state = chrome.QueryState(
@@ -205,7 +205,7 @@ class Board(App[None]):
             window=self._snapshot.window if self._view == "gateways" else None,
             following=self._table.following and not self._paused,
             locked=self._orders[self._view].locked,
-            counted=self._counted,
+            row_count=self._row_count,
             error=self._error,
         )
         self._query_line.show([chrome.query_line(self.query_now, state, width, self._glyphs)])
@@ -214,34 +214,36 @@ class Board(App[None]):
 
     @property
     def _sort_title(self) -> str:
-        wanted = self.query_now.sort or self.view.order
-        return next((c.title for c in self.view.columns if c.id == wanted), "").split(" / ")[0]
+        sort = self.query_now.sort or self.view.default_sort
+        return next((c.title for c in self.view.columns if c.id == sort), "").split(" / ")[0]
 
     def _update_pane(self, width: int, height: int) -> None:
         wide = width >= chrome.WIDE and height >= 30 and self._view == "gateways"
         room = 4 if width < 100 else 12 if wide else 8
-        if self._tall:
+        if self._detail_expanded:
             room = max(height - 12, room)
         row = self._table.current
-        wanted = self._tall or (self._detail and height >= 20)
+        wanted = self._detail_expanded or (self._detail and height >= 20)
         self._pane.display = wanted and row is not None and self._view != "help"
         shown = (row, self._snapshot, width, room)
-        if not self._pane.display or all(a is b for a, b in zip(shown, self._in_pane, strict=True)):
+        if not self._pane.display or all(
+            a is b for a, b in zip(shown, self._pane_inputs, strict=True)
+        ):
             return
-        self._in_pane = shown
+        self._pane_inputs = shown
         self._pane.styles.height = room
         detail = self.view.detail(row, self._snapshot, self._glyphs)
         self._pane.show(chrome.detail_lines(detail, width, room, self._glyphs))
 
     def _footer_line(self, width: int) -> chrome.Line:
-        if self._typed:
+        if self._query_before_prompt:
             return chrome.filter_footer(self.view.fields, width, self._glyphs)
         text, until = self._message
         if self._clock() < until:
             return [chrome.Span(f" {text}", "ok")]
         return chrome.footer(self._view, bool(self._paused), width, self._glyphs)
 
-    def tell(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show a message in place of the footer for a few seconds."""
         self._message = (text, self._clock() + MESSAGE_SECONDS)
         self.update()

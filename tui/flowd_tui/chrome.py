@@ -1,32 +1,32 @@
-"""The lines around the table: header, tabs, query, detail and footer, as pure functions."""
+"""Lines around the table: header, tabs, query, detail and footer, as pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowd.text import count, iec, short
-from flowd_tui.data.store import LOSING_PLACES, Link, Snapshot
-from flowd_tui.draw.cells import Line, Span, ends, fit, line_width, pack
+from flowd_tui.data.store import LOSS_PLACES, ConnectionState, Snapshot
+from flowd_tui.draw.cells import Line, Span, fit, justify, line_width, pack
 from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.draw.spark import spark
 from flowd_tui.key_bindings import ACTIONS, BY_ID, Action
-from flowd_tui.views.base import Detail, Query
+from flowd_tui.views.base import RowDetail, ViewQuery
 from flowd_tui.views.gateway_detail import window_text
 
 WIDE = 140
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A paused screen: for how long, and how many flows came since."""
+class PauseState:
+    """Pause of the screen: seconds since it began, and flows received since."""
 
     seconds: float
     new: int
 
 
-def header(now: Snapshot, held: Held | None, width: int, glyphs: Glyphs) -> Line:
-    """Who is watched, how much goes on, and what may be missing."""
-    right: Line = [*_trouble(now, width), *_state(now, held)]
-    if not held or width >= WIDE:
+def header(now: Snapshot, pause: PauseState | None, width: int, glyphs: Glyphs) -> Line:
+    """Header line: node and flow rate on the left; degraded parts, state, losses on the right."""
+    right: Line = [*_degraded(now, width), *_state(now, pause)]
+    if not pause or width >= WIDE:
         right += _lost(now, width)
     if width >= WIDE and now.resident_bytes:
         right.append(
@@ -34,7 +34,7 @@ def header(now: Snapshot, held: Held | None, width: int, glyphs: Glyphs) -> Line
         )
     right.append(Span(" "))
     left: Line = [Span(" flowd top ", "brand")]
-    pieces: list[Line] = [[Span(f"  {_who(now)}", "title")]]
+    pieces: list[Line] = [[Span(f"  {_node_name(now)}", "title")]]
     if now.recent:
         pieces.append([Span(f"  {count(now.recent[-1])} flows/s ")])
         pieces.append([Span(spark(now.recent, 8, glyphs), "accent")])
@@ -46,28 +46,28 @@ def header(now: Snapshot, held: Held | None, width: int, glyphs: Glyphs) -> Line
     for piece in pieces:
         if line_width(left) + line_width(piece) <= room:
             left += piece
-    return ends(left, right, width)
+    return justify(left, right, width)
 
 
-def _who(now: Snapshot) -> str:
+def _node_name(now: Snapshot) -> str:
     if not now.agent.node:
         return now.server
     cluster = now.agent.cluster
     return now.agent.node if cluster in ("", "default") else f"{cluster}/{now.agent.node}"
 
 
-def _state(now: Snapshot, held: Held | None) -> Line:
-    if now.link is Link.DISCONNECTED:
+def _state(now: Snapshot, pause: PauseState | None) -> Line:
+    if now.connection is ConnectionState.DISCONNECTED:
         return [Span(" DISCONNECTED ", "alarm")]
-    if held:
-        return [Span(f" PAUSED {held.seconds:.0f}s  +{count(held.new)} new ", "alarm")]
-    if now.link is Link.CONNECTING:
+    if pause:
+        return [Span(f" PAUSED {pause.seconds:.0f}s  +{count(pause.new)} new ", "alarm")]
+    if now.connection is ConnectionState.CONNECTING:
         return [Span("CONNECTING", "warn")]
     return [Span("LIVE", "ok")]
 
 
-def _trouble(now: Snapshot, width: int) -> Line:
-    parts = now.agent.troubled
+def _degraded(now: Snapshot, width: int) -> Line:
+    parts = now.agent.degraded_parts
     if not parts:
         return []
     text = " ".join(name for name, _, _ in parts) if width >= 100 else "degraded"
@@ -80,7 +80,7 @@ def _lost(now: Snapshot, width: int) -> Line:
         return [Span(f"  lost {short(now.lost)}", style)]
     places: dict[str, int] = {"kernel": 0, "queue": 0, "stream": now.lost_stream}
     for place, _, lost in now.losses:
-        if place in places or (lost and place in LOSING_PLACES):
+        if place in places or (lost and place in LOSS_PLACES):
             places[place] = places.get(place, 0) + lost
     line = [Span("  lost", style)]
     for place, lost in places.items():
@@ -89,7 +89,7 @@ def _lost(now: Snapshot, width: int) -> Line:
 
 
 def tabs(views: Sequence[tuple[str, str]], current: str, width: int) -> Line:
-    """The views by number; only digits where it is narrow."""
+    """Tabs of the views with their keys; only the keys below 60 columns."""
     line: Line = [Span(" ")]
     for number, (name, title) in enumerate(views, 1):
         text = f"{title}" if width >= 60 else ""
@@ -103,19 +103,19 @@ def tabs(views: Sequence[tuple[str, str]], current: str, width: int) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class QueryState:
-    """What the query line tells beside the query itself."""
+    """State that the query line shows beside the query."""
 
     sort_title: str
     descending: bool
     window: int | None
     following: bool
     locked: bool
-    counted: str
+    row_count: str
     error: str = ""
 
 
-def query_line(query: Query, state: QueryState, width: int, glyphs: Glyphs) -> Line:
-    """Namespace, window, order and filter on the left, the number of rows on the right."""
+def query_line(query: ViewQuery, state: QueryState, width: int, glyphs: Glyphs) -> Line:
+    """Query line: namespace, window, order and filter on the left, number of rows on the right."""
     left: Line = [Span(" ns:", "dim"), Span(query.namespace or "all")]
     if state.window:
         left += [Span("  window:", "dim"), Span(window_text(state.window), "", "window")]
@@ -126,7 +126,7 @@ def query_line(query: Query, state: QueryState, width: int, glyphs: Glyphs) -> L
         left.append(Span("  following", "ok"))
     if state.locked:
         left.append(Span("  order locked", "warn"))
-    right = [Span(f"{state.counted} ", "dim")]
+    right = [Span(f"{state.row_count} ", "dim")]
     if state.error:
         right = [Span(f"{state.error} ", "bad")]
     if query.filter:
@@ -135,11 +135,11 @@ def query_line(query: Query, state: QueryState, width: int, glyphs: Glyphs) -> L
         left += [Span("  filter:", "dim"), Span(shown, "key")]
     if state.error and line_width(left) + line_width(right) >= width:
         return [Span(fit(f" {state.error}", width, glyphs), "bad")]
-    return ends(left, right, width)
+    return justify(left, right, width)
 
 
-def detail_lines(detail: Detail, width: int, height: int, glyphs: Glyphs) -> list[Line]:
-    """The detail pane: a rule with the title, then facts, in two columns where it is wide."""
+def detail_lines(detail: RowDetail, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+    """Detail pane: a rule with the title, then facts, in two columns from WIDE on."""
     title = detail.title
     rule = f"{glyphs.line} {fit(title, width - 6, glyphs).rstrip()} " if title else ""
     half = width // 2
@@ -167,7 +167,7 @@ def _width(text: str) -> int:
     return line_width([Span(text)])
 
 
-def _first(detail: Detail, width: int, glyphs: Glyphs) -> list[Line]:
+def _first(detail: RowDetail, width: int, glyphs: Glyphs) -> list[Line]:
     fitting = [form for form in detail.first if line_width(form) <= width]
     return fitting[:1] or [_exact(form, width, glyphs) for form in detail.first[-1:]]
 
@@ -183,7 +183,7 @@ def _exact(line: Line, width: int, glyphs: Glyphs) -> Line:
 
 
 def footer(view: str, paused: bool, width: int, glyphs: Glyphs) -> Line:
-    """Keys by their place in the footer as far as they fit; help and quit always."""
+    """Footer: keys of the view by rank as far as they fit; help and quit always."""
     right: Line = [*_key("help", "?", "help"), *_key("quit", "q", "quit"), Span(" ")]
     left: Line = [Span(" ")]
     chosen = [action for action in ACTIONS if action.footer and action.view in ("", view)]
@@ -193,7 +193,7 @@ def footer(view: str, paused: bool, width: int, glyphs: Glyphs) -> Line:
         spans = _key(action.id, _shown(action, glyphs), _label(action, paused))
         if line_width(left) + line_width(spans) + line_width(right) <= width:
             left += spans
-    return ends(left, right[:-2] if width < 20 else right, width)
+    return justify(left, right[:-2] if width < 20 else right, width)
 
 
 def _label(action: Action, paused: bool) -> str:
@@ -211,7 +211,7 @@ def _key(action: str, key: str, label: str) -> Line:
 
 
 def filter_footer(fields: Sequence[str], width: int, glyphs: Glyphs) -> Line:
-    """What can be typed, while the filter line is open."""
+    """Footer while the filter prompt is open: its keys, and the fields of the language."""
     left: Line = [Span(f" {glyphs.enter}", "key"), Span(" keep  ", "dim")]
     left += [Span("esc", "key"), Span(" cancel  ", "dim")]
     room = width - line_width(left) - 1
@@ -219,7 +219,7 @@ def filter_footer(fields: Sequence[str], width: int, glyphs: Glyphs) -> Line:
 
 
 def too_small(width: int, height: int, now: Snapshot) -> list[Line]:
-    """What to show on a terminal below 60x12."""
+    """Screen of a terminal below 60x12."""
     return [
         [Span("flowd top needs 60x12", "title")],
         [Span(f"this terminal is {width}x{height}")],

@@ -1,20 +1,20 @@
-"""Every key of `flowd top`, in one table: bindings, footer and help are made from it."""
+"""Key bindings of `flowd top`: the table of keys and actions, also shown by footer and help."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a person can do.
+    """One action and the keys bound to it; `TopApp.do_<id>` performs it; `view_<name>` shows a view.
 
     Attributes:
-        id: name of the action, and what a key map refers to.
-        keys: Textual's names of the keys, the first being the one that is shown.
-        shown: the keys as people write them.
-        label: one or two words, for the footer.
-        tooltip: what it does, for the help.
-        view: the only view in which it does something; "" for all.
-        footer: place in the footer, 1 being kept longest; 0 for not there.
+        id: name of the action, also Textual's id of the binding.
+        keys: Textual's names of the keys.
+        shown: the keys as help and footer write them.
+        label: one or two words for the footer.
+        tooltip: description for the help.
+        view: id of the only view that has the action; "" for all views.
+        footer: rank in the footer, 1 is dropped last; 0 leaves it out.
     """
 
     id: str
@@ -63,3 +63,16 @@ ACTIONS = (
 )  # fmt: skip
 
 BY_ID = {action.id: action for action in ACTIONS}
+VIEW_ACTION = "view_"
+VIEW_NAMES = tuple(
+    action.id.removeprefix(VIEW_ACTION) for action in ACTIONS if action.id.startswith(VIEW_ACTION)
+)
+"""Names of the views, in the order of their keys; `flowd_tui.views.VIEWS` makes them."""
+
+
+def key_table() -> list[tuple[str, str]]:
+    """Keys as people write them and their description, in the order of ACTIONS, for the help."""
+    return [
+        (action.shown, action.tooltip + (f" ({action.view})" if action.view else ""))
+        for action in ACTIONS
+    ]

@@ -1,4 +1,4 @@
-"""Two widgets draw everything: fixed lines, and a table that draws only what is visible."""
+"""Textual widgets: fixed lines, and a table that renders only its visible rows."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from flowd_tui.draw.cells import Cell, Column, Line, Span, columns_for, draw, fit, line_width
+from flowd_tui.draw.cells import Cell, Column, Line, Span, draw, fit, fit_columns, line_width
 from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.views.base import View
 
 Styles = Mapping[str, Style]
 
 
-class Lines(Widget):
-    """Lines that someone else made; a click on a span asks for its action."""
+class StyledLines(Widget):
+    """Lines made by `chrome`; a click on a span with an action posts Clicked."""
 
     class Clicked(Message):
-        """Someone clicked on a span that has an action."""
+        """A span with an action was clicked."""
 
         def __init__(self, action: str) -> None:
             super().__init__()
@@ -55,21 +55,21 @@ class Lines(Widget):
 
 
 class LineTable(Widget):
-    """Rows of a view, under a header; the cursor stays on its row's key.
+    """Rows of a view under a header; the cursor stays on the row with the same key.
 
     Attributes:
-        following: the cursor stays on the first row, whatever that is.
+        following: the cursor stays on the first row instead.
     """
 
     class Sort(Message):
-        """Someone clicked on the header of a column."""
+        """The header of a column was clicked."""
 
         def __init__(self, column: str) -> None:
             super().__init__()
             self.column = column
 
     class Moved(Message):
-        """The cursor went to another row."""
+        """The cursor moved to another row."""
 
     def __init__(self, glyphs: Glyphs, styles: Styles, id: str) -> None:
         super().__init__(id=id)
@@ -81,7 +81,7 @@ class LineTable(Widget):
         self._sort = ("", True)
         self._cursor = 0
         self._top = 0
-        self._places: dict[str, tuple[Hashable, int, int, bool]] = {}
+        self._positions: dict[str, tuple[Hashable, int, int, bool]] = {}
         self.following = False
 
     @property
@@ -91,12 +91,12 @@ class LineTable(Widget):
 
     @property
     def index(self) -> int:
-        """Where the cursor is, from 0."""
+        """Index of the cursor's row, from 0."""
         return self._cursor
 
     @property
     def page(self) -> int:
-        """Rows that fit."""
+        """Number of rows that fit."""
         return max(self.size.height - 1, 1)
 
     def show(
@@ -109,16 +109,16 @@ class LineTable(Widget):
         """Replace the rows.
 
         Args:
-            empty: what to say when there are none.
-            sort: column and whether it is descending, for the mark in the header.
+            empty: lines shown without rows.
+            sort: column, and whether the order is descending, for the mark in the header.
         """
         key = self._view.key(self.current) if self._view and self._rows else None
         before = self._cursor
         if view is not self._view:
             if self._view:
-                self._places[self._view.id] = (key, before, self._top, self.following)
-            place = self._places.get(view.id, (None, 0, 0, view.follows))
-            key, before, self._top, self.following = place
+                self._positions[self._view.id] = (key, before, self._top, self.following)
+            position = self._positions.get(view.id, (None, 0, 0, view.follows_newest))
+            key, before, self._top, self.following = position
         self._view, self._rows, self._empty, self._sort = view, rows, empty, sort
         if self.following or key is None:
             self._cursor = self._top = 0
@@ -129,7 +129,7 @@ class LineTable(Widget):
         self.refresh()
 
     def _find(self, key: Hashable, near: int) -> int:
-        """Index of the row with that key, looking around `near`; `near` when it is gone."""
+        """Index of the row with that key, searched outwards from `near`; `near` if not found."""
         assert self._view
         for distance in range(len(self._rows)):
             for index in (near + distance, near - distance):
@@ -143,14 +143,14 @@ class LineTable(Widget):
         self._top = min(max(self._top, self._cursor - self.page + 1), self._cursor)
 
     def move(self, index: int) -> None:
-        """Put the cursor on a row, as near as there is one."""
+        """Move the cursor to the row with the nearest index."""
         self._cursor = index
         self._clamp()
         self.refresh()
         self.post_message(self.Moved())
 
-    def climb(self) -> None:
-        """Go to the row that the current one hangs under."""
+    def move_to_parent(self) -> None:
+        """Move the cursor to the parent of its row."""
         assert self._view
         depth = self._view.depth(self.current) or 0
         index = self._cursor
@@ -165,7 +165,7 @@ class LineTable(Widget):
         width = self.size.width
         if self._view is None:
             return Strip.blank(width, self.rich_style)
-        layout = columns_for(self._view.columns, width)
+        layout = fit_columns(self._view.columns, width)
         if y == 0:
             line, base = self._header(layout), self._styles["head"]
         elif not self._rows:
@@ -194,9 +194,9 @@ class LineTable(Widget):
 
     def _row(self, row: Any, layout: Sequence[tuple[Column, int]], width: int) -> Line:
         assert self._view
-        whole = self._view.span(row)
-        if whole:
-            return [Span(draw(whole, width, self._glyphs), whole.style)]
+        cell = self._view.spanning_cell(row)
+        if cell:
+            return [Span(draw(cell, width, self._glyphs), cell.style)]
         cells = self._view.cells(row, self._glyphs)
         line: Line = []
         for column, room in layout:
@@ -211,7 +211,7 @@ class LineTable(Widget):
                 self.move(self._top + event.y - 1)
             return
         x = 0
-        for column, width in columns_for(self._view.columns, self.size.width) if self._view else ():
+        for column, width in fit_columns(self._view.columns, self.size.width) if self._view else ():
             x += width + 1
             if event.x < x:
                 if column.sortable:
@@ -226,6 +226,6 @@ class LineTable(Widget):
 
 
 def strip(line: Line, width: int, glyphs: Glyphs, styles: Styles, base: Style) -> Strip:
-    """A line as Textual draws it: exactly `width` cells, no markup, no control characters."""
+    """A line as a Textual Strip of exactly `width` cells, without markup or control characters."""
     segments = [Segment(glyphs.text(span.text), base + styles[span.style]) for span in line]
     return Strip(segments).adjust_cell_length(width, base)

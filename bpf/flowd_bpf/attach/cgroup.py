@@ -1,4 +1,7 @@
-"""Attaching programs to a cgroup, by links that go with the process."""
+"""Attach programs to a cgroup by links, which the kernel removes with the process; find cgroup2.
+
+Source: include/uapi/linux/bpf.h (enum bpf_attach_type), cgroups(7).
+"""
 
 import contextlib
 import ctypes
@@ -23,75 +26,77 @@ NAMES = {
     POST_BIND6: "post_bind6",
 }
 ROOT = 1
-"""Inode of the one root of cgroup2; the root of a cgroup namespace has another."""
+"""Inode of the root of cgroup2; the root of a cgroup namespace has another."""
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def cgroup2_mounts(mountinfo: str) -> list[Path]:
-    """Where cgroup2 is mounted, mounts of its whole tree first; `mountinfo` is as of proc(5)."""
+    """Mount points of cgroup2 in a mountinfo file (proc(5)), mounts of the whole tree first."""
     found: list[tuple[bool, Path]] = []
     for line in mountinfo.splitlines():
         mount, _, system = line.partition(" - ")
         fields = mount.split()
         if len(fields) > 4 and system.split()[:1] == ["cgroup2"]:
-            place = _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), fields[4])
-            found.append((fields[3] != "/", Path(place)))
+            point = _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), fields[4])
+            found.append((fields[3] != "/", Path(point)))
     return [path for _, path in sorted(found, key=lambda entry: entry[0])]
 
 
 def find_cgroup2() -> tuple[Path, bool]:
-    """Mount point of cgroup2 as this process sees it, and whether it shows the whole machine.
+    """Mount point of cgroup2 in this mount namespace, and whether it is the root of the hierarchy.
 
     Raises:
-        BpfError: there is none.
+        BpfError: cgroup2 is not mounted.
     """
     best: Path | None = None
-    for place in cgroup2_mounts(Path("/proc/thread-self/mountinfo").read_text()):
+    for point in cgroup2_mounts(Path("/proc/thread-self/mountinfo").read_text()):
         try:
-            inode = place.stat().st_ino
+            inode = point.stat().st_ino
         except OSError:
             continue
         if inode == ROOT:
-            return place, True
-        best = best or place
+            return point, True
+        best = best or point
     if best is None:
         raise BpfError("cgroup2 is not mounted", "mount -t cgroup2 none /sys/fs/cgroup")
     return best, False
 
 
 def link(program: int, cgroup: int, attach_type: int, path: Path) -> int:
-    """File descriptor of a link from a program to a cgroup; it detaches when closed.
+    """Attach a program to a cgroup; closing the returned descriptor detaches it.
 
     Args:
-        cgroup: descriptor of the cgroup's folder, `path`.
+        program: descriptor.
+        cgroup: descriptor of the cgroup's folder `path`.
+        attach_type: one of NAMES.
 
     Raises:
-        BpfError: the kernel refused it; the message names who holds the cgroup, if that is why.
+        BpfError: the kernel refused the link; the message names an exclusive program, if any.
     """
     fd = libbpf.library().bpf_link_create(program, cgroup, attach_type, None)
     if fd >= 0:
         return fd
-    what = f"cannot attach {NAMES[attach_type]} to {path}"
-    if -fd == errno.EPERM and (holder := exclusive_holder(cgroup, attach_type)):
-        raise _held(what, holder)
-    raise kernel_error(what, -fd)
+    attempt = f"cannot attach {NAMES[attach_type]} to {path}"
+    if -fd == errno.EPERM and (holder := exclusive_program(cgroup, attach_type)):
+        raise _exclusive_error(attempt, holder)
+    raise kernel_error(attempt, -fd)
 
 
 def probe(path: Path, attach_type: int) -> None:
-    """Ask whether a link to a cgroup would be taken; attaches nothing.
+    """Check that a cgroup accepts a link of that type, without attaching.
 
     Raises:
-        BpfError: it cannot be opened, or a program of somebody else holds it alone.
+        BpfError: the cgroup cannot be opened, or an exclusive program is attached to it.
     """
     with _opened(path) as cgroup:
-        if holder := exclusive_holder(cgroup, attach_type):
-            raise _held(f"cannot attach {NAMES[attach_type]} to {path}", holder)
+        if holder := exclusive_program(cgroup, attach_type):
+            raise _exclusive_error(f"cannot attach {NAMES[attach_type]} to {path}", holder)
 
 
-def _held(what: str, holder: str) -> BpfError:
+def _exclusive_error(attempt: str, holder: str) -> BpfError:
     return BpfError(
-        f"{what}: program {holder} holds it alone", "it should attach by a link", errno.EPERM
+        f"{attempt}: program {holder} holds it alone", "it should attach by a link", errno.EPERM
     )
 
 
@@ -107,8 +112,8 @@ def _opened(path: Path) -> Generator[int]:
         os.close(cgroup)
 
 
-def exclusive_holder(cgroup: int, attach_type: int) -> str:
-    """Id and name of a program attached so that no other may be; "" when there is none."""
+def exclusive_program(cgroup: int, attach_type: int) -> str:
+    """Id and name of a program attached without BPF_F_ALLOW_MULTI; "" when there is none."""
     lib = libbpf.library()
     flags, count = c_uint32(0), c_uint32(1)
     ids = (c_uint32 * 1)()
@@ -121,14 +126,18 @@ def exclusive_holder(cgroup: int, attach_type: int) -> str:
         return str(ids[0])
     info = ctypes.create_string_buffer(232)  # struct bpf_prog_info
     size = c_uint32(len(info))
-    told = lib.bpf_obj_get_info_by_fd(fd, info, byref(size))
+    status = lib.bpf_obj_get_info_by_fd(fd, info, byref(size))
     os.close(fd)
-    name = info.raw[64:80].partition(b"\0")[0].decode(errors="replace") if told == 0 else ""
+    name = info.raw[64:80].partition(b"\0")[0].decode(errors="replace") if status == 0 else ""
     return f"{ids[0]} {name}".strip()
 
 
 class CgroupLinks:
-    """Programs attached to one cgroup and all below it, until closed."""
+    """Links of programs to one cgroup, which cover all cgroups below it, until closed.
+
+    Args:
+        path: folder of the cgroup.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -138,10 +147,10 @@ class CgroupLinks:
         return len(self._links)
 
     def attach(self, programs: dict[int, int]) -> None:
-        """Attach programs by attach type, in this order.
+        """Attach programs, descriptors by attach type, in this order.
 
         Raises:
-            BpfError: the kernel refused one; then none is attached.
+            BpfError: the kernel refused one; then none stays attached.
         """
         with _opened(self._path) as cgroup:
             try:
@@ -152,6 +161,6 @@ class CgroupLinks:
                 raise
 
     def close(self) -> None:
-        """Detach."""
+        """Detach all programs."""
         while self._links:
             os.close(self._links.pop())

@@ -1,7 +1,7 @@
-"""tc filters under a clsact qdisc, for kernels without tcx.
+"""Attach the tc programs as bpf filters under a clsact qdisc (tc-bpf(8)), for kernels without tcx.
 
-Filters outlive the process that made them, so ours carry a name and a handle, are looked for at the
-start, and are the only ones ever removed.
+A filter outlives the process that added it. Ours carry a name and a handle. Filters that a killed
+agent left are removed at start; filters of others are never removed.
 """
 
 import errno
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from flowd_bpf.attach.attacher import pick
 from flowd_bpf.attach.interfaces import Interface
+from flowd_bpf.attach.programs import programs_for
 from flowd_bpf.errors import kernel_error
 
 NAME = "flowd"
@@ -25,8 +25,11 @@ PARENTS = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_CLSACT with TC_H_MIN_INGRESS, TC_H_MI
 class ClsactAttacher:
     """Filters named NAME, at one priority and handle in each direction.
 
-    What an agent that was killed left behind is removed first, on every interface. The qdisc is
-    made where there is none, and removed again when no filter of another is in it.
+    The constructor removes filters of that name and handle from every interface. `attach` adds the
+    qdisc where there is none, and `detach` removes it again unless it has other filters.
+
+    Args:
+        programs: descriptors by program name.
 
     Raises:
         BpfError: the kernel refused to list or to remove our filters.
@@ -37,19 +40,19 @@ class ClsactAttacher:
     def __init__(self, programs: Mapping[str, int]) -> None:
         self._programs = programs
         self._route = IPRoute()
-        self._made: dict[int, bool] = {}
+        self._added_qdisc: dict[int, bool] = {}
         for index, _ in socket.if_nameindex():
             if self._has_ours(index):
-                self._made[index] = True
+                self._added_qdisc[index] = True
                 self.detach(index)
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._added_qdisc)
 
     def attach(self, link: Interface) -> None:
-        self._made[link.index] = self._add_qdisc(link)
+        self._added_qdisc[link.index] = self._add_qdisc(link)
         try:
-            for parent, program in zip(PARENTS, pick(self._programs, link), strict=True):
+            for parent, program in zip(PARENTS, programs_for(self._programs, link), strict=True):
                 self._route.tc(
                     "add-filter",
                     "bpf",
@@ -67,14 +70,14 @@ class ClsactAttacher:
             raise kernel_error(f"cannot add a filter to {link.name}", error.code) from None
 
     def detach(self, index: int) -> None:
-        if index not in self._made:
+        if index not in self._added_qdisc:
             return
-        made = self._made.pop(index)
+        added = self._added_qdisc.pop(index)
         try:
             for parent in PARENTS:
                 if NAME in self._names(index, parent):
                     self._delete(index, parent)
-            if made and not any(self._names(index, parent) for parent in PARENTS):
+            if added and not any(self._names(index, parent) for parent in PARENTS):
                 self._route.tc("del", "clsact", index)
         except NetlinkError as error:
             if error.code not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
@@ -82,13 +85,13 @@ class ClsactAttacher:
 
     def close(self) -> None:
         try:
-            for index in list(self._made):
+            for index in list(self._added_qdisc):
                 self.detach(index)
         finally:
             self._route.close()
 
     def _add_qdisc(self, link: Interface) -> bool:
-        """Make the qdisc; False when there was one."""
+        """Add the qdisc; False when the interface has one already."""
         try:
             self._route.tc("add", "clsact", link.index)
         except NetlinkError as error:
@@ -111,7 +114,7 @@ class ClsactAttacher:
             raise kernel_error(f"cannot list the filters of {index}", error.code) from None
 
     def _names(self, index: int, parent: int) -> list[str]:
-        """Names of the filters of one direction; "?" for one that has none."""
+        """Names of the filters in one direction; "?" for one without a name or with another handle."""
         found: list[str] = []
         for message in self._route.get_filters(index, parent=parent):
             if not message["handle"]:  # the head of a priority, not a filter

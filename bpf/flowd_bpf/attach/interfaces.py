@@ -1,6 +1,6 @@
-"""Network interfaces, present and future, from rtnetlink (RFC 3549, include/uapi/linux/rtnetlink.h).
+"""List and watch network interfaces by rtnetlink (RFC 3549, include/uapi/linux/rtnetlink.h).
 
-Two messages are read, RTM_NEWLINK and RTM_DELLINK, so the standard library is enough.
+Reads only the messages RTM_NEWLINK and RTM_DELLINK, for which the standard library is enough.
 """
 
 import errno
@@ -17,7 +17,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 IFLA_IFNAME = 3
 DATAGRAM = 1 << 17
-SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 ETHERNET_TYPES = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK
 
 _HEADER = struct.Struct("=IHHII")
@@ -27,7 +27,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface; `ethernet` tells whether packets on it begin with an Ethernet header."""
+    """A network interface; with `ethernet` its packets begin with an Ethernet header."""
 
     index: int
     name: str
@@ -35,26 +35,27 @@ class Interface:
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
-    """Whether globs select an interface.
+    """Whether globs select the interface `name`.
 
-    `!glob` excludes and wins; with nothing but exclusions all others are selected. `lo` is only
-    selected by a glob that begins with its name.
+    `!glob` excludes, and wins over any other. With exclusions only, all other interfaces are
+    selected. Only a glob that begins with "lo" selects `lo`.
     """
-    chosen = [glob for glob in globs if not glob.startswith("!")] or ["*"]
+    included = [glob for glob in globs if not glob.startswith("!")] or ["*"]
     if any(fnmatchcase(name, glob[1:]) for glob in globs if glob.startswith("!")):
         return False
     if name == "lo":
-        return any(glob.startswith("lo") and fnmatchcase(name, glob) for glob in chosen)
-    return any(fnmatchcase(name, glob) for glob in chosen)
+        return any(glob.startswith("lo") and fnmatchcase(name, glob) for glob in included)
+    return any(fnmatchcase(name, glob) for glob in included)
 
 
 class LinkWatch:
-    """The interfaces of this thread's network namespace that globs select.
+    """Watch of the interfaces in this thread's network namespace that globs select.
 
-    `links` maps every interface's index to it, selected or not.
+    Attributes:
+        links: all interfaces by index, selected or not.
 
     Raises:
-        OSError: there is no netlink here.
+        OSError: the kernel refused the netlink socket.
     """
 
     def __init__(self, globs: Sequence[str] = ("*",)) -> None:
@@ -63,17 +64,17 @@ class LinkWatch:
         self._socket = _open()
         self._socket.bind((0, RTMGRP_LINK))
         self._stale = True
-        self._left: set[int] = set()
+        self._removed: set[int] = set()
 
     def fileno(self) -> int:
-        """Readable when something changed."""
+        """Descriptor of the socket, readable when an interface changed."""
         return self._socket.fileno()
 
     def poll(self) -> tuple[list[Interface], list[Interface]]:
-        """Selected interfaces that appeared, and that are gone, since the last call.
+        """Selected interfaces that appeared and that disappeared since the last call.
 
-        One that was renamed into or out of the selection counts as well, and one whose index
-        belongs to another interface by now is gone first.
+        A rename into or out of the selection counts as such. An interface whose index another one
+        has reused is in both lists.
 
         Raises:
             OSError: the kernel does not answer.
@@ -82,7 +83,7 @@ class LinkWatch:
         if not data and not self._stale:
             return [], []
         before = dict(self.links)
-        self._left.clear()
+        self._removed.clear()
         while data:
             self._apply(data)
             data = self._receive()
@@ -102,32 +103,34 @@ class LinkWatch:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            self._stale = True  # messages were lost: ask for all of them
+            self._stale = True  # messages were lost: dump all interfaces again
             return b""
 
-    def _selected(self, here: dict[int, Interface], there: dict[int, Interface]) -> list[Interface]:
-        """What is selected here and not there, or was away in between."""
+    def _selected(
+        self, links: dict[int, Interface], others: dict[int, Interface]
+    ) -> list[Interface]:
+        """Selected interfaces of `links` that are not in `others`, or were removed in between."""
         return [
             link
-            for link in here.values()
-            if (there.get(link.index) != link or link.index in self._left)
+            for link in links.values()
+            if (others.get(link.index) != link or link.index in self._removed)
             and matches(link.name, self._globs)
         ]
 
     def _dump(self) -> None:
-        """List everything anew, by a socket of its own: its answers cannot be lost to events."""
+        """List all interfaces through a second socket, where events cannot displace the answers."""
         self.links = {}
         self._stale = False
         body = _LINK.pack(0, 0, 0, 0, 0)
         size = _HEADER.size + len(body)
-        with _open() as asking:
-            asking.settimeout(SECONDS)
-            asking.send(_HEADER.pack(size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
-            while not self._apply(asking.recv(DATAGRAM)):
+        with _open() as dump:
+            dump.settimeout(TIMEOUT_SECONDS)
+            dump.send(_HEADER.pack(size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+            while not self._apply(dump.recv(DATAGRAM)):
                 pass
 
     def _apply(self, data: bytes) -> bool:
-        """Take in a datagram; returns whether a dump ended with it."""
+        """Apply the messages of a datagram; returns True when it ends a dump."""
         for kind, body in _messages(data):
             if kind == NLMSG_DONE:
                 return True
@@ -136,13 +139,13 @@ class LinkWatch:
                 raise OSError(number, "netlink refused to list the interfaces")
             if kind in (RTM_NEWLINK, RTM_DELLINK):
                 family, device, index, _, _ = _LINK.unpack_from(body)
-                if family != socket.AF_UNSPEC:  # a bridge telling of its ports
+                if family != socket.AF_UNSPEC:  # a bridge reports its ports
                     continue
                 if kind == RTM_NEWLINK:
                     self.links[index] = Interface(index, _name(body), device in ETHERNET_TYPES)
                 else:
                     self.links.pop(index, None)
-                    self._left.add(index)
+                    self._removed.add(index)
         return False
 
 

@@ -1,8 +1,9 @@
-"""Translated connections of this network namespace, from conntrack over netlink (NETLINK_NETFILTER).
+"""Watch and list translated (NAT) conntrack entries of this network namespace by ctnetlink.
 
-The kernel tells of new and of ended entries, and lists those there are. Where possible it is told
-to leave out what is not translated, by a socket filter (Documentation/networking/filter.rst) and by
-the status that a list is asked for (Linux 5.15 and newer).
+The kernel sends events of new and destroyed entries, and dumps the table on request. Untranslated
+entries are filtered in the kernel where possible: events by a socket filter
+(Documentation/networking/filter.rst), dumps by their status (Linux 5.15).
+Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """
 
 import ctypes
@@ -24,11 +25,11 @@ IPS_SRC_NAT, IPS_DST_NAT = 0x10, 0x20
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
-RECEIVE_BYTES = 8 << 20  # the kernel takes some 1.3 kB for an event of 200 bytes
+RECEIVE_BYTES = 8 << 20  # the kernel accounts some 1.3 kB for an event of 200 bytes
 CHUNK = 1 << 20
 DATAGRAM = 1 << 15
-CHUNKS = 16  # of events, most that are read in one go
-SECONDS = 10.0
+CHUNKS = 16  # of events that one read returns at most
+TIMEOUT_SECONDS = 10.0
 
 _HEADER = struct.Struct("=IHHII")
 _FILTER = struct.Struct("=HBBI")
@@ -36,28 +37,29 @@ _WORDS = struct.Struct("=HH")
 
 _TRANSLATED_ONLY = (
     (0x00, 0, 0, 20),  # A = first attribute
-    (0x01, 0, 0, CTA_STATUS),  # X = type wanted
-    (0x20, 0, 0, 0xFFFFF000 + 12),  # A = SKF_AD_NLATTR: where it is, 0 for nowhere
+    (0x01, 0, 0, CTA_STATUS),  # X = attribute type
+    (0x20, 0, 0, 0xFFFFF000 + 12),  # A = SKF_AD_NLATTR: its offset, 0 for absent
     (0x15, 3, 0, 0),
     (0x07, 0, 0, 0),  # X = A
     (0x40, 0, 0, 4),  # A = its value
     (0x45, 0, 1, IPS_SRC_NAT | IPS_DST_NAT),
-    (0x06, 0, 0, 0xFFFFFFFF),  # take it
-    (0x06, 0, 0, 0),  # leave it
+    (0x06, 0, 0, 0xFFFFFFFF),  # accept
+    (0x06, 0, 0, 0),  # drop
 )
 
 
 class ConntrackWatch:
-    """News of translated connections, and lists of them.
+    """Events of translated connections, and dumps of the table.
 
     Args:
-        every: look at all entries, for IPVS translates without the status bits of NAT.
+        every: receive all entries, since IPVS translates without setting the NAT status bits.
+        receive_bytes: size of the socket's receive buffer.
 
     Attributes:
-        overruns: times the kernel had news for which there was no space; a list tells again.
+        overruns: times the kernel dropped events because the buffer was full; a dump recovers them.
 
     Raises:
-        OSError: there is no such netlink here, or no CAP_NET_ADMIN.
+        OSError: the kernel has no ctnetlink, or the process no CAP_NET_ADMIN.
     """
 
     def __init__(self, *, every: bool = False, receive_bytes: int = RECEIVE_BYTES) -> None:
@@ -76,11 +78,11 @@ class ConntrackWatch:
             raise
 
     def fileno(self) -> int:
-        """Readable when there is news."""
+        """Descriptor of the socket, readable when there are events."""
         return self._socket.fileno()
 
     def read(self) -> Entries:
-        """What is new since the last call: ENTRY rows in the kernel's order.
+        """Events since the last call as ENTRY rows in the kernel's order, shape (N,).
 
         Raises:
             OSError: the kernel does not answer.
@@ -100,21 +102,21 @@ class ConntrackWatch:
         return np.concatenate(chunks) if chunks else np.zeros(0, ENTRY)
 
     def list(self, limit: int) -> tuple[Entries, int]:
-        """The translated entries there are, as ENTRY rows.
+        """Dump the translated entries.
 
         Args:
-            limit: rows that are kept.
+            limit: rows to return at most.
 
         Returns:
-            Rows, and how many there were above the limit.
+            ENTRY rows, shape (N,), and the number of entries above the limit.
 
         Raises:
-            OSError: the kernel refuses, or does not answer in time.
+            OSError: the kernel refuses, or does not answer within TIMEOUT_SECONDS.
         """
         if self._every:
             return _list(b"", limit)
         both = IPS_SRC_NAT | IPS_DST_NAT
-        # The second leaves out what the first has
+        # The second dump excludes the entries of the first.
         first, above = _list(_status(IPS_DST_NAT, IPS_DST_NAT), limit)
         second, more = _list(_status(IPS_SRC_NAT, both), limit - len(first))
         return np.concatenate([first, second]), above + more
@@ -141,16 +143,16 @@ class ConntrackWatch:
                 self.overruns += 1
 
 
-def tracked() -> int:
-    """Entries that conntrack has in this network namespace, translated or not.
+def count_entries() -> int:
+    """Number of conntrack entries in this network namespace, translated or not.
 
     Raises:
-        OSError: there is no such netlink here, or no CAP_NET_ADMIN.
+        OSError: the kernel has no ctnetlink, or the process no CAP_NET_ADMIN.
     """
-    with _open() as asking:
-        asking.settimeout(SECONDS)
-        asking.send(_request(CT_GET_STATS, NLM_F_REQUEST, b""))
-        data = asking.recv(DATAGRAM)
+    with _open() as request:
+        request.settimeout(TIMEOUT_SECONDS)
+        request.send(_request(CT_GET_STATS, NLM_F_REQUEST, b""))
+        data = request.recv(DATAGRAM)
     for kind, begin, end in _messages(data):
         if kind == NLMSG_ERROR:
             raise _refusal(data, begin)
@@ -171,8 +173,8 @@ def _open() -> socket.socket:
 
 def _attach(to: socket.socket) -> None:
     code = b"".join(_FILTER.pack(*step) for step in _TRANSLATED_ONLY)
-    held = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(_TRANSLATED_ONLY), ctypes.addressof(held))
+    instructions = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(_TRANSLATED_ONLY), ctypes.addressof(instructions))
     to.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
@@ -189,28 +191,28 @@ def _request(kind: int, flags: int, attributes: bytes) -> bytes:
 
 
 def _list(attributes: bytes, limit: int) -> tuple[Entries, int]:
-    """One dump, by a socket of its own: its answers cannot be lost to news."""
+    """One dump through a second socket, on which events cannot displace the answers."""
     chunks, kept, above = [np.zeros(0, ENTRY)], 0, 0
-    with _open() as asking:
-        asking.settimeout(SECONDS)
-        asking.send(_request(CT_GET, NLM_F_REQUEST | NLM_F_DUMP, attributes))
-        buffer, held, at = np.empty(CHUNK, np.uint8), [0][:0], 0
+    with _open() as request:
+        request.settimeout(TIMEOUT_SECONDS)
+        request.send(_request(CT_GET, NLM_F_REQUEST | NLM_F_DUMP, attributes))
+        buffer, begins, at = np.empty(CHUNK, np.uint8), [0][:0], 0
         view, done = buffer.data, False
         while not done:
-            size = asking.recv_into(view[at:])
+            size = request.recv_into(view[at:])
             for kind, begin, _ in _messages(view[at : at + size]):
                 if kind == NLMSG_ERROR:
                     raise _refusal(view, at + begin)
                 done |= kind == NLMSG_DONE
-                held.append(at + begin - _HEADER.size)
+                begins.append(at + begin - _HEADER.size)
             at += (size + 3) & ~3
             if done or at > CHUNK - 2 * DATAGRAM:
-                starts: Offsets = np.array(held, np.int64)
+                starts: Offsets = np.array(begins, np.int64)
                 rows = parse(buffer, starts)
                 chunks.append(rows[: limit - kept])
                 kept += len(chunks[-1])
                 above += len(rows) - len(chunks[-1])
-                held, at = [], 0
+                begins, at = [], 0
     return np.concatenate(chunks), above
 
 
@@ -220,7 +222,7 @@ def _refusal(data: bytes | memoryview, at: int) -> OSError:
 
 
 def _messages(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
-    """Type, first byte of the body, and end of each message."""
+    """Type, start of the body, and end of each netlink message, as offsets."""
     at = 0
     while at + _HEADER.size <= len(data):
         size, kind, _, _, _ = _HEADER.unpack_from(data, at)

@@ -1,7 +1,8 @@
-"""Conntrack messages to arrays (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+"""Parse conntrack netlink messages into ENTRY rows, column by column.
 
-Messages of one protocol and family have their attributes at the same places. The places are taken
-from one message, checked against all others of its length, and read by whole columns.
+Messages of one protocol and family have their attributes at equal offsets. The offsets come from
+one message, are checked against all others of its length, and are read as whole columns.
+Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """
 
 import struct
@@ -15,18 +16,22 @@ from numpy.typing import NDArray
 SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 CT_NEW, CT_DELETE = 0, 2
 TUPLE_ORIG, TUPLE_REPLY = 1, 2
-BODY = 20  # after nlmsghdr and nfgenmsg
+BODY = 20  # offset behind nlmsghdr and nfgenmsg
 TYPE_MASK = 0x3FFF
 ECHO_REQUEST = (8, 128)
 DEPTH = 3  # tuple, then addresses or ports, then the value
 
 ENTRY = np.dtype(
     [
-        ("src_addr", "u1", (16,)),  # as the initiator sees it; IPv4 as ::ffff:a.b.c.d
+        (
+            "src_addr",
+            "u1",
+            (16,),
+        ),  # original direction, as the initiator sees it; IPv4 as ::ffff:a.b.c.d
         ("dst_addr", "u1", (16,)),
-        ("nat_src_addr", "u1", (16,)),  # as the responder sees it
+        ("nat_src_addr", "u1", (16,)),  # inverse of the reply direction, as the responder sees it
         ("nat_dst_addr", "u1", (16,)),
-        ("src_port", "u2"),  # the identifier of an ICMP echo, on both sides
+        ("src_port", "u2"),  # of an ICMP echo the identifier, in both ports
         ("dst_port", "u2"),
         ("nat_src_port", "u2"),
         ("nat_dst_port", "u2"),
@@ -44,23 +49,24 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a message has its values, and the attribute headers that say so."""
+class _MessageLayout:
+    """Offsets of the attribute headers and values in a message."""
 
-    headers: Offsets
+    headers: Offsets  # of every byte of the headers that must be equal
     values: dict[tuple[int, ...], int]  # path of attribute types to offset
     icmp: int  # type of an ICMP message, -1 for other protocols
 
 
 def parse(data: Bytes, starts: Offsets) -> Entries:
-    """The translated connections among messages, as ENTRY rows in their order.
+    """Parse messages into ENTRY rows of translated connections, in the order of the messages.
 
     Args:
-        data: bytes, the start of the array aligned to four.
-        starts: where messages begin in it, multiples of four; they are complete.
+        data: bytes, shape (N,), aligned to four.
+        starts: offsets of complete messages, shape (M,), multiples of four.
 
-    Everything but the news of a new or an ended entry of TCP, UDP, SCTP, ICMP echo and the like is
-    left out, and so is an entry whose reply is the plain inverse of its original direction.
+    Returns:
+        Rows, shape (K,). Skipped are messages other than new or destroyed entries, incomplete
+        tuples, ICMP other than echo, and entries whose reply is the plain inverse of the original.
     """
     lengths = data.view("u4")[starts // 4].astype(np.int64)
     kinds = data.view("u2")[starts // 2 + 2].astype(np.int64)
@@ -70,21 +76,21 @@ def parse(data: Bytes, starts: Offsets) -> Entries:
     starts, lengths, kinds = starts[wanted], lengths[wanted], kinds[wanted]
     rows = np.zeros(len(starts), ENTRY)
     rows["ended"] = kinds & 0xFF == CT_DELETE
-    known = np.zeros(len(starts), np.bool_)
+    keep = np.zeros(len(starts), np.bool_)
     for length in np.unique(lengths).tolist():
-        left = np.flatnonzero(lengths == length)
-        while len(left):
-            first = int(starts[left[0]])
-            layout = _layout(data[first : first + length].tobytes())
+        pending = np.flatnonzero(lengths == length)
+        while len(pending):
+            first = int(starts[pending[0]])
+            layout = _message_layout(data[first : first + length].tobytes())
             if layout is None:
-                left = left[1:]
+                pending = pending[1:]
                 continue
-            headers = data[starts[left][:, None] + layout.headers]
-            alike = (headers == headers[0]).all(axis=1)
-            known[left[alike]] = _fill(rows, left[alike], data, starts, layout)
-            left = left[~alike]
-    known &= _translated(rows)
-    return rows[known]
+            headers = data[starts[pending][:, None] + layout.headers]
+            same = (headers == headers[0]).all(axis=1)
+            keep[pending[same]] = _fill(rows, pending[same], data, starts, layout)
+            pending = pending[~same]
+    keep &= _translated(rows)
+    return rows[keep]
 
 
 def _translated(rows: Entries) -> NDArray[np.bool_]:
@@ -96,56 +102,56 @@ def _translated(rows: Entries) -> NDArray[np.bool_]:
 
 
 def _fill(
-    rows: Entries, which: Offsets, data: Bytes, starts: Offsets, layout: _Layout
+    rows: Entries, indexes: Offsets, data: Bytes, starts: Offsets, layout: _MessageLayout
 ) -> NDArray[np.bool_]:
-    """Write the messages of one layout into rows; tells which are connections."""
+    """Write messages of one layout into rows; returns a mask of those to keep."""
 
     def column(path: tuple[int, ...], size: int) -> Bytes:
-        return data[starts[which][:, None] + layout.values[path] + np.arange(size)]
+        return data[starts[indexes][:, None] + layout.values[path] + np.arange(size)]
 
     def port(path: tuple[int, ...]) -> NDArray[np.uint16]:
         wide = column(path, 2).astype(np.uint16)
         return wide[:, 0] << np.uint16(8) | wide[:, 1]
 
-    for tuple_, prefix, ways in (
+    for tuple_, prefix, ends in (
         (TUPLE_ORIG, "", ("src", "dst")),
         (TUPLE_REPLY, "nat_", ("dst", "src")),
     ):
         version4 = (tuple_, 1, 1) in layout.values
-        for number, way in enumerate(ways):
-            address = rows[f"{prefix}{way}_addr"]
+        for number, end in enumerate(ends):
+            address = rows[f"{prefix}{end}_addr"]
             if version4:
-                address[which, 10:12] = 255
-                address[which, 12:] = column((tuple_, 1, 1 + number), 4)
+                address[indexes, 10:12] = 255
+                address[indexes, 12:] = column((tuple_, 1, 1 + number), 4)
             else:
-                address[which] = column((tuple_, 1, 3 + number), 16)
+                address[indexes] = column((tuple_, 1, 3 + number), 16)
             if layout.icmp >= 0:
-                rows[f"{prefix}{way}_port"][which] = port((tuple_, 2, 4 if version4 else 7))
+                rows[f"{prefix}{end}_port"][indexes] = port((tuple_, 2, 4 if version4 else 7))
             elif (tuple_, 2, 2 + number) in layout.values:
-                rows[f"{prefix}{way}_port"][which] = port((tuple_, 2, 2 + number))
-    rows["protocol"][which] = column((TUPLE_ORIG, 2, 1), 1)[:, 0]
+                rows[f"{prefix}{end}_port"][indexes] = port((tuple_, 2, 2 + number))
+    rows["protocol"][indexes] = column((TUPLE_ORIG, 2, 1), 1)[:, 0]
     if layout.icmp < 0:
-        return np.ones(len(which), np.bool_)
+        return np.ones(len(indexes), np.bool_)
     kinds = column((TUPLE_ORIG, 2, 5 if (TUPLE_ORIG, 1, 1) in layout.values else 8), 1)[:, 0]
     return np.isin(kinds, ECHO_REQUEST)
 
 
-def _layout(message: bytes) -> _Layout | None:
-    """Where this message has its two tuples, or None when one is not complete."""
+def _message_layout(message: bytes) -> _MessageLayout | None:
+    """Offsets of the two tuples in a message, or None when one is incomplete."""
     headers: list[int] = []
     values: dict[tuple[int, ...], int] = {}
     sizes: dict[tuple[int, ...], int] = {}
 
     def walk(at: int, end: int, path: tuple[int, ...]) -> None:
         for kind, begin, stop in _attributes(message, at, end):
-            here = (*path, kind)
+            inner = (*path, kind)
             if not path and kind not in (TUPLE_ORIG, TUPLE_REPLY):
                 continue
             headers.append(begin - _ATTRIBUTE.size)
-            if len(here) < DEPTH and kind in (1, 2):
-                walk(begin, stop, here)
-            elif len(here) == DEPTH:
-                values[here], sizes[here] = begin, stop - begin
+            if len(inner) < DEPTH and kind in (1, 2):
+                walk(begin, stop, inner)
+            elif len(inner) == DEPTH:
+                values[inner], sizes[inner] = begin, stop - begin
 
     walk(BODY, len(message), ())
     icmp = -1
@@ -165,12 +171,12 @@ def _layout(message: bytes) -> _Layout | None:
             return None
         if icmp >= 0 and (tuple_, 2, icmp) not in values:
             return None
-    places = np.array(headers, np.int64)[:, None] + np.arange(_ATTRIBUTE.size)
-    return _Layout(places.reshape(-1), values, icmp)
+    offsets = np.array(headers, np.int64)[:, None] + np.arange(_ATTRIBUTE.size)
+    return _MessageLayout(offsets.reshape(-1), values, icmp)
 
 
 def _attributes(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Type, first byte and end of each attribute's value."""
+    """Type, and start and end of the value, of each attribute."""
     while at + _ATTRIBUTE.size <= end:
         size, kind = _ATTRIBUTE.unpack_from(message, at)
         if size < _ATTRIBUTE.size or at + size > end:

@@ -1,6 +1,6 @@
-"""Finding BCC: by file, so that PyPI's unrelated package of the same name can never answer.
+"""Find and import BCC by file path, so that PyPI's unrelated package `bcc` is never imported.
 
-Standard library only, as the compiler child loads this module by file too.
+Standard library only: the compiler child loads this module by file.
 """
 
 import importlib.util
@@ -8,19 +8,22 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-PLACES = ("/usr/lib/python3/dist-packages/bcc", "/usr/lib/python3*/site-packages/bcc")
+LOCATIONS = ("/usr/lib/python3/dist-packages/bcc", "/usr/lib/python3*/site-packages/bcc")
 INSTALL = "apt-get install python3-bpfcc (Fedora: python3-bcc); never `pip install bcc`"
 
 
 class MissingBcc(Exception):
-    """BCC is not installed, or something else is in its place."""
+    """BCC is not installed, or an unrelated package has its name."""
 
 
-def find_bcc(places: tuple[str, ...] = PLACES) -> Path:
-    """Folder of the distribution's BCC package; `places` are absolute globs, the first one wins.
+def find_bcc(places: tuple[str, ...] = LOCATIONS) -> Path:
+    """Folder of the distribution's BCC package.
+
+    Args:
+        places: absolute globs in order of preference.
 
     Raises:
-        MissingBcc: it is nowhere.
+        MissingBcc: no glob matches it.
     """
     for place in places:
         for folder in sorted(Path("/").glob(place.lstrip("/"))):
@@ -32,12 +35,12 @@ def find_bcc(places: tuple[str, ...] = PLACES) -> Path:
 
 
 def is_bcc(folder: Path) -> bool:
-    """Whether a package named bcc is the BPF Compiler Collection."""
+    """Whether the folder of a package `bcc` is the BPF Compiler Collection."""
     return (folder / "__init__.py").is_file() and (folder / "libbcc.py").is_file()
 
 
 def unrelated_bcc() -> Path | None:
-    """Folder of a package named bcc on this Python's path that is not BCC."""
+    """Folder of a package `bcc` on sys.path that is not the BPF Compiler Collection."""
     try:
         spec = importlib.util.find_spec("bcc")
     except (ImportError, ValueError):
@@ -48,10 +51,10 @@ def unrelated_bcc() -> Path | None:
 
 
 def load_bcc(folder: Path | None = None) -> ModuleType:
-    """Import BCC from its folder (found when not given); LLVM comes into this process with it.
+    """Import BCC from its folder, by default the one found; this loads LLVM into the process.
 
     Raises:
-        MissingBcc: it is not there, or its shared library is not.
+        MissingBcc: BCC or its shared library is not installed.
     """
     folder = folder or find_bcc()
     spec = importlib.util.spec_from_file_location(

@@ -1,15 +1,19 @@
-"""The compiler child: C in, file descriptors out.
+"""The compiler child: compile C with BCC, load the programs, send their descriptors to the agent.
 
-Run as `python -I compile.py SOCKET BCC SOURCES HEADERS UNITS`, where UNITS is a JSON list of
-`{"source": "flow.c", "defines": {...}}`, and for typed raw tracepoints `"attach"` (id of the
-tracepoint's type) and `"function"` (id of the kernel function they call, or 0) too, or for programs
-of several kinds `"programs"`: by name the program type, the expected attach type, and the id of the
-tracepoint's type or 0. It needs the standard library and BCC only, and answers on the socket with one
-JSON message a unit: `{"programs": [...], "maps": [...]}` with the descriptors beside it (SCM_RIGHTS),
-in this order, or `{"failed": stage, "name": ..., "detail": ...}`. A unit that is refused with its
-kernel function is tried without, and the answer then has `"reduced": true`; tracepoints out of
-several kinds that are refused are left out, and are in `"refused"` with the reason. What clang and
-the verifier have to say goes to stderr.
+Run as `python -I compile.py SOCKET BCC SOURCES HEADERS UNITS`; imports the standard library and BCC
+only. UNITS is a JSON list of compilation units with the keys
+
+* `source` (as in PROGRAMS) and `defines`;
+* for one typed raw tracepoint: `attach` (BTF id of the tracepoint's type) and `function` (BTF id of
+  the kernel function that it calls, or 0);
+* for several program types: `programs`, which maps each name to program type, expected attach type,
+  and BTF id of the tracepoint's type or 0.
+
+The answer is one JSON message a unit, in order: `{"programs": [...], "maps": [...]}` with the
+descriptors in this order beside it (SCM_RIGHTS), or `{"failed": stage, "name": ..., "detail": ...}`.
+A unit that fails with its kernel function is retried without it, and its answer has
+`"reduced": true`. A tracepoint that the kernel refuses, of several program types, is left out, with
+its reason under `"refused"`. Output of clang and the verifier goes to stderr.
 """
 
 import ctypes
@@ -26,7 +30,7 @@ from typing import Any
 PROGRAMS = {
     "flow.c": (
         *("flowd_in", "flowd_out", "flowd_in_raw", "flowd_out_raw"),
-        *("flowd_clock", "flowd_take"),
+        *("flowd_clock", "flowd_evict"),
     ),
     "drops.c": ("flowd_drop",),
     "sockets.c": (
@@ -42,7 +46,7 @@ PROGRAMS = {
 }
 MAPS = {
     "flow.c": (
-        *("flowd_conns", "flowd_held", "flowd_endpoints", "flowd_counters", "flowd_events"),
+        *("flowd_conns", "flowd_used_slots", "flowd_endpoints", "flowd_counters", "flowd_events"),
         *("flowd_tunnels", "flowd_prefixes"),
     ),
     "drops.c": ("flowd_drops", "flowd_drops_full"),
@@ -54,20 +58,24 @@ OPTIONAL_MAPS = {
     "FILTER_PORT": ("flowd_filter_numbers",),
     "FILTER_PROTOCOL": ("flowd_filter_numbers",),
 }
-"""Maps that are there with a define."""
+"""Maps that exist only with a define."""
 TRACING, RAW_TP = 26, 23
 """BPF_PROG_TYPE_TRACING and BPF_TRACE_RAW_TP, include/uapi/linux/bpf.h."""
 
 KFUNC_CALL = 0x7F0F10D0
-"""What drops.c calls in place of a kernel function; helpers have small numbers."""
+"""Placeholder that drops.c calls in place of a kernel function; helper numbers are small."""
 
 FLAGS = ("-nostdinc", "-Wall", "-Werror=implicit-function-declaration")
 
 _INCLUDE = re.compile(r'#include "(.+)"')
 
 
-def expand(folder: Path, name: str, done: set[str]) -> str:
-    """One text of a source and the files it includes: BCC rewrites map calls only there."""
+def inline_includes(folder: Path, name: str, done: set[str]) -> str:
+    """The source with its includes inlined, since BCC rewrites map calls only in the main text.
+
+    Args:
+        done: names already inlined; grows.
+    """
     done.add(name)
     lines = [f'#line 1 "{name}"']
     for number, line in enumerate((folder / name).read_text().splitlines(), 2):
@@ -75,14 +83,14 @@ def expand(folder: Path, name: str, done: set[str]) -> str:
         if not include:
             lines.append(line)
         elif include[1] not in done:
-            lines += [expand(folder, include[1], done), f'#line {number} "{name}"']
+            lines += [inline_includes(folder, include[1], done), f'#line {number} "{name}"']
         else:
             lines.append("")
     return "\n".join(lines)
 
 
 class _LoadOptions(ctypes.Structure):
-    """struct bpf_prog_load_opts of libbpf, as far as it is in use."""
+    """The first fields of struct bpf_prog_load_opts of libbpf."""
 
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -102,15 +110,15 @@ class _LoadOptions(ctypes.Structure):
 
 
 def call_function(code: bytes, number: int) -> bytes:
-    """Bytecode with each call of KFUNC_CALL made one of the kernel function of that type id."""
+    """Bytecode with calls of KFUNC_CALL replaced by calls of the kernel function with a BTF id."""
     placeholder = struct.pack("=BBhi", 0x85, 0x00, 0, KFUNC_CALL)  # call a helper
     real = struct.pack("=BBhi", 0x85, 0x20, 0, number)  # BPF_PSEUDO_KFUNC_CALL
-    slots = (code[at : at + 8] for at in range(0, len(code), 8))
-    return b"".join(real if slot == placeholder else slot for slot in slots)
+    instructions = (code[at : at + 8] for at in range(0, len(code), 8))
+    return b"".join(real if one == placeholder else one for one in instructions)
 
 
 def without_function(unit: dict[str, Any]) -> dict[str, Any]:
-    """The unit as for a kernel that has not the function, or does not let it be called."""
+    """The unit for a kernel that lacks the function or refuses calls of it."""
     defines = {k: v for k, v in unit["defines"].items() if not k.startswith("KFUNC_")}
     return {**unit, "defines": defines, "function": 0}
 
@@ -118,14 +126,17 @@ def without_function(unit: dict[str, Any]) -> dict[str, Any]:
 def load_program(
     bcc: Any, module: Any, name: str, kind: int, expected: int, attach: int = 0, function: int = 0
 ) -> int:
-    """Load what BCC itself cannot, such as a typed raw tracepoint: the descriptor.
+    """Load a program that BCC itself cannot, such as a typed raw tracepoint.
 
     Args:
-        kind, expected: program type, and attach type that it is for.
-        attach, function: as in the unit.
+        kind, expected: program type and expected attach type.
+        attach, function: BTF ids as in the unit.
+
+    Returns:
+        The descriptor.
 
     Raises:
-        OSError: the kernel refused it; its words are on stderr.
+        OSError: the kernel refused the program; the verifier log is on stderr.
     """
     begin = bcc.lib.bpf_function_start(module.module, name.encode())
     size = bcc.lib.bpf_function_size(module.module, name.encode())
@@ -144,55 +155,55 @@ def load_program(
 
 
 def build(bcc: Any, sources: Path, unit: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """Compile and load: the answer, and the descriptors that go with it."""
+    """Compile a unit and load its programs; returns the answer and its descriptors."""
     source: str = unit["source"]
     flags = [*FLAGS, *(f"-D{name}={value}" for name, value in unit["defines"].items())]
     try:
-        text = expand(sources, source, set())
+        text = inline_includes(sources, source, set())
         module = bcc.BPF(text=text.encode(), cflags=flags)
     except Exception as error:  # noqa: BLE001 (BCC raises nothing narrower)
         return {"failed": "compile", "name": source, "detail": str(error)}, []
     descriptors: list[int] = []
-    several: dict[str, tuple[int, int, int]] = unit.get("programs", {})
-    programs = [name for name in PROGRAMS[source] if not several or name in several]
+    types: dict[str, tuple[int, int, int]] = unit.get("programs", {})
+    programs = [name for name in PROGRAMS[source] if not types or name in types]
     refused: dict[str, str] = {}
     for name in programs:
         try:
-            if several:
-                descriptors.append(load_program(bcc, module, name, *several[name]))
+            if types:
+                descriptors.append(load_program(bcc, module, name, *types[name]))
             elif "attach" in unit:
-                how = TRACING, RAW_TP, unit["attach"], unit["function"]
-                descriptors.append(load_program(bcc, module, name, *how))
+                tracepoint = TRACING, RAW_TP, unit["attach"], unit["function"]
+                descriptors.append(load_program(bcc, module, name, *tracepoint))
             else:
                 descriptors.append(module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd)
         except Exception as error:  # noqa: BLE001
-            if not several or several[name][0] != TRACING:
+            if not types or types[name][0] != TRACING:
                 return {"failed": "load", "name": name, "detail": str(error)}, []
             refused[name] = str(error)
     optional = (OPTIONAL_MAPS.get(define, ()) for define in unit["defines"])
     maps = list(dict.fromkeys([*MAPS[source], *(name for names in optional for name in names)]))
     descriptors += [module[name.encode()].map_fd for name in maps]
-    # What BCC made must outlive this call, or it closes the descriptors before they are sent.
-    _kept.append(module)
+    # BCC closes the descriptors when the module is freed, so it must live until they are sent.
+    _modules.append(module)
     loaded = [name for name in programs if name not in refused]
     return {"programs": loaded, "maps": maps, "refused": refused}, descriptors
 
 
-_kept: list[Any] = []
+_modules: list[Any] = []
 
 
 def main(arguments: list[str]) -> None:
-    """Answer on the socket, then go without cleaning up: the kernel does."""
+    """Answer on the socket, then exit without clean-up, which the kernel does faster."""
     channel = socket.socket(fileno=int(arguments[0]))
     finder = importlib.util.spec_from_file_location("flowd_bcc", Path(__file__).with_name("bcc.py"))
     assert finder is not None
     assert finder.loader is not None
-    places = importlib.util.module_from_spec(finder)
-    finder.loader.exec_module(places)
+    bcc_finder = importlib.util.module_from_spec(finder)
+    finder.loader.exec_module(bcc_finder)
     os.environ["BCC_KERNEL_SOURCE"] = arguments[3]
     try:
-        bcc = places.load_bcc(Path(arguments[1]))
-    except places.MissingBcc as error:
+        bcc = bcc_finder.load_bcc(Path(arguments[1]))
+    except bcc_finder.MissingBcc as error:
         answer = {"failed": "bcc", "name": "bcc", "detail": str(error)}
         socket.send_fds(channel, [json.dumps(answer).encode()], [])
     else:

@@ -1,4 +1,7 @@
-"""What drops.c must know of the running kernel, and the names of its drop reasons."""
+"""Defines of drops.c from the running kernel's BTF, and the names of its drop reasons.
+
+Source: include/net/dropreason-core.h of the kernel (enum skb_drop_reason).
+"""
 
 import os
 from dataclasses import dataclass
@@ -34,12 +37,12 @@ _NOT_REASONS = (f"{_PREFIX}MAX", f"{_PREFIX}SUBSYS_MASK")
 
 @dataclass(frozen=True, slots=True)
 class DropTypes:
-    """One look at the kernel's types.
+    """The kernel's types as the drops program needs them.
 
     Attributes:
-        unit: for the loader.
-        reasons: names by number, without the common prefix.
-        packets: whether the headers of a dropped packet can be read, and not only its socket.
+        unit: compilation unit for the loader.
+        reasons: drop reason names by number, without the prefix SKB_DROP_REASON_.
+        packets: whether a dropped packet's headers are readable, and not only its socket.
     """
 
     unit: DropUnit
@@ -48,14 +51,17 @@ class DropTypes:
 
 
 def drop_types(size: int) -> DropTypes:
-    """What this kernel has for drops with a reason (5.17); `size` is of the map.
+    """Read the kernel's types for drops with a reason (Linux 5.17).
+
+    Args:
+        size: entries of the map flowd_drops.
 
     Raises:
-        BpfError: it has not what is needed.
+        BpfError: the kernel gives no drop reasons, or lacks a field.
     """
     with KernelTypes() as types:
         names = types.constants("skb_drop_reason")
-        # A context, the packet, the place, the reason
+        # Parameters: context, packet, location, reason
         if not names or types.parameters("btf_trace_kfree_skb") < 4:
             raise BpfError("this kernel gives no reason for a drop", "needs Linux 5.17")
         defines = {_define(*field): types.offset(*field) for field in _FIELDS}
@@ -68,7 +74,7 @@ def drop_types(size: int) -> DropTypes:
     kept = {
         number: name.removeprefix(_PREFIX)
         for number, name in names.items()
-        # SKB_NOT_DROPPED_YET and SKB_CONSUMED are no drops
+        # SKB_NOT_DROPPED_YET and SKB_CONSUMED are not drops
         if name.startswith(_PREFIX) and name not in _NOT_REASONS
     }
     defines["FIRST_REASON"] = min(kept)

@@ -1,4 +1,7 @@
-"""Getting the programs into the kernel without ever holding a compiler."""
+"""Load the BPF programs: start the compiler child, receive program and map descriptors from it.
+
+LLVM's 100 MB stay in the child (load/compile.py), which exits when it has answered.
+"""
 
 import errno
 import json
@@ -15,23 +18,24 @@ from pathlib import Path
 from flowd_bpf.errors import PRIVILEGES, BpfError
 from flowd_bpf.load.bcc import INSTALL, MissingBcc, find_bcc
 
-SECONDS = 300.0  # emulated machines take minutes
+TIMEOUT_SECONDS = 300.0  # emulated machines take minutes
 
-_HERE = Path(__file__).resolve().parent
-_PACKAGE = _HERE.parent
+_FOLDER = Path(__file__).resolve().parent
+_PACKAGE = _FOLDER.parent
 _MESSAGE = 1 << 16
 _CLOCK_MONOTONIC_COARSE = 6
 _VERIFIER_TAIL = re.compile(r"processed \d+ insns|^\s*$|HINT|^\d+: \(|^; ")
 
 
 @dataclass(slots=True)
-class Loaded:
-    """File descriptors of the programs and maps, by name; closing lets the kernel free them.
+class LoadedPrograms:
+    """File descriptors of the loaded programs and maps; the kernel frees both when they are closed.
 
     Attributes:
-        failed: why a part that was asked for is not there.
-        reduced: the program of drops was refused the kernel function, and does without.
-        refused: programs of sockets that the kernel did not take, with the reason; the rest goes on.
+        programs, maps: descriptors by name.
+        failed: errors of the parts "drops" and "sockets" that did not load.
+        reduced: the drops program loaded only without the kernel function bpf_rdonly_cast.
+        refused: reasons by name of tracepoint programs of sockets.c that the kernel refused.
     """
 
     programs: dict[str, int] = field(default_factory=dict[str, int])
@@ -41,7 +45,7 @@ class Loaded:
     refused: dict[str, str] = field(default_factory=dict[str, str])
 
     def close(self) -> None:
-        """Close every descriptor."""
+        """Close all descriptors."""
         for fd in (*self.programs.values(), *self.maps.values()):
             os.close(fd)
         self.programs.clear()
@@ -49,24 +53,24 @@ class Loaded:
 
 
 def ticks_per_second() -> int:
-    """Jiffies a second (CONFIG_HZ): the coarse clock advances once a jiffy."""
+    """Jiffies a second (CONFIG_HZ), from the resolution of CLOCK_MONOTONIC_COARSE, one jiffy."""
     return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
 def folder(name: str) -> Path:
-    """`src` or `headers`: inside the package when installed, beside it in a checkout."""
+    """Path of `src` or `headers`: inside the package when installed, beside it in a checkout."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 @dataclass(frozen=True, slots=True)
 class DropUnit:
-    """What the program of packet drops is made of.
+    """Compilation unit of drops.c.
 
     Attributes:
-        defines: for the compiler.
-        attach: type id of the tracepoint.
-        function: type id of the kernel function bpf_rdonly_cast, or 0 when there is none.
+        defines: preprocessor defines.
+        attach: BTF id of the tracepoint's type.
+        function: BTF id of the kernel function bpf_rdonly_cast, 0 when the kernel has none.
     """
 
     defines: Mapping[str, int]
@@ -76,12 +80,12 @@ class DropUnit:
 
 @dataclass(frozen=True, slots=True)
 class SocketUnit:
-    """What the programs of TCP sockets are made of.
+    """Compilation unit of sockets.c.
 
     Attributes:
-        defines: for the compiler.
-        programs: by name the program type, the expected attach type, and the type id of a
-            tracepoint or 0.
+        defines: preprocessor defines.
+        programs: program type, expected attach type, and BTF id of the tracepoint's type (0 for
+            none), by program name.
     """
 
     defines: Mapping[str, int]
@@ -92,21 +96,50 @@ def load(
     settings: Mapping[str, int] | None = None,
     drops: DropUnit | None = None,
     sockets: SocketUnit | None = None,
-) -> Loaded:
-    """Compile and load the programs in a short-lived child; `settings` replace those of config.h.
+) -> LoadedPrograms:
+    """Compile and load the programs in a short-lived child.
 
-    Blocks for as long as LLVM takes, under a second on most machines. A failure of a part that
-    connections do not need is in `Loaded.failed`.
+    Blocks while LLVM compiles, under a second on most machines.
+
+    Args:
+        settings: defines that override the defaults of config.h.
+        drops, sockets: optional parts; their failure is in `LoadedPrograms.failed`.
 
     Raises:
-        BpfError: BCC is missing, the source does not compile, or the kernel refused a program.
+        BpfError: BCC is missing, flow.c does not compile, or the kernel refused it.
     """
     try:
         bcc = find_bcc()
     except MissingBcc as error:
         raise BpfError(str(error), INSTALL) from None
-    page = os.sysconf("SC_PAGE_SIZE")
-    defines = {"PAGE_SIZE": page, "TICKS": ticks_per_second(), **(settings or {})}
+    units = _units(settings or {}, drops, sockets)
+    # SEQPACKET keeps message boundaries, so each recv returns exactly one answer.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    log = os.memfd_create("flowd-compile")
+    with ours, theirs:
+        try:
+            child = _start_compiler(bcc, units, theirs.fileno(), log)
+            try:
+                theirs.close()
+                loaded = _receive(ours, log)
+                if drops:
+                    _add_part(loaded, "drops", ours, log)
+                if sockets:
+                    _add_part(loaded, "sockets", ours, log)
+                return loaded
+            finally:
+                child.kill()
+                child.wait()
+        finally:
+            os.close(log)
+
+
+def _units(
+    settings: Mapping[str, int], drops: DropUnit | None, sockets: SocketUnit | None
+) -> list[dict[str, object]]:
+    """Compilation units in the form that compile.py reads."""
+    page, ticks = os.sysconf("SC_PAGE_SIZE"), ticks_per_second()
+    defines = {"PAGE_SIZE": page, "TICKS": ticks, **settings}
     units: list[dict[str, object]] = [{"source": "flow.c", "defines": defines}]
     if drops:
         units.append(
@@ -121,47 +154,37 @@ def load(
         units.append(
             {
                 "source": "sockets.c",
-                "defines": {"PAGE_SIZE": page, "TICKS": ticks_per_second(), **sockets.defines},
+                "defines": {"PAGE_SIZE": page, "TICKS": ticks, **sockets.defines},
                 "programs": dict(sockets.programs),
             }
         )
-    # Packets, so that one answer is one message however fast they come
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    log = os.memfd_create("flowd-compile")
-    with ours, theirs:
-        try:
-            child = subprocess.Popen(
-                [
-                    sys.executable or "/usr/bin/python3",
-                    "-I",
-                    str(_HERE / "compile.py"),
-                    str(theirs.fileno()),
-                    str(bcc),
-                    str(folder("src")),
-                    str(folder("headers")),
-                    json.dumps(units),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-            )
-            try:
-                theirs.close()
-                loaded = _receive(ours, log)
-                if drops:
-                    _add(loaded, "drops", ours, log)
-                if sockets:
-                    _add(loaded, "sockets", ours, log)
-                return loaded
-            finally:
-                child.kill()
-                child.wait()
-        finally:
-            os.close(log)
+    return units
 
 
-def _add(loaded: Loaded, part: str, channel: socket.socket, log: int) -> None:
+def _start_compiler(
+    bcc: Path, units: list[dict[str, object]], channel: int, log: int
+) -> "subprocess.Popen[bytes]":
+    """Start compile.py, which answers on descriptor `channel` and writes its output to `log`."""
+    return subprocess.Popen(
+        [
+            sys.executable or "/usr/bin/python3",
+            "-I",
+            str(_FOLDER / "compile.py"),
+            str(channel),
+            str(bcc),
+            str(folder("src")),
+            str(folder("headers")),
+            json.dumps(units),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=[channel],
+    )
+
+
+def _add_part(loaded: LoadedPrograms, part: str, channel: socket.socket, log: int) -> None:
+    """Add the next answer's programs and maps to `loaded`, or its error to `loaded.failed`."""
     try:
         more = _receive(channel, log)
     except BpfError as error:
@@ -173,23 +196,23 @@ def _add(loaded: Loaded, part: str, channel: socket.socket, log: int) -> None:
         loaded.refused |= more.refused
 
 
-def _receive(channel: socket.socket, log: int) -> Loaded:
-    channel.settimeout(SECONDS)
+def _receive(channel: socket.socket, log: int) -> LoadedPrograms:
+    channel.settimeout(TIMEOUT_SECONDS)
     try:
         message, fds, _, _ = socket.recv_fds(channel, _MESSAGE, 64, socket.MSG_CMSG_CLOEXEC)
     except TimeoutError:
-        raise BpfError(f"compiling the programs took over {SECONDS:.0f} seconds") from None
-    said = os.pread(log, _MESSAGE, max(0, os.fstat(log).st_size - _MESSAGE)).decode(
+        raise BpfError(f"compiling the programs took over {TIMEOUT_SECONDS:.0f} seconds") from None
+    output = os.pread(log, _MESSAGE, max(0, os.fstat(log).st_size - _MESSAGE)).decode(
         errors="replace"
     )
     if not message:
-        raise BpfError(f"the compiler child died: {last_line(said)}")
+        raise BpfError(f"the compiler child died: {last_line(output)}")
     answer = json.loads(message)
     if "failed" in answer:
-        raise failure(answer["failed"], answer["name"], answer["detail"], said)
+        raise failure(answer["failed"], answer["name"], answer["detail"], output)
     programs: list[str] = answer["programs"]
     maps: list[str] = answer["maps"]
-    return Loaded(
+    return LoadedPrograms(
         dict(zip(programs, fds, strict=False)),
         dict(zip(maps, fds[len(programs) :], strict=True)),
         reduced=answer.get("reduced", False),
@@ -197,8 +220,15 @@ def _receive(channel: socket.socket, log: int) -> Loaded:
     )
 
 
-def failure(stage: str, name: str, detail: str, said: str) -> BpfError:
-    """One line of what went wrong in the child; `said` is what clang and the verifier wrote."""
+def failure(stage: str, name: str, detail: str, output: str) -> BpfError:
+    """The error of a compiler child's failed answer, as one line.
+
+    Args:
+        stage: "bcc", "compile" or "load".
+        name: source file, or program at stage "load".
+        detail: message of the child's exception.
+        output: text that clang and the verifier wrote.
+    """
     if stage == "bcc":
         return BpfError(detail, INSTALL)
     if os.strerror(errno.EPERM) in detail:
@@ -208,15 +238,15 @@ def failure(stage: str, name: str, detail: str, said: str) -> BpfError:
     if os.strerror(errno.ENOSYS) in detail:
         return BpfError("this kernel has no bpf system call", "", errno.ENOSYS)
     if stage == "load":
-        return BpfError(f"the verifier refused program {name}: {last_line(said) or detail}")
-    wrong = [line for line in said.splitlines() if "error: " in line or "ailed to create" in line]
-    line = wrong[0] if wrong else last_line(said) or detail
-    if os.strerror(errno.EPERM) in said:
+        return BpfError(f"the verifier refused program {name}: {last_line(output) or detail}")
+    wrong = [line for line in output.splitlines() if "error: " in line or "ailed to create" in line]
+    line = wrong[0] if wrong else last_line(output) or detail
+    if os.strerror(errno.EPERM) in output:
         return BpfError(f"the kernel refused a map: {line}", PRIVILEGES, errno.EPERM)
     return BpfError(f"{name} does not compile: {line.strip()}")
 
 
-def last_line(said: str) -> str:
-    """The last line that explains something, out of what clang or the verifier wrote."""
-    lines = [line.strip() for line in said.splitlines() if not _VERIFIER_TAIL.search(line)]
+def last_line(output: str) -> str:
+    """The last line of clang's or the verifier's output that states a cause; "" for none."""
+    lines = [line.strip() for line in output.splitlines() if not _VERIFIER_TAIL.search(line)]
     return lines[-1] if lines else ""

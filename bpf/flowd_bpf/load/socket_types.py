@@ -1,4 +1,4 @@
-"""What sockets.c must know of the running kernel."""
+"""Defines and program types of sockets.c, from the running kernel's BTF where it has any."""
 
 from flowd_bpf.attach import cgroup
 from flowd_bpf.errors import BpfError
@@ -10,14 +10,14 @@ RING_BYTES = 2 << 20
 DETAIL_RECORDS = 1000
 CGROUP_SOCK, SOCK_OPS, CGROUP_SOCK_ADDR = 9, 13, 18  # enum bpf_prog_type
 
-ATTACHED = {
+CGROUP_PROGRAMS = {
     "flowd_connect4": (CGROUP_SOCK_ADDR, cgroup.CONNECT4),
     "flowd_connect6": (CGROUP_SOCK_ADDR, cgroup.CONNECT6),
     "flowd_bind4": (CGROUP_SOCK, cgroup.POST_BIND4),
     "flowd_bind6": (CGROUP_SOCK, cgroup.POST_BIND6),
     "flowd_sock_ops": (SOCK_OPS, cgroup.SOCK_OPS),
 }
-"""Program type and attach type of what is attached to the cgroup; sock_ops last."""
+"""Program type and attach type of the cgroup programs, in attach order: sock_ops last."""
 
 TRACEPOINTS = {
     "flowd_sock_state": "inet_sock_set_state",
@@ -29,14 +29,14 @@ TRACEPOINTS = {
 def socket_unit(
     ring_bytes: int, active_ticks: int, detail_records: int = DETAIL_RECORDS
 ) -> SocketUnit:
-    """What the loader needs; without the kernel's types (BTF) it has no tracepoints.
+    """Compilation unit of sockets.c; without kernel BTF it has no tracepoint programs.
 
     Args:
         ring_bytes: size of the ring, a power of two.
-        active_ticks: jiffies between records of a socket that is in use.
-        detail_records: records a second and CPU of sockets that are established.
+        active_ticks: jiffies between records of an active socket.
+        detail_records: ESTABLISHED records a second on each CPU.
     """
-    programs = {name: (kind, attach, 0) for name, (kind, attach) in ATTACHED.items()}
+    programs = {name: (kind, attach, 0) for name, (kind, attach) in CGROUP_PROGRAMS.items()}
     defines = {
         "SOCKET_RING_BYTES": ring_bytes,
         "ACTIVE_TICKS": active_ticks,

@@ -1,4 +1,4 @@
-"""The connection table as user space sees it: which entries are over, and taking them out."""
+"""Expire and evict entries of the kernel's connection table, by idle time or by a selection."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,29 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd_bpf import libbpf
-from flowd_bpf.layout import TakeHow
-from flowd_bpf.maps.evict import Taker
+from flowd_bpf.layout import EvictMode
+from flowd_bpf.maps.evict import Evictor
 from flowd_bpf.maps.slots import Slots
 
 Rows = NDArray[Any]
 
-Choice = Callable[[Rows], NDArray[np.bool_]]
-"""Which of N CONNECTION rows are meant."""
+RowSelector = Callable[[Rows], NDArray[np.bool_]]
+"""Maps N CONNECTION rows to a mask, shape (N,), of the selected ones."""
 
 FIN, RST, ACK = 0x01, 0x04, 0x10
 TCP, ICMP, ICMPV6 = 6, 1, 58
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds without a packet until a connection is over.
+class IdleTimeouts:
+    """Seconds without a packet after which a connection expires.
 
     Attributes:
-        closed: TCP after FIN from both sides or RST from one; the last acknowledgements come then.
-        opening: TCP before both sides acknowledged.
-        tcp: any other TCP; keep-alives come every two hours where nobody changed it (RFC 9293).
-        other: every protocol that has no limit of its own in `protocols`.
-        pressure: divides all but `closed` when the table is three quarters full.
+        closed: TCP after FIN from both sides or RST from one; the last acknowledgements still come.
+        opening: TCP until both sides have sent an ACK.
+        tcp: any other TCP; the default interval of keep-alives is two hours (RFC 9293).
+        other: every protocol without a timeout in `protocols`.
+        protocols: timeouts by protocol number.
+        pressure: divisor of all timeouts but `closed` when the table is three quarters full.
     """
 
     closed: float = 2.0
@@ -42,28 +43,33 @@ class Limits:
 
 
 def flags_seen(values: Rows, side: Any) -> NDArray[np.uint8]:
-    """TCP flags that came from a side (0 or 1, or one for each row)."""
+    """TCP flags seen from a side of N CONNECTION rows, shape (N,).
+
+    Args:
+        side: 0 or 1, or an array of these, shape (N,).
+    """
     return (values["marks"] >> (8 * np.asarray(side, "u8"))).astype("u1")
 
 
 def closed(values: Rows) -> NDArray[np.bool_]:
-    """Whether FIN came from both sides, or RST from one."""
+    """Mask of N CONNECTION rows, shape (N,): FIN from both sides, or RST from one."""
     a, b = flags_seen(values, 0), flags_seen(values, 1)
     return ((a | b) & RST != 0) | (a & b & FIN != 0)
 
 
-class ConnectionTable:
-    """The kernel's connections.
+class KernelConnectionTable:
+    """The kernel's connection table: reads entries, and evicts them with their last numbers.
 
     Args:
-        maps: of them flowd_conns and flowd_held.
-        programs: of them flowd_clock and flowd_take.
+        maps: descriptors by name; flowd_conns and flowd_used_slots are in use.
+        programs: descriptors by name; flowd_clock and flowd_evict are in use.
         ticks: jiffies a second.
-        size: connections that the table is made for; half as many more fit in.
+        size: connections that the table is sized for; it has half as many slots more.
+        limits: when a connection expires.
 
     Raises:
-        BpfError: the kernel did not tell the table's size.
-        OSError: it did not let it be mapped.
+        BpfError: the kernel refused the query for the table's size.
+        OSError: the kernel refused to map the table.
     """
 
     def __init__(
@@ -72,11 +78,11 @@ class ConnectionTable:
         programs: Mapping[str, int],
         ticks: int,
         size: int,
-        limits: Limits,
+        limits: IdleTimeouts,
     ) -> None:
         self._slots = Slots(maps)
         self._clock = programs["flowd_clock"]
-        self._taker = Taker(programs["flowd_take"])
+        self._evictor = Evictor(programs["flowd_evict"])
         self._ticks = ticks
         self._crowded = size * 3 // 4
         self._closed = int(limits.closed * ticks)
@@ -88,57 +94,62 @@ class ConnectionTable:
         self._pressure = limits.pressure
 
     def jiffies(self) -> int:
-        """The kernel's clock that entries are stamped with, modulo 2**32."""
+        """The kernel's jiffies modulo 2**32, the clock of `seen` and `reported` in CONNECTION."""
         return libbpf.run_program(self._clock, bytes(64))[0]
 
     def expire(self, live: int) -> Iterator[Rows]:
-        """Take out what is over, in batches of CONNECTION rows; `live` entries are known.
+        """Evict expired connections; yields batches of CONNECTION rows.
 
-        An entry leaves the kernel in one step with its last numbers. One that came alive between
-        being found and being taken stays.
+        The kernel removes an entry and returns its last numbers in one step. An entry that had a
+        packet since the scan read it stays.
+
+        Args:
+            live: entries in the table, which decide on `pressure`.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refused a read or an eviction.
         """
         now = self.jiffies()
         divisor = self._pressure if live > self._crowded else 1.0
-        return self._take(lambda values: self._over(values, now, divisor), TakeHow.SILENT)
+        return self._evict(lambda values: self._expired(values, now, divisor), EvictMode.IF_IDLE)
 
-    def take_out(self, chosen: Choice) -> Iterator[Rows]:
-        """Take out what is chosen in the same way, whether or not packets still come.
+    def evict(self, select: RowSelector) -> Iterator[Rows]:
+        """Evict the selected connections, active or not; yields batches of CONNECTION rows.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refused a read or an eviction.
         """
-        return self._take(chosen, TakeHow.ANYHOW)
+        return self._evict(select, EvictMode.ALWAYS)
 
-    def _take(self, chosen: Choice, how: TakeHow) -> Iterator[Rows]:
+    def _evict(self, select: RowSelector, mode: EvictMode) -> Iterator[Rows]:
         for slots, values in self._slots.scan():
-            over = chosen(values)
-            if over.any():
-                which = np.flatnonzero(over)
-                yield self._taker.take(slots.take(which), values.take(which), how)
+            selected = select(values)
+            if selected.any():
+                which = np.flatnonzero(selected)
+                yield self._evictor.evict(slots.take(which), values.take(which), mode)
 
     def drain(self) -> Iterator[Rows]:
-        """Everything, in batches of CONNECTION rows, when the programs are detached.
+        """Yield all entries as batches of CONNECTION rows; the programs must be detached.
 
         Raises:
-            BpfError: the kernel refused it.
-            OSError: likewise.
+            BpfError: the kernel refused a read.
+            OSError: the kernel refused to map the table.
         """
         for _, values in self._slots.scan():
             yield values
 
     def close(self) -> None:
-        """Let go of the kernel's memory."""
+        """Unmap the table."""
         self._slots.close()
 
-    def _over(self, values: Rows, now: int, divisor: float) -> NDArray[np.bool_]:
+    def _expired(self, values: Rows, now: int, divisor: float) -> NDArray[np.bool_]:
         protocol, side = values["key"]["protocol"], values["side"]
         age = (np.uint32(now) - side["seen"]).astype("i4")
-        age[side["owner"] == 0] = np.iinfo("i4").max
+        age[side["counting_if"] == 0] = np.iinfo("i4").max
         idle = age.min(axis=1)
-        idle[(side["owner"] == 0).all(axis=1)] = 0  # its first packet is just being counted
+        idle[(side["counting_if"] == 0).all(axis=1)] = (
+            0  # created, but its first packet is not counted yet
+        )
         both = flags_seen(values, 0) & flags_seen(values, 1)
         opening = (protocol == TCP) & (both & ACK == 0)
         limit = np.where(opening, self._opening, self._idle[protocol]) / divisor

@@ -1,4 +1,4 @@
-"""Hash and per-CPU maps through libbpf's batch calls, into buffers made once."""
+"""Read and write BPF hash maps and per-CPU counters as numpy arrays, by libbpf's batch calls."""
 
 import ctypes
 import errno
@@ -20,8 +20,8 @@ class HashMap:
     """A BPF hash map with numpy keys and values.
 
     Args:
-        fd: the map.
-        key, value: dtypes of the map's key and value sizes.
+        fd: descriptor of the map.
+        key, value: dtypes of the sizes of the map's keys and values.
     """
 
     def __init__(self, fd: int, key: "np.dtype[Any]", value: "np.dtype[Any]") -> None:
@@ -31,13 +31,13 @@ class HashMap:
         self._values: Rows = np.empty(BATCH, value)
 
     def scan(self, *, delete: bool = False) -> Iterator[tuple[Rows, Rows]]:
-        """The map's entries as (keys, values), batch by batch, each a view until the next batch.
+        """Yield the entries in batches of (keys, values), shape (N,), valid until the next batch.
 
-        Entries that come and go meanwhile may be missed or met twice; with `delete` each entry is
-        taken out and met once.
+        An entry that is inserted or deleted during the scan may be missed or yielded twice. With
+        `delete` the scan removes entries and yields each once.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refused the read.
         """
         name = "lookup_and_delete" if delete else "lookup"
         call = getattr(self._lib, f"bpf_map_{name}_batch")
@@ -54,7 +54,7 @@ class HashMap:
                 ctypes.byref(count),
                 None,
             )
-            if status == errno.ENOSPC:  # one bucket holds more than the buffers
+            if status == errno.ENOSPC:  # the buffers are too small for one bucket
                 self._keys = np.empty(2 * len(self._keys), self._keys.dtype)
                 self._values = np.empty(2 * len(self._values), self._values.dtype)
                 continue
@@ -67,32 +67,32 @@ class HashMap:
             previous = token
 
     def get(self, keys: Rows) -> tuple[Rows, Rows]:
-        """Look up chosen keys: those that are there, and their values.
+        """Look up N keys; returns the keys that exist and their values, shape (M,) each.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refused the read.
         """
         keys = np.ascontiguousarray(keys)
         values: Rows = np.empty(len(keys), self._values.dtype)
-        gone: list[int] = []
+        missing: list[int] = []
         lookup, fd, key, value = self._lib.bpf_map_lookup_elem, self._fd, _at(keys), _at(values)
         key_bytes, value_bytes = keys.dtype.itemsize, values.dtype.itemsize
         for row in range(len(keys)):
             status = lookup(fd, key + row * key_bytes, value + row * value_bytes)
             if status == -errno.ENOENT:
-                gone.append(row)
+                missing.append(row)
             elif status:
                 raise kernel_error("cannot read a map", -status)
-        if not gone:
+        if not missing:
             return keys, values
-        there = np.delete(np.arange(len(keys)), gone)
-        return keys.take(there), values.take(there)
+        found = np.delete(np.arange(len(keys)), missing)
+        return keys.take(found), values.take(found)
 
     def update(self, keys: Rows, values: Rows) -> int:
-        """Set entries; returns how many were set before the map was full.
+        """Set N entries; returns how many, fewer than N when the map became full.
 
         Raises:
-            BpfError: the kernel refused it for another reason.
+            BpfError: the kernel refused the write for another reason.
         """
         if not len(keys):
             return 0
@@ -101,15 +101,15 @@ class HashMap:
         status = -self._lib.bpf_map_update_batch(
             self._fd, _at(keys), _at(values), ctypes.byref(count), None
         )
-        if status not in (0, errno.E2BIG, errno.ENOMEM, errno.ENOSPC):  # the last of a trie
+        if status not in (0, errno.E2BIG, errno.ENOMEM, errno.ENOSPC):  # ENOSPC: of a trie
             raise kernel_error("cannot write a map", status)
         return count.value
 
     def delete(self, keys: Rows) -> None:
-        """Delete entries; those that are not there are passed over.
+        """Delete the entries with these keys; keys without an entry are skipped.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refused the delete.
         """
         keys = np.ascontiguousarray(keys)
         while len(keys):
@@ -125,28 +125,32 @@ def _at(rows: Rows, row: int = 0) -> int:
 
 
 def possible_cpus() -> int:
-    """How many CPUs this machine can have: the length of every per-CPU value."""
+    """Number of possible CPUs, which is the length of every per-CPU value."""
     with open("/sys/devices/system/cpu/possible") as file:
         return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
 
 
 class PerCpuCounters:
-    """A per-CPU array map of one slot of `length` 64-bit counters."""
+    """A per-CPU array map whose one value is `length` 64-bit counters.
+
+    Args:
+        fd: descriptor of the map.
+    """
 
     def __init__(self, fd: int, length: int) -> None:
         self._fd = fd
-        self._slots: NDArray[np.uint64] = np.empty((possible_cpus(), length), "u8")
+        self._per_cpu: NDArray[np.uint64] = np.empty((possible_cpus(), length), "u8")
 
     def read(self) -> NDArray[np.uint64]:
         """The counters summed over all CPUs, shape (length,).
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refused the read.
         """
         zero = ctypes.c_uint32(0)
         status = libbpf.library().bpf_map_lookup_elem(
-            self._fd, ctypes.addressof(zero), self._slots.ctypes.data
+            self._fd, ctypes.addressof(zero), self._per_cpu.ctypes.data
         )
         if status < 0:
             raise kernel_error("cannot read the counters", -status)
-        return self._slots.sum(axis=0)
+        return self._per_cpu.sum(axis=0)

@@ -1,7 +1,7 @@
-"""Reading a BPF ring buffer of equal records as one array.
+"""Read a BPF ring buffer of fixed-size records as one numpy array.
 
-The kernel maps the data area twice in a row, so a stretch of records is contiguous even across
-the end of the buffer (kernel/bpf/ringbuf.c).
+The kernel maps the data area twice in a row, so unread records are contiguous even across the end
+of the buffer (kernel/bpf/ringbuf.c).
 """
 
 import mmap
@@ -15,12 +15,12 @@ DISCARD = 1 << 30  # BPF_RINGBUF_DISCARD_BIT
 
 
 class Ring:
-    """The reader of a ring buffer map whose every record is a `record`.
+    """Reader of a ring buffer map whose records all have one dtype.
 
     Args:
-        fd: the map; it can be polled, and is readable when the kernel side asks to wake the reader.
+        fd: descriptor of the map; it polls readable when a program wakes the reader.
         size: bytes of the data area, a power of two.
-        record: dtype of a record, a multiple of 8 bytes.
+        record: dtype of a record, its size a multiple of 8 bytes.
     """
 
     def __init__(self, fd: int, size: int, record: "np.dtype[np.void]") -> None:
@@ -28,7 +28,7 @@ class Ring:
         self._mask = size - 1
         self._record = record
         self._nothing = np.zeros(0, record)
-        # Rows of a structured dtype would be copied column by column
+        # Records as bytes: numpy copies rows of a structured dtype column by column.
         whole = np.dtype(f"V{record.itemsize}")
         self._slot = np.dtype([("header", "u4"), ("page", "u4"), ("record", whole)])
         page = mmap.PAGESIZE
@@ -38,7 +38,7 @@ class Ring:
         self._written: NDArray[np.uint64] = np.frombuffer(self._data, "u8", 1)
 
     def read(self) -> NDArray[np.void]:
-        """Every finished record since the last call, copied, as a 1-D array of the record dtype."""
+        """Copies of the records submitted since the last call, shape (N,), up to an unfinished one."""
         read, written = int(self._read[0]), int(self._written[0])
         if read == written:
             return self._nothing

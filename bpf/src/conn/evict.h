@@ -1,9 +1,12 @@
 /*
- * User space takes out entries that it found to be over. Between its look at the table and this, one
- * may have come alive, or have made way for a new connection with the same ports; then it stays.
+ * Evict connections from the table for user space (program flowd_evict), at most EVICT_BATCH a run.
  *
- * First all that are asked for are made such that no packet finds them, and then they are copied: a CPU
- * that had found one before is done with it by then. A packet that comes in between begins a new entry.
+ * User space chose the entries from an earlier read of the table. An entry stays if its slot holds
+ * another connection by now, or, with EVICT_IF_IDLE, if a packet came since.
+ *
+ * First every requested entry is unlinked, then all are copied out. A CPU that found an entry
+ * before it was unlinked has finished with it by the time of the copy. A packet in between creates
+ * a new entry.
  */
 #pragma once
 
@@ -11,62 +14,64 @@
 #include "records/event.h"
 #include "maps.h"
 
-#define TAKE_AT 16 /* what is asked for begins here: behind a link header, and aligned */
+#define EVICT_DATA_OFFSET 16 /* of the first request: behind a link header, and aligned */
 
-static __always_inline bool end(struct taken *asked)
+/* Unlink the entry of a request; false when it stays. */
+static __always_inline bool start_eviction(struct eviction *request)
 {
-	struct connection *c = flowd_conns.lookup(&asked->slot), *home;
+	struct connection *c = flowd_conns.lookup(&request->slot), *bucket;
 	u32 number;
 
-	if (!c || c->conn_id != asked->value.conn_id)
+	if (!c || c->conn_id != request->value.conn_id)
 		return false;
-	if (asked->how == TAKE_SILENT && (c->side[0].seen != asked->value.side[0].seen ||
-					  c->side[1].seen != asked->value.side[1].seen))
+	if (request->mode == EVICT_IF_IDLE && (c->side[0].seen != request->value.side[0].seen ||
+					       c->side[1].seen != request->value.side[1].seen))
 		return false;
-	/* Of one that was set aside nobody else knows. */
-	if (c->state == SLOT_ASIDE)
+	/* No lookup finds a detached entry, so there is nothing to unlink. */
+	if (c->state == SLOT_DETACHED)
 		return true;
-	if (c->state != SLOT_HELD || __sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
+	if (c->state != SLOT_USED || __sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
 		return false;
-	number = home_of(&c->key);
-	home = flowd_conns.lookup(&number);
-	if (home)
-		unlink(c, home);
+	number = bucket_of(&c->key);
+	bucket = flowd_conns.lookup(&number);
+	if (bucket)
+		unlink(c, bucket);
 	return true;
 }
 
-static __always_inline void hand_over(struct taken *asked, u32 now)
+/* Copy the entry with its last numbers into the request, and free its slot. */
+static __always_inline void copy_out(struct eviction *request, u32 now)
 {
-	struct connection *c = flowd_conns.lookup(&asked->slot);
+	struct connection *c = flowd_conns.lookup(&request->slot);
 
 	if (!c)
 		return;
-	__builtin_memcpy(&asked->value, c, sizeof(*c));
-	release(c, asked->slot, now);
+	__builtin_memcpy(&request->value, c, sizeof(*c));
+	release(c, request->slot, now);
 }
 
-/* Run by user space, never attached, on a "packet" of struct taken. */
-int flowd_take(struct __sk_buff *skb)
+/* Run by user space, never attached, on a "packet" of struct eviction. */
+int flowd_evict(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *after = (void *)(long)skb->data_end;
 
 #pragma clang loop unroll(disable)
-	for (u32 i = 0; i < TAKE_MOST; i++) {
-		struct taken *asked = data + TAKE_AT + i * sizeof(*asked);
+	for (u32 i = 0; i < EVICT_BATCH; i++) {
+		struct eviction *request = data + EVICT_DATA_OFFSET + i * sizeof(*request);
 
-		if ((void *)(asked + 1) > after || !asked->how)
+		if ((void *)(request + 1) > after || !request->mode)
 			break;
-		if (!end(asked))
-			asked->how = 0;
+		if (!start_eviction(request))
+			request->mode = 0;
 	}
 #pragma clang loop unroll(disable)
-	for (u32 i = 0; i < TAKE_MOST; i++) {
-		struct taken *asked = data + TAKE_AT + i * sizeof(*asked);
+	for (u32 i = 0; i < EVICT_BATCH; i++) {
+		struct eviction *request = data + EVICT_DATA_OFFSET + i * sizeof(*request);
 
-		if ((void *)(asked + 1) > after)
+		if ((void *)(request + 1) > after)
 			break;
-		if (asked->how)
-			hand_over(asked, bpf_jiffies64());
+		if (request->mode)
+			copy_out(request, bpf_jiffies64());
 	}
 	return 0;
 }

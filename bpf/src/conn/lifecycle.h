@@ -1,4 +1,7 @@
-/* How a connection gets its slot, and makes way for the next one that has its ports. */
+/*
+ * Connection lifecycle: create an entry in the table, detect tuple reuse by a new TCP connection,
+ * and evict or detach the closed entry that the new one replaces.
+ */
 #pragma once
 
 #include "conn/table.h"
@@ -8,7 +11,8 @@
 #include "packet/parse.h"
 #include "conn/report.h"
 
-static __always_inline bool finished(u64 marks)
+/* TCP is closed after RST from either side, or FIN from both. */
+static __always_inline bool is_closed(u64 marks)
 {
 	u8 a = marks >> MARK_SEEN(0), b = marks >> MARK_SEEN(1);
 
@@ -22,8 +26,8 @@ static __always_inline void fill(struct connection *c, struct packet *p, u32 now
 	c->key = p->key;
 	c->marks = 0;
 	c->reported = now;
-	c->place = p->place;
-	c->forward = p->reversed ? !p->from : p->from;
+	c->probe = p->probe;
+	c->forward = p->is_answer ? !p->sender : p->sender;
 	c->family = p->family;
 	c->first_ns = bpf_ktime_get_ns();
 	c->conn_id = (u64)(bpf_get_smp_processor_id() + 1) << 40 | (counters->count[COUNT_CREATED] + 1);
@@ -33,26 +37,31 @@ static __always_inline void fill(struct connection *c, struct packet *p, u32 now
 	c->icmp_code = p->icmp_code;
 	c->pad = 0;
 	c->endpoint[0] = c->endpoint[1] = 0;
-	FORGET();
-	c->state = SLOT_HELD;
+	barrier();
+	c->state = SLOT_USED;
 }
 
-/* Let packets find the connection that was put in the slot, if `known` is still all that they find. */
-static __always_inline bool announce(struct packet *p, struct connection *home)
+/*
+ * Set the bit of the claimed slot in its bucket, if p->bucket_bits is still the bucket's word.
+ * Otherwise p->bucket_bits becomes the word that was found, and nothing changes.
+ */
+static __always_inline bool publish(struct packet *p, struct connection *bucket)
 {
-	u64 with = (p->known | 1ULL << (p->place & 63)) + CAME;
-	u64 was = __sync_val_compare_and_swap(&home->home, p->known, with);
+	u64 with = (p->bucket_bits | 1ULL << (p->probe & 63)) + BUCKET_GENERATION;
+	u64 was = __sync_val_compare_and_swap(&bucket->bucket_bits, p->bucket_bits, with);
 
-	if (was == p->known)
+	if (was == p->bucket_bits)
 		return true;
-	p->known = was;
-	FORGET();
+	p->bucket_bits = was;
+	barrier();
 	return false;
 }
 
-/* The entry of a new connection, made by this CPU or by one that was first; NULL when full. */
-static __always_inline struct connection *create(struct packet *p, struct connection *home, u32 now,
-						 struct counters *counters)
+/*
+ * The entry of a new connection, from this CPU or one that was faster; NULL when there is no slot.
+ */
+static __always_inline struct connection *create(struct packet *p, struct connection *bucket,
+						 u32 now, struct counters *counters)
 {
 	struct connection *c, *other;
 
@@ -64,10 +73,11 @@ static __always_inline struct connection *create(struct packet *p, struct connec
 		return NULL;
 	}
 	fill(c, p, now, counters);
-	if (!announce(p, home)) {
-		other = find(p, home);
-		if (other || !announce(p, home)) {
-			release(c, p->slot, now - REST_TICKS); /* no packet found it */
+	if (!publish(p, bucket)) {
+		other = find(p, bucket);
+		if (other || !publish(p, bucket)) {
+			/* No lookup found the slot, so it needs no grace period. */
+			release(c, p->slot, now - GRACE_TICKS);
 			return other;
 		}
 	}
@@ -75,32 +85,32 @@ static __always_inline struct connection *create(struct packet *p, struct connec
 	return c;
 }
 
-/* Where it is, a connection that is over waits until user space takes it; no packet finds it. */
-static __always_inline void set_aside(struct connection *c, struct connection *home,
-				      struct packet *p)
+/* Unlink a closed connection and leave it in its slot for user space to evict. */
+static __always_inline void detach(struct connection *c, struct connection *bucket,
+				   struct packet *p)
 {
 	if (__sync_fetch_and_or(&c->marks, MARK_ENDED) & MARK_ENDED)
-		return; /* somebody else takes it out */
-	p->known &= ~unlink(c, home);
-	c->state = SLOT_ASIDE;
+		return; /* another CPU or user space is removing it */
+	p->bucket_bits &= ~unlink(c, bucket);
+	c->state = SLOT_DETACHED;
 }
 
-/* Whether the packet is the first of another connection than the one that has its ports. */
-static __always_inline bool begins_anew(struct connection *c, struct packet *p)
+/* Whether the packet opens a new connection with the tuple of a closed one. */
+static __always_inline bool is_tuple_reuse(struct connection *c, struct packet *p)
 {
-	return (p->flags & (SYN | ACK)) == SYN && finished(c->marks);
+	return (p->flags & (SYN | ACK)) == SYN && is_closed(c->marks);
 }
 
-/* Take a connection that is over out of the way. */
-static __always_inline void make_way(struct connection *c, struct connection *home,
-				     struct packet *p, u32 now, struct counters *counters)
+/* Report the end of a closed connection and free its slot, or else detach it. */
+static __always_inline void evict_closed(struct connection *c, struct connection *bucket,
+					 struct packet *p, u32 now, struct counters *counters)
 {
-	/* For one whose NEW is not out, an END is not enough. */
+	/* A connection whose NEW record is not out needs two records; user space writes both. */
 	if (!(c->marks & MARK_ANNOUNCED) || !report(c, p, REASON_END, MARK_ENDED, now, counters)) {
-		set_aside(c, home, p);
+		detach(c, bucket, p);
 		return;
 	}
 	counters->count[COUNT_ENDED]++;
-	p->known &= ~unlink(c, home);
-	release(c, place_of(p->home, c->place), now);
+	p->bucket_bits &= ~unlink(c, bucket);
+	release(c, probe_slot(p->bucket, c->probe), now);
 }

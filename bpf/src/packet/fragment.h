@@ -1,17 +1,17 @@
-/* Later fragments have no ports: they go where the first of their datagram went. */
+/* IP fragments: give later fragments, which have no ports, the connection of their first one. */
 #pragma once
 
 #include "maps.h"
 #include "packet/parse.h"
 
-/* Remember a first fragment's connection, or take it for a later one. */
-static __always_inline void follow_fragment(struct packet *p, u32 now, struct counters *counters)
+/* Store the connection of a first fragment, or look it up for a later one. */
+static __always_inline void track_fragment(struct packet *p, u32 now, struct counters *counters)
 {
-	struct destination *known, first = {};
+	struct fragment_target *known, first = {};
 
-	if (p->fragment == FIRST) {
+	if (p->fragment == FIRST_FRAGMENT) {
 		first.key = p->key;
-		first.from = p->from;
+		first.sender = p->sender;
 		first.family = p->family;
 		first.seen = now;
 		flowd_fragments.update(&p->datagram, &first);
@@ -23,6 +23,6 @@ static __always_inline void follow_fragment(struct packet *p, u32 now, struct co
 		return;
 	}
 	p->key = known->key;
-	p->from = known->from & 1;
+	p->sender = known->sender & 1;
 	p->family = known->family;
 }

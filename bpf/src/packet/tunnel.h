@@ -1,61 +1,62 @@
 /*
- * Packets in packets: VXLAN, Geneve, and IP in IP of any two versions (RFC 2003, 4213, 2473). What is
- * inside is the connection, and the tunnel is remembered with it. One layer is taken off.
+ * Decapsulate tunnels: VXLAN (RFC 7348), Geneve (RFC 8926), and IP in IP of any two versions (RFC
+ * 2003, 4213, 2473). The inner packet is the connection's, and the connection keeps the tunnel's
+ * id. Only the outermost layer is removed.
  */
 #pragma once
 
 #include "maps.h"
 #include "packet/parse.h"
 
-/* The packet inside `p`, in place of `p`, which is left as it was when there is none to be read. */
-static __always_inline enum parsed unwrap(struct __sk_buff *skb, struct packet *p)
+/* Replace `p` by the packet inside it. On any result but PARSED `p` is unchanged. */
+static __always_inline enum parsed decapsulate(struct __sk_buff *skb, struct packet *p)
 {
-	u32 at = p->headers & OFFSET, one = 1;
+	u32 at = p->header_bytes & OFFSET_MASK, one = 1;
 	struct packet *inner = flowd_packet.lookup(&one);
 	struct overlay *overlay = (void *)(long)skb->data + at;
-	__be16 type = p->protocol == IPV4_INSIDE ? NET16(TYPE_IPV4) : NET16(TYPE_IPV6);
+	__be16 type = p->protocol == IPIP ? NET16(ETH_P_IP) : NET16(ETH_P_IPV6);
 	enum parsed parsed;
-	u8 kind = p->inside;
+	u8 kind = p->encap;
 
 	if (!inner)
-		return BROKEN;
+		return BAD_HEADER;
 	inner->tunnel.vni = 0;
 	if (kind != TUNNEL_IP) {
 		if ((void *)(overlay + 1) > (void *)(long)skb->data_end)
-			return CUT_SHORT;
+			return TRUNCATED;
 		inner->tunnel.vni = NET32(overlay->vni) >> 8;
 		at += sizeof(*overlay);
-		type = NET16(TYPE_BRIDGED);
+		type = NET16(ETH_P_TEB);
 		if (kind == TUNNEL_GENEVE) {
 			if (overlay->geneve_version >> 6)
-				return BROKEN;
+				return BAD_HEADER;
 			at += (overlay->geneve_version & 63) * 4;
 			type = overlay->type;
 		} else if (!(overlay->vxlan_flags & VXLAN_VALID)) {
-			return BROKEN;
+			return BAD_HEADER;
 		}
 	}
-	inner->headers = at;
-	FORGET();
-	at = inner->headers & OFFSET;
-	if (type == NET16(TYPE_BRIDGED)) {
+	inner->header_bytes = at;
+	barrier();
+	at = inner->header_bytes & OFFSET_MASK;
+	if (type == NET16(ETH_P_TEB)) {
 		parsed = read_link(skb, &at, &type);
 		if (parsed != PARSED)
 			return parsed;
 	}
-	inner->headers = at;
-	FORGET();
-	at = inner->headers & OFFSET;
+	inner->header_bytes = at;
+	barrier();
+	at = inner->header_bytes & OFFSET_MASK;
 	parsed = read_network(skb, at, type, inner);
 	if (parsed != PARSED)
 		return parsed;
-	FORGET();
-	if (inner->headers > OFFSET)
-		return BROKEN;
+	barrier();
+	if (inner->header_bytes > OFFSET_MASK)
+		return BAD_HEADER;
 	parsed = read_transport(skb, inner);
 	if (parsed != PARSED)
 		return parsed;
-	FORGET();
+	barrier();
 	inner->tunnel.src = p->src;
 	inner->tunnel.dst = p->dst;
 	inner->tunnel.kind = kind;
@@ -71,8 +72,9 @@ static __always_inline enum parsed unwrap(struct __sk_buff *skb, struct packet *
 }
 
 /*
- * All of `p`. The first time, `last` not being set, a packet inside that is cut short makes the whole
- * so; the last time the tunnel's packet is the connection's.
+ * Parse a packet and the one in its tunnel into `p`. A truncated inner packet gives TRUNCATED, so
+ * that the caller can linearize and retry; on the `last` attempt the outer packet is the result
+ * instead.
  */
 static __always_inline enum parsed read_packet(struct __sk_buff *skb, const u32 l2, bool last,
 					       struct packet *p)
@@ -90,24 +92,27 @@ static __always_inline enum parsed read_packet(struct __sk_buff *skb, const u32 
 	parsed = read_network(skb, at, type, p);
 	if (parsed != PARSED)
 		return parsed;
-	FORGET();
+	barrier();
 	parsed = read_transport(skb, p);
 	if (parsed != PARSED)
 		return parsed;
-	FORGET();
+	barrier();
 	if (p->fragment) {
 		p->datagram.src = p->src;
 		p->datagram.dst = p->dst;
 	}
-	if (p->inside && unwrap(skb, p) == CUT_SHORT && !last)
-		return CUT_SHORT;
-	FORGET();
-	order(p);
+	if (p->encap && decapsulate(skb, p) == TRUNCATED && !last)
+		return TRUNCATED;
+	barrier();
+	canonicalize_key(p);
 	return PARSED;
 }
 
-/* The number under which user space finds a tunnel; TUNNEL_UNNAMED when it cannot have one. */
-static __always_inline u32 name_tunnel(struct tunnel *tunnel, struct counters *counters)
+/*
+ * Key of the tunnel in flowd_tunnels, a hash; TUNNEL_UNNAMED on a collision or when the map is
+ * full.
+ */
+static __always_inline u32 tunnel_id(struct tunnel *tunnel, struct counters *counters)
 {
 	struct tunnel *known;
 	u32 id = tunnel->kind;
@@ -135,15 +140,15 @@ static __always_inline u32 name_tunnel(struct tunnel *tunnel, struct counters *c
 	return TUNNEL_UNNAMED;
 }
 
-/* Remember the tunnel of a connection, as its initiator's packets have it. */
-static __always_inline void note_tunnel(struct connection *c, struct packet *p,
+/* Keep a connection's tunnel, with the outer addresses in the initiator's direction. */
+static __always_inline void record_tunnel(struct connection *c, struct packet *p,
 					struct counters *counters)
 {
-	if (p->from != c->forward) {
+	if (p->sender != c->forward) {
 		union address src = p->tunnel.src;
 
 		p->tunnel.src = p->tunnel.dst;
 		p->tunnel.dst = src;
 	}
-	c->tunnel = name_tunnel(&p->tunnel, counters);
+	c->tunnel = tunnel_id(&p->tunnel, counters);
 }

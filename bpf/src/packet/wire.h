@@ -1,4 +1,7 @@
-/* Headers as on the wire, and the numbers in them. All multi-byte fields are in network order. */
+/*
+ * Protocol headers as on the wire and their constants: Ethernet, IPv4, IPv6, TCP, UDP, ICMP, SCTP,
+ * VXLAN, Geneve. Multi-byte fields are in network byte order.
+ */
 #pragma once
 
 #include <linux/types.h>
@@ -6,33 +9,33 @@
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define NET16(x) ((__u16)__builtin_bswap16(x))
 #define NET32(x) __builtin_bswap32(x)
-#define MAPPED 0xffff0000U
+#define V4MAPPED 0xffff0000U /* third word of ::ffff:a.b.c.d */
 #else
 #define NET16(x) ((__u16)(x))
 #define NET32(x) (x)
-#define MAPPED 0x0000ffffU
+#define V4MAPPED 0x0000ffffU
 #endif
 
-#define ETHERNET 14
-#define TAG 4 /* bytes of a VLAN tag */
-#define SCTP_COMMON 12
+#define ETH_HLEN 14
+#define VLAN_HLEN 4 /* IEEE 802.1Q tag */
+#define SCTP_HLEN 12
 
 enum ether_type {
-	TYPE_IPV4 = 0x0800,
-	TYPE_BRIDGED = 0x6558, /* a frame follows; RFC 8926 */
-	TYPE_VLAN = 0x8100,
-	TYPE_IPV6 = 0x86dd,
-	TYPE_QINQ = 0x88a8,
-	TYPE_QINQ_OLD = 0x9100,
+	ETH_P_IP = 0x0800,
+	ETH_P_TEB = 0x6558, /* a frame follows; RFC 8926 */
+	ETH_P_8021Q = 0x8100,
+	ETH_P_IPV6 = 0x86dd,
+	ETH_P_8021AD = 0x88a8,
+	ETH_P_QINQ1 = 0x9100,
 };
 
 enum protocol {
 	HOP_BY_HOP = 0,
 	ICMP = 1,
-	IPV4_INSIDE = 4,
+	IPIP = 4,
 	TCP = 6,
 	UDP = 17,
-	IPV6_INSIDE = 41,
+	IPV6_IN_IP = 41,
 	ROUTING = 43,
 	FRAGMENT = 44,
 	AUTHENTICATION = 51,
@@ -58,10 +61,10 @@ enum sctp_chunk {
 	CHUNK_SHUTDOWN_COMPLETE = 14,
 };
 
-#define MORE_FRAGMENTS 0x2000 /* IPv4; the offset is below it */
-#define MORE_FRAGMENTS_V6 1   /* the offset is above it */
+#define MORE_FRAGMENTS 0x2000 /* IPv4; the fragment offset is in the bits below */
+#define MORE_FRAGMENTS_V6 1   /* the fragment offset is in the bits above */
 
-#define VXLAN_VALID 0x08 /* the VNI is one */
+#define VXLAN_VALID 0x08 /* flag I: the VNI is valid */
 
 struct ipv4 {
 	__u8 version_length;
@@ -86,7 +89,7 @@ struct ipv6 {
 	__be32 dst[4];
 };
 
-/* The head of every IPv6 extension, and all of the fragment header. */
+/* First bytes of every IPv6 extension header, and the whole fragment header (RFC 8200). */
 struct extension {
 	__u8 protocol;
 	__u8 length;
@@ -94,7 +97,7 @@ struct extension {
 	__be32 id;
 };
 
-/* TCP, or the head of anything else that begins with two ports. */
+/* TCP, or the first bytes of any protocol that begins with two ports. */
 struct transport {
 	__be16 src;
 	__be16 dst;
@@ -104,7 +107,7 @@ struct transport {
 	__u8 flags;
 };
 
-/* The common header, and the type of the first chunk (RFC 9260, section 3). */
+/* Common header and type of the first chunk (RFC 9260, section 3). */
 struct sctp {
 	__be16 src;
 	__be16 dst;
@@ -121,13 +124,13 @@ struct icmp {
 	__be16 seq;
 };
 
-/* VXLAN (RFC 7348) and Geneve (RFC 8926), alike but for the first four bytes. */
+/* VXLAN (RFC 7348) or Geneve (RFC 8926); they differ in the first four bytes. */
 struct overlay {
 	union {
 		__u8 vxlan_flags;
-		__u8 geneve_version; /* 2 bits, and 6 of the length of options in words */
+		__u8 geneve_version; /* 2 bits of version, 6 of option length in words */
 	};
 	__u8 flags;
 	__be16 type; /* Geneve */
-	__be32 vni;  /* and 8 bits below it */
+	__be32 vni;  /* in the upper 24 bits */
 };

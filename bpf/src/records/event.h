@@ -1,8 +1,9 @@
 /*
- * Every struct and number that crosses from the kernel to Python.
+ * Structs shared with Python: connection table entry, flow record (struct flow_event), tunnel,
+ * eviction.
  *
- * flowd_bpf/layout.py holds the same as numpy dtypes; tests/unit/bpf/test_layout.py compares them.
- * All padding is written out, so that no byte of the kernel's stack leaves with a record.
+ * flowd_bpf/layout.py has the same as numpy dtypes; tests/unit/bpf/test_layout.py compares them.
+ * All padding is explicit, so that no uninitialized byte of the kernel's stack is in a record.
  */
 #pragma once
 
@@ -25,20 +26,20 @@ enum flow_hook {
 	HOOK_EGRESS = 1,
 };
 
-/* IPv6, or IPv4 as ::ffff:a.b.c.d; the words are for comparing, in no meaningful byte order. */
+/* IPv6, or IPv4 as ::ffff:a.b.c.d. The words are for comparison only: their values mean nothing. */
 union address {
 	__u8 bytes[16];
 	__u32 word[4];
 	__u64 half[2];
 };
 
-/* Addresses that begin alike, the key of a longest-prefix map: IPv4 has 96 bits more than written. */
+/* Key of a longest-prefix-match map (BPF_MAP_TYPE_LPM_TRIE); an IPv4 prefix is 96 bits longer. */
 struct prefix {
 	__u32 bits;
 	union address address;
 } __attribute__((packed));
 
-/* The same for both directions: side 0 is the one whose address, then port, compares lower. */
+/* The same for both directions: side 0 is the end whose address, then port, compares lower. */
 struct connection_key {
 	union address addr[2];
 	__u16 port[2]; /* network byte order */
@@ -52,7 +53,7 @@ enum tunnel_kind {
 	TUNNEL_IP = 3,
 };
 
-/* The outer addresses, in the direction of the initiator of what is inside. */
+/* The outer addresses, in the direction of the inner connection's initiator. */
 struct tunnel {
 	union address src;
 	union address dst;
@@ -61,40 +62,41 @@ struct tunnel {
 	__u8 pad[3];
 };
 
-#define TUNNEL_UNNAMED 1 /* in place of a key of flowd_tunnels; 0 is no tunnel */
+#define TUNNEL_UNNAMED 1 /* a tunnel without an entry in flowd_tunnels; 0 is no tunnel */
 
-/* What one side of a connection sent. */
+/* Packets that one side of a connection sent. */
 struct side {
-	__u64 total_bytes; /* in records */
+	__u64 total_bytes; /* in records so far */
 	__u64 total_packets;
-	__u64 bytes; /* not in any record yet */
+	__u64 bytes; /* in no record yet */
 	__u64 packets;
-	__u64 owner; /* ifindex << 1 | hook that counts this direction; 0 for none */
-	__u32 seen;  /* jiffies of the last packet counted */
+	__u64 counting_if; /* ifindex << 1 | hook that counts them; 0 for none yet */
+	__u32 seen;	   /* jiffies of the last counted packet */
 	__u32 pad;
 };
 
 /*
- * `marks`, a word for atomic OR: TCP flags seen from side 0 and side 1, the same as far as they are
- * in a record (8 bits each), and the bits below.
+ * Bits of `marks`, set by atomic OR: TCP flags seen from side 0 and side 1, then the flags of each
+ * that a record has reported (8 bits each), then the bits below.
  */
 #define MARK_SEEN(side) (8 * (side))
 #define MARK_REPORTED(side) (16 + 8 * (side))
-#define MARK_ANNOUNCED (1ULL << 32) /* a record with REASON_NEW is out */
-#define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is out, or will be */
+#define MARK_ANNOUNCED (1ULL << 32) /* a record with REASON_NEW is written */
+#define MARK_ENDED (1ULL << 33)	    /* a record with REASON_END is written, or will be */
 
 /*
- * A slot of the table: see conns.h. A packet needs the first cache line and, of what it writes at
- * every packet, either side needs another one: the two sides are often on two CPUs.
+ * A slot of the connection table: see conn/table.h. A lookup reads the first cache line only. The
+ * fields that every packet writes are in one cache line for each side, since the two sides are often
+ * on two CPUs.
  */
 struct connection {
-	__u64 home; /* of the connections that belong here, not of the one that is here: see conns.h */
+	__u64 bucket_bits; /* probe bitmap of this bucket, unrelated to the entry stored here */
 	struct connection_key key;
 	__u64 marks;
-	__u32 reported; /* jiffies of the last record; of a free slot, of its becoming free */
-	__u8 state;	/* slot_state; this and the next three are 0 when it is free */
-	__u8 place;	/* where from its home it is */
-	__u8 forward;	/* side that began the connection */
+	__u32 reported; /* jiffies of the last record, or of the release of a free slot */
+	__u8 state;	/* slot_state; this and the next three bytes are 0 in a free slot */
+	__u8 probe;	/* number of the probe at which the entry lies */
+	__u8 forward;	/* side of the initiator */
 	__u8 family;
 	struct side side[2];
 	__u64 first_ns; /* CLOCK_MONOTONIC */
@@ -110,25 +112,27 @@ struct connection {
 enum slot_state {
 	SLOT_FREE = 0,
 	SLOT_CLAIMED = 1, /* being filled */
-	SLOT_HELD = 2,
-	SLOT_ASIDE = 3, /* by a connection that is over and whose ports another one has: packets no longer find it */
+	SLOT_USED = 2,
+	SLOT_DETACHED = 3, /* closed and unlinked: its tuple is reused */
 };
 
-enum take_how {
-	TAKE_SILENT = 1, /* if no packet came since */
-	TAKE_ANYHOW = 2,
+enum evict_mode {
+	EVICT_IF_IDLE = 1, /* if no packet came since user space read the entry */
+	EVICT_ALWAYS = 2,
 };
 
-#define TAKE_MOST 16 /* a run: they and the kernel's own fit into a page */
+#define EVICT_BATCH 16 /* requests a run; with the kernel's headroom they fit into a page */
 
-/* An entry as it was found, and then as it was when it was taken out. */
-struct taken {
+/*
+ * Eviction request: the entry as read from the table. The program replaces it by the evicted one.
+ */
+struct eviction {
 	__u32 slot;
-	__u32 how; /* take_how; 0 if it was not */
+	__u32 mode; /* evict_mode; the program sets 0 when the entry stays */
 	struct connection value;
 };
 
-/* A record. Index 0 is initiator to responder, and `src` the initiator. */
+/* A flow record. Index 0 is the direction from initiator to responder; `src` is the initiator. */
 struct flow_event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 first_ns;
@@ -163,7 +167,7 @@ _Static_assert(sizeof(struct prefix) == 20, "prefix");
 _Static_assert(sizeof(struct tunnel) == 40, "tunnel");
 _Static_assert(sizeof(struct side) == 48, "side");
 _Static_assert(sizeof(struct connection) == 192, "connection");
-_Static_assert(sizeof(struct taken) == 200, "taken");
+_Static_assert(sizeof(struct eviction) == 200, "eviction");
 _Static_assert(sizeof(struct flow_event) == 152, "flow_event");
 _Static_assert(__builtin_offsetof(struct connection, side) == 64, "connection.side");
 _Static_assert(__builtin_offsetof(struct flow_event, src_addr) == 88, "flow_event.src_addr");

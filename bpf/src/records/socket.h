@@ -1,5 +1,6 @@
 /*
- * What crosses to Python about TCP sockets; flowd_bpf/layout.py holds the same.
+ * Record of a TCP socket (struct socket_event) and its counters; flowd_bpf/layout.py has the same
+ * as dtypes.
  */
 #pragma once
 
@@ -15,7 +16,7 @@ enum socket_reason {
 	SOCKET_RESET_RECEIVED = 7,
 };
 
-/* What a record tells beside its reason, in the upper half of the same byte. */
+/* Further facts in the upper half of the byte `reason`. */
 enum socket_also {
 	ALSO_ESTABLISHED = 0x10,
 	ALSO_RESET_RECEIVED = 0x20,
@@ -26,7 +27,7 @@ enum socket_role {
 	ROLE_ACCEPTED = 2,
 };
 
-/* A record, `local` being the socket's own end. */
+/* A record; `local` is the socket's end, `remote` the peer's. */
 struct socket_event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 cookie;
@@ -52,7 +53,7 @@ struct socket_event {
 enum socket_counter {
 	SOCKETS_RECORDS,
 	SOCKETS_RING_FULL, /* records */
-	SOCKETS_FULL,	   /* sockets for whose state the kernel had no memory */
+	SOCKETS_FULL,	   /* sockets without storage: the kernel had no memory */
 	SOCKETS_COUNTERS,
 };
 

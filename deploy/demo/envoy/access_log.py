@@ -1,4 +1,4 @@
-"""Envoy's access loggers: Envoy Gateway's default JSON lines, and the stream to the agent."""
+"""Envoy's access loggers: Envoy Gateway's default JSON lines, and gRPC ALS to the agent."""
 
 from typing import Any, TypeAlias
 
@@ -36,7 +36,7 @@ NO_ROUTE: Config = {"response_flag_filter": {"flags": ["NR"]}}
 
 
 def http(path: str, match_headers: set[str]) -> list[Config]:
-    """Loggers of an HTTP connection manager; match_headers are those that routes match on."""
+    """Loggers of an HTTP connection manager; `match_headers` are headers that routes match on."""
     stream = {
         "@type": _type("grpc.v3.HttpGrpcAccessLogConfig"),
         "common_config": _common("http"),
@@ -54,7 +54,7 @@ def tcp(path: str) -> list[Config]:
 
 
 def listener(path: str) -> list[Config]:
-    """Loggers of a listener: only connections that no filter chain took."""
+    """Loggers of a listener, for connections that match no filter chain."""
     return [{**logger, "filter": NO_ROUTE} for logger in tcp(path)]
 
 

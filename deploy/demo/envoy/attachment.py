@@ -1,12 +1,12 @@
-"""Which routes a listener takes (Gateway API: parentRefs, allowedRoutes, hostnames)."""
+"""Attach routes to listeners (Gateway API: parentRefs, allowedRoutes, hostnames)."""
 
-from demo.objects import Object, of_kind
+from demo.cluster.objects import Object, of_kind
 
 PROTOCOLS = {"HTTPRoute": ("HTTP", "HTTPS"), "TLSRoute": ("TLS",)}
 
 
 def attached(kind: str, objects: list[Object], gateway: Object, listener: Object) -> list[Object]:
-    """The routes of a kind that attach to a listener, oldest name first."""
+    """Routes of a kind that attach to a listener, by creation time, namespace and name."""
     routes = [
         route
         for route in of_kind(objects, kind)
@@ -19,9 +19,9 @@ def attached(kind: str, objects: list[Object], gateway: Object, listener: Object
 
 
 def hostnames(route: Object, listener: Object) -> list[str]:
-    """Hostnames under which the route serves on this listener; "*" for any."""
+    """Intersection of the hostnames of route and listener; "*" for any."""
     wanted: str = listener.get("hostname", "*")
-    found = [_narrower(host, wanted) for host in route["spec"].get("hostnames", ["*"])]
+    found = [_more_specific(host, wanted) for host in route["spec"].get("hostnames", ["*"])]
     return [host for host in found if host]
 
 
@@ -30,11 +30,11 @@ def _key(meta: Object) -> tuple[str, str, str]:
 
 
 def _refers(ref: Object, route: Object, gateway: Object, listener: Object) -> bool:
-    space = ref.get("namespace", route["metadata"]["namespace"])
+    namespace = ref.get("namespace", route["metadata"]["namespace"])
     meta = gateway["metadata"]
     return (
         ref.get("kind", "Gateway") == "Gateway"
-        and (space, ref["name"]) == (meta["namespace"], meta["name"])
+        and (namespace, ref["name"]) == (meta["namespace"], meta["name"])
         and ref.get("sectionName", listener["name"]) == listener["name"]
         and ref.get("port", listener["port"]) == listener["port"]
     )
@@ -42,20 +42,20 @@ def _refers(ref: Object, route: Object, gateway: Object, listener: Object) -> bo
 
 def _allowed(route: Object, objects: list[Object], gateway: Object, listener: Object) -> bool:
     rule = listener.get("allowedRoutes", {}).get("namespaces", {})
-    space = route["metadata"]["namespace"]
+    namespace = route["metadata"]["namespace"]
     match rule.get("from", "Same"):
         case "All":
             return True
         case "Selector":
             wanted = rule["selector"]["matchLabels"].items()
             found = [n["metadata"] for n in of_kind(objects, "Namespace")]
-            return any(n["name"] == space and wanted <= n["labels"].items() for n in found)
+            return any(n["name"] == namespace and wanted <= n["labels"].items() for n in found)
         case _:
-            return bool(space == gateway["metadata"]["namespace"])
+            return bool(namespace == gateway["metadata"]["namespace"])
 
 
-def _narrower(host: str, other: str) -> str:
-    """The narrower of two hostnames when one covers the other, else ""."""
+def _more_specific(host: str, other: str) -> str:
+    """The more specific of two hostnames if one covers the other, else ""."""
     if _covers(other, host):
         return host
     return other if _covers(host, other) else ""

@@ -1,11 +1,11 @@
-"""Self-signed certificates, made with the openssl command."""
+"""Make self-signed certificates with the openssl command."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
-from demo.errors import DemoError
+from demo.cluster.errors import DemoError
 
 
 def make(directory: Path, name: str, hosts: list[str]) -> None:

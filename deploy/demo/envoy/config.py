@@ -1,33 +1,33 @@
-"""Envoy's configuration for the demo's Gateway, as Envoy Gateway would write it.
+"""Translate the demo's Gateway API objects into a static Envoy bootstrap, as Envoy Gateway does.
 
-A small control plane in one run: Gateway API objects in, a static bootstrap out, with Envoy
-Gateway's names for everything that an access log can show. Facts follow envoyproxy/gateway 1.9,
+All names that an access log can show are Envoy Gateway's. Facts follow envoyproxy/gateway 1.9,
 `internal/xds/translator/{listener,cluster,translator}.go`.
 """
 
 from pathlib import Path
 
+from demo.cluster.objects import Object, container_port, endpoints, of_kind
+from demo.cluster.topology import ADMIN_PORT, Topology
 from demo.envoy import access_log
 from demo.envoy import routes as envoy_routes
 from demo.envoy.access_log import ALS_CLUSTER, Config
 from demo.envoy.attachment import attached, hostnames
 from demo.envoy.routes import cluster_name, envoy_route, metadata, route_key, underscored
-from demo.objects import Object, container_port, endpoints, of_kind
-from demo.topology import ADMIN_PORT, Topology
 
 TYPES = "type.googleapis.com/envoy.extensions"
 BUFFER = 32768
-RENEWED = 20  # requests until a new connection: of one older than itself the agent knows no socket
+MAX_REQUESTS = 20
+"""Requests per connection: the agent has no socket data of connections older than itself."""
 
 
-class Translator:
-    """Turns the objects of one demo into Envoy's bootstrap.
+class EnvoyTranslator:
+    """Translates the objects of one demo into Envoy's bootstrap.
 
     Args:
         topology: addresses of the demo.
-        objects: Kubernetes objects; the first Gateway is the one that is served.
-        directory: where access log, certificates and keys are.
-        als: (host, port) of the access log service.
+        objects: Kubernetes objects; the first Gateway is served.
+        directory: folder of access log, certificates and keys.
+        als: (host, port) of the access-log service.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Translator:
         """The whole configuration.
 
         Raises:
-            DemoError: a route uses something that the demo does not translate.
+            DemoError: a route uses a feature that the demo does not translate.
         """
         admin = self._topology.address(self._topology.gateway) if self._topology.loopback else None
         return {
@@ -77,10 +77,10 @@ class Translator:
         config["listener_filters"] = [
             {"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}
         ]
-        chains = [self._terminated(listener)]
+        chains = [self._https_chain(listener)]
         if listener["protocol"] == "TLS":
             routes = attached("TLSRoute", self._objects, self._gateway, listener)
-            chains = [self._passed(route, listener) for route in routes]
+            chains = [self._passthrough_chain(route, listener) for route in routes]
         return config | {"filter_chains": chains}
 
     def _addresses(self, port: int) -> Config:
@@ -106,7 +106,7 @@ class Translator:
             "server_header_transformation": "PASS_THROUGH",
             "common_http_protocol_options": {
                 "headers_with_underscores_action": "REJECT_REQUEST",
-                "max_requests_per_connection": RENEWED,
+                "max_requests_per_connection": MAX_REQUESTS,
             },
             "access_log": access_log.http(self._log, envoy_routes.match_headers(routes)),
             "route_config": {
@@ -137,7 +137,7 @@ class Translator:
             for host, found in by_host.items()
         ]
 
-    def _terminated(self, listener: Object) -> Config:
+    def _https_chain(self, listener: Object) -> Config:
         files = {
             "certificate_chain": {"filename": str(self._directory / "gateway.crt")},
             "private_key": {"filename": str(self._directory / "gateway.key")},
@@ -156,7 +156,7 @@ class Translator:
             "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
         }
 
-    def _passed(self, route: Object, listener: Object) -> Config:
+    def _passthrough_chain(self, route: Object, listener: Object) -> Config:
         config = {
             "@type": f"{TYPES}.filters.network.tcp_proxy.v3.TcpProxy",
             "stat_prefix": f"tls-passthrough-{container_port(listener['port'])}",
@@ -187,7 +187,7 @@ class Translator:
         config["metadata"] = metadata(route["kind"], route["metadata"], section)
         config["typed_extension_protocol_options"] = _upstream(
             explicit_http_config={"http_protocol_options": {}},
-            common_http_protocol_options={"max_requests_per_connection": RENEWED},
+            common_http_protocol_options={"max_requests_per_connection": MAX_REQUESTS},
         )
         if self._topology.loopback:
             source = self._topology.address(self._topology.gateway)

@@ -1,4 +1,4 @@
-"""HTTPRoute rules as Envoy routes, with Envoy Gateway's names and order.
+"""Translate HTTPRoute rules into Envoy routes, with Envoy Gateway's names and order.
 
 Facts follow envoyproxy/gateway 1.9, `internal/xds/translator/route.go` and
 `internal/gatewayapi/sort.go`.
@@ -7,17 +7,17 @@ Facts follow envoyproxy/gateway 1.9, `internal/xds/translator/route.go` and
 from dataclasses import dataclass
 from typing import Any
 
+from demo.cluster.errors import DemoError
+from demo.cluster.objects import Object
 from demo.envoy.access_log import Config
-from demo.errors import DemoError
-from demo.objects import Object
 
 DEFAULT_PATH = {"type": "PathPrefix", "value": "/"}
 PATH_RANK = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """One match of one rule: what Envoy Gateway sorts, and turns into one Envoy route."""
+class RuleMatch:
+    """One match of one rule, which becomes one Envoy route; sorted by `order`."""
 
     route: Object
     rule: int
@@ -37,7 +37,7 @@ class Match:
         return found + ([{"name": ":method", "value": method}] if method else [])
 
     def order(self) -> tuple[int, ...]:
-        """Exact, regex, prefix; then longer path, more headers, more exact ones, more queries."""
+        """Sort key: exact, regex, prefix; longer path; more headers, exact ones, query parameters."""
         exact = [h for h in self.headers if h.get("type", "Exact") == "Exact"]
         return (
             PATH_RANK[self.path.get("type", "PathPrefix")],
@@ -49,7 +49,7 @@ class Match:
 
 
 def route_key(route: Object) -> str:
-    """`<kind>/<namespace>/<name>`, the start of every name of a route."""
+    """`<kind>/<namespace>/<name>`, the prefix of every name made from a route."""
     meta = route["metadata"]
     return f"{route['kind'].lower()}/{meta['namespace']}/{meta['name']}"
 
@@ -70,14 +70,14 @@ def metadata(kind: str, meta: Object, section: str = "") -> Config:
     return {"filter_metadata": {"envoy-gateway": {"resources": [resource]}}}
 
 
-def matches(routes: list[Object]) -> list[Match]:
-    """Every match of the routes, in the order in which Envoy tries them."""
-    found: list[Match] = []
+def matches(routes: list[Object]) -> list[RuleMatch]:
+    """Matches of the routes, in the order in which Envoy tries them."""
+    found: list[RuleMatch] = []
     for route in routes:
         for i, rule in enumerate(route["spec"]["rules"]):
-            wanted: list[Object] = rule.get("matches") or [{}]  # the default of the CRD
-            found += [Match(route, i, j, match) for j, match in enumerate(wanted)]
-    return sorted(found, key=Match.order)
+            wanted: list[Object] = rule.get("matches") or [{}]  # default of the CRD
+            found += [RuleMatch(route, i, j, match) for j, match in enumerate(wanted)]
+    return sorted(found, key=RuleMatch.order)
 
 
 def match_headers(routes: list[Object]) -> set[str]:
@@ -86,13 +86,13 @@ def match_headers(routes: list[Object]) -> set[str]:
     return names - {":method"}
 
 
-def envoy_route(match: Match, host: str, endpoints: bool) -> Config:
+def envoy_route(match: RuleMatch, host: str, endpoints: bool) -> Config:
     """The Envoy route of a match under a hostname.
 
     Args:
         match: what to match.
         host: hostname of the virtual host.
-        endpoints: whether any backend of the rule has one; 503 by Envoy itself otherwise.
+        endpoints: whether any backend of the rule has an endpoint; without one Envoy answers 503.
 
     Raises:
         DemoError: the rule has a filter that the demo does not translate.
@@ -124,10 +124,10 @@ def envoy_route(match: Match, host: str, endpoints: bool) -> Config:
 
 
 def milliseconds(duration: str) -> int:
-    """A Gateway API duration (GEP-2257) of one unit.
+    """Milliseconds of a Gateway API duration (GEP-2257) with one unit.
 
     Raises:
-        DemoError: it is not a number with `ms`, `s` or `m`.
+        DemoError: the text is not a number with `ms`, `s` or `m`.
     """
     for unit, factor in (("ms", 1), ("s", 1000), ("m", 60_000)):
         number = duration.removesuffix(unit)
@@ -136,7 +136,7 @@ def milliseconds(duration: str) -> int:
     raise DemoError(f"the demo does not read the duration {duration}")
 
 
-def _matcher(match: Match) -> Config:
+def _matcher(match: RuleMatch) -> Config:
     value, kind = match.path["value"], match.path.get("type", "PathPrefix")
     config: Config
     if kind == "Exact":

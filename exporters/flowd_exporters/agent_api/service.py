@@ -1,4 +1,4 @@
-"""`flowd.v1.Agent`: state, routes and live traffic of an agent, beside Hubble's services."""
+"""AgentService: the gRPC service flowd.v1.Agent, with status, routes, explain and live traffic."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,19 +13,19 @@ from flowd.model.status import PartStatus
 from flowd.text import printable
 from flowd.wire.flowd import agent_pb2
 from flowd_exporters.agent_api.traffic import TopExporter, resident_bytes, wire_losses
-from flowd_exporters.h2grpc.service import Context, Services, stream, unary
+from flowd_exporters.h2grpc.service import Context, ServiceTable, unary_stream, unary_unary
 
 SERVICE = "flowd.v1.Agent"
 
 
 class AgentService:
-    """Answers Status, Routes, Explain and Watch.
+    """Serves Status, Routes, Explain and Watch.
 
     Args:
         status: state of every part of the agent.
-        routes: every gateway and route that is known at this moment.
-        explain: from a request as JSON to its explanation as JSON; ValueError for no request.
-        live_connections: connections that are open now.
+        routes: the gateways and routes now.
+        explain: explains a request, JSON in and out; raises ValueError for an invalid request.
+        live_connections: number of open connections.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class AgentService:
         self._live_connections = live_connections
         self._began = time.monotonic_ns()
 
-    def add_to(self, services: Services) -> None:
+    def add_to(self, services: ServiceTable) -> None:
         """Register the service."""
         methods = {
-            "Status": unary(self.status, agent_pb2.StatusRequest),
-            "Routes": unary(self.routes, agent_pb2.RoutesRequest),
-            "Explain": unary(self.explain, agent_pb2.ExplainRequest),
-            "Watch": stream(self.watch, agent_pb2.WatchRequest),
+            "Status": unary_unary(self.status, agent_pb2.StatusRequest),
+            "Routes": unary_unary(self.routes, agent_pb2.RoutesRequest),
+            "Explain": unary_unary(self.explain, agent_pb2.ExplainRequest),
+            "Watch": unary_stream(self.watch, agent_pb2.WatchRequest),
         }
         services.add(SERVICE, methods)
 
     async def status(
         self, request: agent_pb2.StatusRequest, context: object
     ) -> agent_pb2.StatusResponse:
-        """State of every part, losses, resource use."""
+        """Return the state of every part, the losses and the resource use."""
         return agent_pb2.StatusResponse(
             version=__version__,
             node_name=self._directory.node_name,
@@ -81,8 +81,8 @@ class AgentService:
     async def routes(
         self, request: agent_pb2.RoutesRequest, context: object
     ) -> agent_pb2.RoutesResponse:
-        """Every gateway, listener, route, rule and backend that is known."""
-        known = self._routes()
+        """Return every gateway, listener, route, rule and backend."""
+        described = self._routes()
         return agent_pb2.RoutesResponse(
             gateways=[
                 agent_pb2.Gateway(
@@ -99,28 +99,29 @@ class AgentService:
                         for listener in gateway.listeners
                     ],
                 )
-                for gateway in known.gateways
+                for gateway in described.gateways
             ],
-            routes=[_route(route) for route in known.routes],
+            routes=[_route(route) for route in described.routes],
             problems=[
-                agent_pb2.Problem(object=entry.object, what=entry.what) for entry in known.problems
+                agent_pb2.Problem(object=entry.object, what=entry.what)
+                for entry in described.problems
             ],
         )
 
     async def explain(
         self, request: agent_pb2.ExplainRequest, context: Context
     ) -> agent_pb2.ExplainResponse:
-        """Why one request goes where it goes."""
+        """Explain which route, rule and backend one request gets."""
         try:
-            found = self._explain(request.request)
+            explanation = self._explain(request.request)
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, printable(str(error), 300))
-        return agent_pb2.ExplainResponse(explanation=found)
+        return agent_pb2.ExplainResponse(explanation=explanation)
 
     async def watch(
         self, request: agent_pb2.WatchRequest, context: object
     ) -> AsyncIterator[agent_pb2.Snapshot]:
-        """The last minutes, then a snapshot a second until the client leaves."""
+        """Stream the snapshots of the last minutes, then one a second."""
         async for snapshot in self._top.watch():
             yield snapshot
 

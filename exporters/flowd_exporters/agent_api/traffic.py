@@ -1,4 +1,4 @@
-"""Traffic by route and backend, a snapshot a second, for `flowd top`."""
+"""TopExporter: traffic by route and backend in snapshots of one second, for `flowd top`."""
 
 import asyncio
 import os
@@ -13,30 +13,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.directory import Directory
-from flowd.model.enums import RESPONSE_FLAGS, Attribution, EntryKind, Reason
+from flowd.model.enums import RESPONSE_FLAGS, EntryKind, Reason
 from flowd.model.losses import Losses
 from flowd.model.records.batch import FlowBatch
 from flowd.model.records.connection import ConnectionBatch
 from flowd.model.records.request import RequestBatch
 from flowd.runtime.queue import Closed, Queue
 from flowd.wire.flowd import agent_pb2
-from flowd_exporters.base import consume, final
+from flowd_exporters.base import consume, final_entries
+from flowd_exporters.label_values import ATTRIBUTIONS, LATENCY_PARTS
 
 HISTORY_SECONDS = 15 * 60
 HISTORY_BYTES = 16 << 20
-BACKLOG = 60  # snapshots held for a subscriber that does not read
-BUCKETS = 129
-ATTRIBUTIONS = {int(evidence): evidence.name.lower() for evidence in Attribution}
-EDGES_US = 2.0 ** (np.arange(BUCKETS - 1) / 4)
-SPLIT = ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
+BACKLOG = 60  # snapshots in the queue of a slow subscriber
+LATENCY_BUCKETS = 129
+BUCKET_BOUNDS_US = 2.0 ** (np.arange(LATENCY_BUCKETS - 1) / 4)
+SPLIT = tuple(f"{part}_us" for part in LATENCY_PARTS)
 CONNECTION_ROUTES = frozenset({"TLSRoute", "TCPRoute", "UDPRoute"})
 
 
 @dataclass(slots=True)
-class _Cell:
-    """Requests of one route, backend and attribution during an interval."""
+class _RouteCounters:
+    """Counters of one route, backend and attribution in the current interval.
 
-    number: int  # row of the interval's splits
+    Attributes:
+        number: row of the interval's latency splits.
+        status, flags: requests by status code and by response flag.
+        latency: requests by latency bucket.
+    """
+
+    number: int
     requests: int = 0
     retries: int = 0
     status: Counter[int] = field(default_factory=Counter[int])
@@ -45,10 +51,14 @@ class _Cell:
 
 
 class TopExporter:
-    """Aggregates batches and hands out a `flowd.v1.Snapshot` a second, the last 15 min first.
+    """Aggregates batches into a `flowd.v1.Snapshot` a second, and keeps those of the last 15 min.
 
     Args:
+        interval: seconds.
         clock: Unix time in nanoseconds.
+
+    Attributes:
+        seen_flows: flows since the start.
     """
 
     name = "top"
@@ -64,30 +74,30 @@ class TopExporter:
         self.seen_flows = 0
         self._directory = directory
         self._losses = losses
-        self._seconds = interval
+        self._interval = interval
         self._clock = clock
         self._history: deque[bytes] = deque()
         self._history_bytes = 0
-        self._subscribers: set[Queue[_Sized]] = set()
+        self._subscribers: set[Queue[_SnapshotBatch]] = set()
         self._began = clock()
         self._cpu = time.process_time()
-        self._clear()
+        self._reset()
 
     @property
     def watchers(self) -> int:
-        """Open Watch streams."""
+        """Number of open Watch streams."""
         return len(self._subscribers)
 
-    def _clear(self) -> None:
-        self._cells: dict[int, _Cell] = {}
+    def _reset(self) -> None:
+        self._cells: dict[int, _RouteCounters] = {}
         self._splits = np.zeros((0, 1 + len(SPLIT)))
         self._flows = self._bytes = self._packets = self._new = 0
 
     async def run(self, batches: Queue[FlowBatch]) -> None:
-        """Aggregate until the queue is closed and empty; then every subscriber's stream ends."""
+        """Aggregate until the queue is closed and empty; then end every subscriber's stream."""
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(self._tick())
-            await consume(self.name, batches, self.add, self._losses)
+            await consume(self.name, batches, self.observe, self._losses)
             ticker.cancel()
         self.close_interval()
         for subscriber in self._subscribers:
@@ -97,29 +107,29 @@ class TopExporter:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            due = max(due + self._seconds, loop.time())
+            due = max(due + self._interval, loop.time())
             await asyncio.sleep(due - loop.time())
             self.close_interval()
 
-    def add(self, batch: FlowBatch) -> None:
-        """Count a batch into the interval that is open."""
+    def observe(self, batch: FlowBatch) -> None:
+        """Count a batch in the current interval."""
         self._flows += len(batch.flows)
         self.seen_flows += len(batch.flows)
         self._add_connections(batch.connections)
         if len(batch.requests):
-            self._add_requests(final(batch.requests, EntryKind.HTTP))
-            self._add_requests(self._routed(final(batch.requests, EntryKind.TCP)))
+            self._add_requests(final_entries(batch.requests, EntryKind.HTTP))
+            self._add_requests(self._routed(final_entries(batch.requests, EntryKind.TCP)))
 
     def _routed(self, rows: RequestBatch) -> RequestBatch:
-        """TCP entries that a TLS, TCP or UDP route took.
+        """TCP entries that belong to a TLS, TCP or UDP route.
 
-        A proxy may log an HTTP connection as such beside its requests, and that one has no route
-        of its own.
+        A proxy may log an HTTP connection in addition to its requests; that entry has no route of
+        its own.
         """
         routes = self._directory.routes
         indexes = np.unique(rows["route"])
-        taken = [index for index in indexes if routes[int(index)].kind in CONNECTION_ROUTES]
-        return rows[np.isin(rows["route"], taken)]
+        routed = [index for index in indexes if routes[int(index)].kind in CONNECTION_ROUTES]
+        return rows[np.isin(rows["route"], routed)]
 
     def _add_connections(self, rows: ConnectionBatch) -> None:
         self._bytes += int(rows["bytes_fwd"].sum() + rows["bytes_rev"].sum())
@@ -143,7 +153,7 @@ class TopExporter:
             cell.retries += int(retried)
         for index, status, count in _pairs(group, rows["status"]):
             cells[index].status[status] += count
-        buckets = np.searchsorted(EDGES_US, rows["duration_ns"] / 1000, side="right")
+        buckets = np.searchsorted(BUCKET_BOUNDS_US, rows["duration_ns"] / 1000, side="right")
         for index, bucket, count in _pairs(group, buckets):
             cells[index].latency[bucket] += count
         self._add_splits(rows, group, cells)
@@ -154,14 +164,16 @@ class TopExporter:
                 for index in np.flatnonzero(counts := np.bincount(chosen)):
                     cells[index].flags[flag] += int(counts[index])
 
-    def _cell(self, key: int) -> _Cell:
+    def _cell(self, key: int) -> _RouteCounters:
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._cells[key] = _Cell(len(self._cells))
+            cell = self._cells[key] = _RouteCounters(len(self._cells))
         return cell
 
-    def _add_splits(self, rows: RequestBatch, group: NDArray[np.intp], cells: list[_Cell]) -> None:
-        """Count HTTP requests whose split is known, and sum its parts (exact below 2^53)."""
+    def _add_splits(
+        self, rows: RequestBatch, group: NDArray[np.intp], cells: list[_RouteCounters]
+    ) -> None:
+        """Count the HTTP requests with a latency split, and sum its parts (exact below 2^53)."""
         parts = np.stack([rows[name] for name in SPLIT])
         known = np.flatnonzero(parts.any(0) & (rows["kind"] == EntryKind.HTTP))
         if not len(known):
@@ -172,11 +184,11 @@ class TopExporter:
             self._splits = larger
         group = group[known]
         sums = [np.bincount(group, part, len(cells)) for part in parts[:, known]]
-        told = np.bincount(group, minlength=len(cells))
-        self._splits[[cell.number for cell in cells]] += np.stack([told, *sums], 1)
+        requests = np.bincount(group, minlength=len(cells))
+        self._splits[[cell.number for cell in cells]] += np.stack([requests, *sums], 1)
 
     def close_interval(self) -> agent_pb2.Snapshot:
-        """End the open interval: remember it, hand it to every subscriber, and return it."""
+        """End the current interval: keep its snapshot, send it to every subscriber and return it."""
         now, cpu = self._clock(), time.process_time()
         length = max(now - self._began, 1)
         snapshot = agent_pb2.Snapshot(
@@ -192,20 +204,20 @@ class TopExporter:
         )
         snapshot.time.FromNanoseconds(now)
         self._began, self._cpu = now, cpu
-        self._clear()
-        self._remember(snapshot.SerializeToString())
+        self._reset()
+        self._keep(snapshot.SerializeToString())
         for subscriber in self._subscribers:
-            subscriber.put(_Sized(snapshot))
+            subscriber.put(_SnapshotBatch(snapshot))
         return snapshot
 
-    def _remember(self, snapshot: bytes) -> None:
+    def _keep(self, snapshot: bytes) -> None:
         self._history.append(snapshot)
         self._history_bytes += len(snapshot)
-        most = HISTORY_SECONDS / self._seconds
+        most = HISTORY_SECONDS / self._interval
         while len(self._history) > most or self._history_bytes > HISTORY_BYTES:
             self._history_bytes -= len(self._history.popleft())
 
-    def _traffic(self, key: int, cell: _Cell) -> agent_pb2.RouteTraffic:
+    def _traffic(self, key: int, cell: _RouteCounters) -> agent_pb2.RouteTraffic:
         route = self._directory.routes[key >> 36]
         backend = self._directory.backends[key >> 8 & (1 << 28) - 1]
         return agent_pb2.RouteTraffic(
@@ -237,11 +249,11 @@ class TopExporter:
         return agent_pb2.LatencySplit(requests=sums[0], **dict(zip(SPLIT, sums[1:], strict=True)))
 
     async def watch(self) -> AsyncIterator[agent_pb2.Snapshot]:
-        """What is remembered, oldest first and marked `history`; then every new snapshot.
+        """The kept snapshots, oldest first with `history` set, then every new snapshot.
 
-        A reader that is more than 60 snapshots late loses the oldest, counted as queue/watch.
+        A subscriber that is more than 60 snapshots behind loses the oldest, counted as queue/watch.
         """
-        subscriber = Queue[_Sized]("watch", BACKLOG, self._losses)
+        subscriber = Queue[_SnapshotBatch]("watch", BACKLOG, self._losses)
         history = list(self._history)
         self._subscribers.add(subscriber)
         try:
@@ -257,8 +269,8 @@ class TopExporter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sized:
-    """One snapshot, as a batch of one row."""
+class _SnapshotBatch:
+    """One snapshot, of length 1 as a Queue needs it."""
 
     snapshot: agent_pb2.Snapshot
 
@@ -267,7 +279,7 @@ class _Sized:
 
 
 def _pairs(group: NDArray[np.intp], value: NDArray[np.integer]) -> list[tuple[int, int, int]]:
-    """(group, value, count) of every pair that occurs; values are below 65536."""
+    """(group, value, count) of every distinct pair of two columns; values are below 65536."""
     pairs, counts = np.unique((group << 16) | value, return_counts=True)
     return list(
         zip((pairs >> 16).tolist(), (pairs & 0xFFFF).tolist(), counts.tolist(), strict=True)

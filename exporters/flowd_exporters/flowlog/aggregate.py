@@ -1,4 +1,4 @@
-"""Flows that are alike in chosen fields as one line with counts, as Hubble's exporter writes them."""
+"""FlowAggregator: count flows that are equal in some fields, one JSON line a group (as Hubble's)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from flowd_exporters.hubble.encode.field_mask import apply_mask, parse_mask
 from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder
 
 MAX_GROUPS = 65536
-"""Groups that are kept at most; with one more all are written before their time."""
+"""Bound on the number of groups; a full aggregator is flushed before its interval is over."""
 
 
 @dataclass(slots=True)
@@ -23,12 +23,12 @@ class _Group:
     unknown: int = 0
 
 
-class Aggregate:
-    """Counts flows by the fields that they are grouped by.
+class FlowAggregator:
+    """Counts flows grouped by the values of some fields.
 
     Args:
-        fields: paths of flow.Flow whose values must be equal; they are all that is written, with
-            the time of the first flow of a group and how many there were by direction.
+        fields: paths of flow.Flow to group by. A line has these fields, the time of the group's
+            first flow, and the number of flows by direction.
     """
 
     def __init__(self, directory: Directory, fields: Iterable[str]) -> None:
@@ -38,22 +38,22 @@ class Aggregate:
 
     @property
     def full(self) -> bool:
-        """Whether nothing more should be added before `lines`."""
+        """Whether `lines` must be called before more flows are added."""
         return len(self._groups) >= MAX_GROUPS
 
     def add(self, rows: FlowRows) -> None:
         """Count the flows."""
         for flow in self._encoder.encode(rows):
             time, direction = flow.time, flow.traffic_direction
-            kept = Flow()
-            kept.CopyFrom(flow)
-            apply_mask(self._mask, kept)
-            kept.ClearField("time")
-            key = kept.SerializeToString(deterministic=True)
+            masked = Flow()
+            masked.CopyFrom(flow)
+            apply_mask(self._mask, masked)
+            masked.ClearField("time")
+            key = masked.SerializeToString(deterministic=True)
             group = self._groups.get(key)
             if group is None:
-                kept.time.CopyFrom(time)
-                group = self._groups[key] = _Group(kept)
+                masked.time.CopyFrom(time)
+                group = self._groups[key] = _Group(masked)
             if direction == INGRESS:
                 group.ingress += 1
             elif direction == EGRESS:
@@ -62,7 +62,7 @@ class Aggregate:
                 group.unknown += 1
 
     def lines(self) -> list[tuple[str, int]]:
-        """Each group as ExportEvent in JSON and the number of its flows; then there are none."""
+        """Remove all groups; returns each as ExportEvent in JSON, with the number of its flows."""
         groups, self._groups = self._groups, {}
         return [
             (self._line(one), one.ingress + one.egress + one.unknown) for one in groups.values()

@@ -1,4 +1,4 @@
-"""What a flow log is, and the file that describes several in Hubble's form.
+"""FlowLogSpec: settings of a flow log, and the YAML file of several logs in Hubble's form.
 
 flowLogs:
 - name: drops
@@ -24,7 +24,7 @@ from flowd.wire.flow.flow_pb2 import FlowFilter
 from flowd_exporters.hubble.encode.field_mask import MaskError, parse_mask
 
 STATIC = "static"
-"""Name of the log that the agent's settings describe."""
+"""Name of the log from the agent's settings."""
 
 MAX_CONFIG = 1 << 20
 MAX_LOGS = 64
@@ -38,18 +38,19 @@ _Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 @dataclass(frozen=True)
 class FlowLogSpec:
-    """One flow log.
+    """Settings of one flow log.
 
     Attributes:
         name: unique among the logs of an agent.
-        fields: paths of flow.Flow that are written; none means all.
-        aggregate: paths of flow.Flow; flows that are alike in them are one line with counts, which
-            holds nothing else. None for a line a flow.
-        interval: seconds between those lines.
-        include, exclude: a flow must match one of the first, if any, and none of the second.
-        max_size: bytes after which the file is put aside.
-        max_backups: how many of those are kept; 0 keeps all.
+        fields: paths of flow.Flow to write; none means all.
+        include, exclude: a flow must match one of the former, if any, and none of the latter.
+        max_size: size of the file in bytes at which it is rotated.
+        max_backups: bound on the number of rotated files; 0 keeps all.
+        compress: whether rotated files are compressed with gzip.
         end: Unix time in seconds at which writing stops; 0 for never.
+        aggregate: paths of flow.Flow to group flows by, one line with counts a group; none for one
+            line a flow.
+        interval: seconds between the lines of groups.
     """
 
     name: str
@@ -65,7 +66,7 @@ class FlowLogSpec:
     interval: float = 30.0
 
 
-class _Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+class _LogEntry(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     file_path: _Text
     field_mask: list[str] = []
@@ -79,8 +80,8 @@ class _Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only
     end: Annotated[datetime, Meta(tz=True)] | None = None
 
 
-class _Document(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    flow_logs: Annotated[list[_Entry], Meta(max_length=MAX_LOGS)] = []
+class _ConfigFile(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    flow_logs: Annotated[list[_LogEntry], Meta(max_length=MAX_LOGS)] = []
 
 
 def static_log(
@@ -94,10 +95,10 @@ def static_log(
     aggregate: tuple[str, ...] = (),
     interval: float = 30.0,
 ) -> FlowLogSpec:
-    """The log that the agent's settings describe; filters are JSON objects one after the other.
+    """The log from the agent's settings; filters are concatenated JSON objects.
 
     Raises:
-        UsageError: a filter or a field that cannot be used.
+        UsageError: a filter or a field cannot be used.
     """
     try:
         include, exclude = parse_filters(allowlist), parse_filters(denylist)
@@ -119,10 +120,10 @@ def static_log(
 
 
 def read_config(path: Path) -> bytes:
-    """The text of a configuration of flow logs.
+    """The contents of a configuration file, at most MAX_CONFIG bytes.
 
     Raises:
-        UsageError: it cannot be read or is too large.
+        UsageError: the file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -135,22 +136,22 @@ def read_config(path: Path) -> bytes:
 
 
 def parse_config(path: Path, text: bytes) -> list[FlowLogSpec]:
-    """The logs that a configuration describes.
+    """The logs of a configuration file.
 
     Raises:
-        UsageError: what is wrong, in which entry.
+        UsageError: the file is not YAML, or an entry is invalid; the message names the entry.
     """
     try:
-        document = msgspec.convert(yaml.safe_load(text) or {}, _Document)
-        logs = [_log(entry) for entry in document.flow_logs]
+        document = msgspec.convert(yaml.safe_load(text) or {}, _ConfigFile)
+        logs = [_spec(entry) for entry in document.flow_logs]
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"flow logs {path}: not YAML: {str(error).splitlines()[0]}") from None
     except (msgspec.ValidationError, FilterError, UsageError) as error:
         raise UsageError(f"flow logs {path}: {error}") from None
-    for what, values in (("name", [log.name for log in logs]), ("filePath", _paths(logs))):
-        double = sorted({value for value in values if values.count(value) > 1})
-        if double or STATIC in values:
-            raise UsageError(f"flow logs {path}: {what} {(double or [STATIC])[0]!r} is taken")
+    for key, values in (("name", [log.name for log in logs]), ("filePath", _paths(logs))):
+        duplicates = sorted({value for value in values if values.count(value) > 1})
+        if duplicates or STATIC in values:
+            raise UsageError(f"flow logs {path}: {key} {(duplicates or [STATIC])[0]!r} is taken")
     return logs
 
 
@@ -158,7 +159,7 @@ def _paths(logs: list[FlowLogSpec]) -> list[str]:
     return [str(log.path) for log in logs]
 
 
-def _log(entry: _Entry) -> FlowLogSpec:
+def _spec(entry: _LogEntry) -> FlowLogSpec:
     _check_fields(entry.name, (*entry.field_mask, *entry.field_aggregate))
     interval = _seconds(entry.aggregation_interval)
     if bool(entry.field_aggregate) != bool(interval):
@@ -179,7 +180,11 @@ def _log(entry: _Entry) -> FlowLogSpec:
 
 
 def _seconds(text: str | float) -> float:
-    """Seconds of a number or of a Go duration such as `1m30s`."""
+    """Seconds of a number, or of a Go duration such as `1m30s`.
+
+    Raises:
+        UsageError: the text is no duration.
+    """
     if not isinstance(text, str):
         return float(max(text, 0))
     if not _DURATION.fullmatch(text):

@@ -1,8 +1,8 @@
-"""Flow logs: Hubble's exporter format, one ExportEvent as JSON a line, in files that rotate.
+"""FlowLogExporter: write flows to rotating files, one JSON ExportEvent a line, as Hubble's exporter.
 
-`hubble observe --input-file` and `flowd observe --input-file` read them back. Lines are handed to
-the kernel with every batch, so that an agent that dies loses none; they are forced to the disk when
-a file is rotated or closed, so that a machine that dies may lose the last half minute.
+`hubble observe --input-file` and `flowd observe --input-file` read the files. Lines are written
+with every batch, so that a crash of the agent loses none; fsync runs when a file is rotated or
+closed, so that a crash of the machine may lose the last half minute.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +25,8 @@ from flowd.runtime.queue import Closed, Queue
 from flowd.text import count, printable
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import ExportEvent
-from flowd_exporters.flowlog.aggregate import Aggregate
+from flowd_exporters.base import FlowLogHealth
+from flowd_exporters.flowlog.aggregate import FlowAggregator
 from flowd_exporters.flowlog.config import FlowLogSpec, parse_config, read_config
 from flowd_exporters.flowlog.rotate import RotatingFile
 from flowd_exporters.hubble.encode.field_mask import apply_mask, parse_mask
@@ -36,32 +36,24 @@ from flowd_exporters.hubble.encode.json_line import FlowJson
 log = logging.getLogger(__name__)
 
 RELOAD_SECONDS = 5.0
-_LINES_A_WRITE = 256
-_ROWS_A_TURN = 1024
+_LINES_PER_WRITE = 256
+_ROWS_PER_TURN = 1024
 _NAME = "flowlog"
 
 
-class FlowLogHealth(NamedTuple):
-    """How a log goes: whether the last attempt went well, Unix time of its last line (0 for none),
-    and for how many seconds it has owed flows (0 when all are written)."""
-
-    name: str
-    up: bool
-    last_write: float
-    behind: float
-
-
 class FlowLog:
-    """One log while it runs; what cannot be written is counted, and tried again with new flows.
+    """A running flow log.
+
+    Lines that cannot be written are counted and lost; the next ones open the file again.
 
     Attributes:
-        up: whether the last attempt to open or write went well.
-        last_write: Unix time in seconds of the last line that was written; 0 for none yet.
-        behind_since: Unix time in seconds since when there are flows that it should have written
-            and has not; 0 when all are written.
+        up: whether the last attempt to open or write succeeded.
+        last_write: Unix time in seconds of the last written line; 0 for none.
+        behind_since: Unix time in seconds since which flows have been unwritten; 0 when all are
+            written.
 
     Raises:
-        UsageError: a filter that cannot be used.
+        UsageError: a filter cannot be used.
     """
 
     def __init__(self, spec: FlowLogSpec, directory: Directory, losses: Losses) -> None:
@@ -76,7 +68,7 @@ class FlowLog:
         self._json = FlowJson(directory)
         self._encoder = FlowEncoder(directory)
         self._mask = parse_mask(spec.fields)
-        self._aggregate = Aggregate(directory, spec.aggregate) if spec.aggregate else None
+        self._aggregate = FlowAggregator(directory, spec.aggregate) if spec.aggregate else None
         self._flush_at = time.monotonic() + spec.interval
         try:
             self._select = compile_filters(
@@ -89,7 +81,7 @@ class FlowLog:
         """Open the file.
 
         Raises:
-            UsageError: it cannot be opened for appending.
+            UsageError: the file cannot be opened for appending.
         """
         try:
             self._file.open()
@@ -103,7 +95,7 @@ class FlowLog:
 
     async def write(self, rows: FlowRows) -> None:
         """Append the rows that pass the filters."""
-        rows = await self._chosen(rows)
+        rows = await self._filtered(rows)
         if self._aggregate:
             self._aggregate.add(rows)
             await self.flush(due=self._aggregate.full)
@@ -112,53 +104,53 @@ class FlowLog:
         await self._write(((event, 1) for event in events), len(rows))
 
     async def flush(self, *, due: bool) -> None:
-        """Write the groups that were counted, if it is due or their interval is over."""
+        """Write the aggregated groups, if `due` or when their interval is over."""
         if self._aggregate and (due or time.monotonic() >= self._flush_at):
             self._flush_at = time.monotonic() + self.spec.interval
             lines = self._aggregate.lines()
             await self._write(iter(lines), sum(flows for _, flows in lines))
 
     async def _write(self, lines: Iterator[tuple[str, int]], left: int) -> None:
-        """Write lines, each with the number of its flows, of which there are `left`."""
+        """Write lines, each with the number of its flows; `left` is the sum of these numbers."""
         if not left:
             return
         self.behind_since = self.behind_since or time.time()
-        well = True
+        succeeded = True
         try:
-            while some := list(islice(lines, _LINES_A_WRITE)):
-                data = [f"{line}\n".encode() for line, _ in some]
+            while chunk := list(islice(lines, _LINES_PER_WRITE)):
+                data = [f"{line}\n".encode() for line, _ in chunk]
                 written, error = await asyncio.to_thread(self._file.write, data)
-                lost = sum(flows for _, flows in some[written:])
-                left -= sum(flows for _, flows in some)
+                lost = sum(flows for _, flows in chunk[written:])
+                left -= sum(flows for _, flows in chunk)
                 self._account(written, lost, error)
-                well = well and not error
+                succeeded = succeeded and not error
         except Exception:
             log.exception("batch left out", extra={"flow_log": self.spec.name, "rows": left})
             self._account(0, left, None)
-            well = False
-        if well:
+            succeeded = False
+        if succeeded:
             self.behind_since = 0.0
 
     async def finish(self) -> None:
-        """Write what was counted, force it to the disk and close."""
+        """Write the aggregated groups, sync the file to the disk and close it."""
         await self.flush(due=True)
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Force to the disk and close."""
+        """Sync the file to the disk and close it."""
         self._file.close()
 
     def status(self) -> PartStatus:
-        """Where it is and how it goes."""
+        """State, path, and number of written and lost lines."""
         state = State.ON if self.up else State.DEGRADED
         detail = f"{self.spec.path}, {count(self._lines)} lines, {count(self._lost)} lost"
         return PartStatus(f"{_NAME}/{printable(self.spec.name)}", state, printable(detail))
 
-    async def _chosen(self, rows: FlowRows) -> FlowRows:
-        """Rows that pass the filters; others have their turn meanwhile."""
+    async def _filtered(self, rows: FlowRows) -> FlowRows:
+        """Rows that pass the filters; other tasks run between pieces of _ROWS_PER_TURN."""
         masks = [np.zeros(0, np.bool_)]
-        for start in range(0, len(rows), _ROWS_A_TURN):
-            masks.append(self._select(rows[start : start + _ROWS_A_TURN]))
+        for start in range(0, len(rows), _ROWS_PER_TURN):
+            masks.append(self._select(rows[start : start + _ROWS_PER_TURN]))
             await asyncio.sleep(0)
         return rows[np.concatenate(masks)]
 
@@ -185,12 +177,12 @@ class FlowLog:
 
 
 class FlowLogExporter:
-    """Writes every flow to the logs that want it.
+    """Writes flows to every log whose filters they pass.
 
     Args:
-        logs: those that run for as long as the agent.
-        config: a file of more of them, read again when it changes: entries that did not change go
-            on undisturbed, and a file that cannot be used changes nothing.
+        logs: static logs, which run as long as the agent.
+        config: file of dynamic logs, read again when it changes. Logs whose entry did not change
+            keep running; a file that cannot be used changes nothing.
 
     Raises:
         UsageError: a log or the file cannot be used.
@@ -210,20 +202,20 @@ class FlowLogExporter:
         self._losses = losses
         self._config = config
         self._reload_seconds = reload_seconds
-        self._text = b""
+        self._config_text = b""
         self._problem = ""
         self._writing = asyncio.Lock()
         losses.add(Place.EXPORT, self.name, 0)
         self._static = [FlowLog(spec, directory, losses) for spec in logs]
         self._dynamic: dict[str, FlowLog] = {}
         if config:
-            self._text = read_config(config)
-            self._dynamic = self._changed(self._parsed(config, self._text))
+            self._config_text = read_config(config)
+            self._dynamic = self._logs_for(self._parsed(config, self._config_text))
         for one in self._running():
             one.open()
 
     async def run(self, batches: Queue[FlowBatch]) -> None:
-        """Write until the queue is closed and empty, then force everything to the disk."""
+        """Write until the queue is closed and empty, then sync and close every log."""
         watch = asyncio.create_task(self._watch(), name="flow-log-config")
         try:
             while True:
@@ -239,14 +231,14 @@ class FlowLogExporter:
                 await one.finish()
 
     def status(self) -> list[PartStatus]:
-        """All logs together, then each."""
+        """One status of all logs, then one of each log."""
         logs = self._running()
         state = State.DEGRADED if self._problem else State.ON
         summary = PartStatus(self.name, state, self._problem or f"{len(logs)} logs")
         return [summary, *(one.status() for one in logs)]
 
     def health(self) -> Iterable[FlowLogHealth]:
-        """How each log goes."""
+        """State of each log for its metrics."""
         now = time.time()
         return [
             FlowLogHealth(
@@ -276,19 +268,18 @@ class FlowLogExporter:
 
     async def _expire(self) -> None:
         for name, one in list(self._dynamic.items()):
-            if _over(one.spec):
+            if _has_ended(one.spec):
                 log.info("flow log has come to its end", extra={"flow_log": name})
                 await self._dynamic.pop(name).finish()
 
     async def _reload(self, config: Path) -> None:
-        """Take over the file if it is another one than before."""
+        """Apply the configuration file if its contents changed."""
         try:
             text = read_config(config)
-            if text == self._text:
+            if text == self._config_text:
                 return
-            self._text = text
-            wanted = self._parsed(config, text)
-            logs = self._changed(wanted)
+            self._config_text = text
+            logs = self._logs_for(self._parsed(config, text))
         except UsageError as error:
             if error.message != self._problem:
                 log.warning("flow logs unchanged: %s", error.message)
@@ -298,9 +289,9 @@ class FlowLogExporter:
         for name, one in self._dynamic.items():
             if logs.get(name) is not one:
                 await one.finish()
-        fresh = [one for name, one in logs.items() if self._dynamic.get(name) is not one]
+        new = [one for name, one in logs.items() if self._dynamic.get(name) is not one]
         self._dynamic = logs
-        for one in fresh:
+        for one in new:
             try:
                 one.open()
             except UsageError as error:
@@ -309,20 +300,20 @@ class FlowLogExporter:
     def _parsed(self, config: Path, text: bytes) -> list[FlowLogSpec]:
         specs = parse_config(config, text)
         taken = {one.spec.path for one in self._static}
-        double = [spec.path for spec in specs if spec.path in taken]
-        if double:
-            raise UsageError(f"flow logs {config}: filePath '{double[0]}' is taken")
-        return [spec for spec in specs if not _over(spec)]
+        duplicates = [spec.path for spec in specs if spec.path in taken]
+        if duplicates:
+            raise UsageError(f"flow logs {config}: filePath '{duplicates[0]}' is taken")
+        return [spec for spec in specs if not _has_ended(spec)]
 
-    def _changed(self, specs: Iterable[FlowLogSpec]) -> dict[str, FlowLog]:
-        """A log for each; those that did not change are those that run."""
+    def _logs_for(self, specs: Iterable[FlowLogSpec]) -> dict[str, FlowLog]:
+        """A log for each spec: the running one if its spec did not change, else a new one."""
         logs: dict[str, FlowLog] = {}
         for spec in specs:
-            known = self._dynamic.get(spec.name)
-            same = known if known and known.spec == spec else None
-            logs[spec.name] = same or FlowLog(spec, self._directory, self._losses)
+            running = self._dynamic.get(spec.name)
+            unchanged = running if running and running.spec == spec else None
+            logs[spec.name] = unchanged or FlowLog(spec, self._directory, self._losses)
         return logs
 
 
-def _over(spec: FlowLogSpec) -> bool:
+def _has_ended(spec: FlowLogSpec) -> bool:
     return bool(spec.end) and time.time() >= spec.end

@@ -1,4 +1,4 @@
-"""A file of whole lines that is put aside when it is full."""
+"""RotatingFile: append whole lines to a file, and rotate it when it is full."""
 
 import gzip
 import logging
@@ -14,19 +14,19 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 STDOUT = "stdout"
-"""The path that means standard output, as in Hubble."""
+"""The path of standard output, as in Hubble."""
 
 
 class RotatingFile:
     """Appends lines; a full file becomes `<stem>-<UTC time><suffix>[.gz]` beside the new one.
 
-    What is not a regular file (a pipe, a terminal) is written to and never put aside. Any thread
-    may call; calls wait for each other.
+    A path that is no regular file (a pipe, a terminal) is written to and never rotated. The methods
+    may be called in any thread; a lock serializes them.
 
     Args:
-        max_size: bytes of a full file; a single longer line is still written.
-        max_backups: how many full files are kept; 0 keeps all.
-        compress: whether they are compressed with gzip.
+        max_size: bound of a file in bytes; a single longer line is still written.
+        max_backups: bound on the number of rotated files; 0 keeps all.
+        compress: whether rotated files are compressed with gzip.
     """
 
     def __init__(self, path: Path, max_size: int, max_backups: int, compress: bool) -> None:
@@ -41,22 +41,26 @@ class RotatingFile:
         self._identity = (0, 0)
 
     def open(self) -> None:
-        """Open for appending; a line that was cut off before is ended first.
+        """Open for appending; an unfinished last line gets its newline.
 
         Raises:
             OSError: the file cannot be opened.
         """
         with self._lock:
-            self._ensure()
+            self._ensure_open()
 
     def write(self, lines: list[bytes]) -> tuple[int, OSError | None]:
-        """Append lines; returns how many are in the file whole, and what stopped the others."""
+        """Append lines; returns the number of lines written whole, and the error that ended the write."""
         done = 0
         with self._lock:
             try:
                 while done < len(lines):
-                    file = self._ensure()
-                    if self._regular and self._size and self._room(lines[done]) < 0:
+                    file = self._ensure_open()
+                    if (
+                        self._regular
+                        and self._size
+                        and self._size + len(lines[done]) > self._max_size
+                    ):
                         self._rotate(file)
                         continue
                     end = self._fit(lines, done)
@@ -75,11 +79,8 @@ class RotatingFile:
                     os.fsync(self._file)
             self._close()
 
-    def _room(self, line: bytes) -> int:
-        return self._max_size - self._size - len(line)
-
     def _fit(self, lines: list[bytes], start: int) -> int:
-        """The end of the lines from start on that fit; at least one does."""
+        """End index of the lines from `start` on that fit into the file, at least start + 1."""
         size = self._size + len(lines[start])
         end = start + 1
         while end < len(lines) and (not self._regular or size + len(lines[end]) <= self._max_size):
@@ -87,8 +88,8 @@ class RotatingFile:
             end += 1
         return end
 
-    def _ensure(self) -> int:
-        """The open file, opened anew when someone moved or removed it."""
+    def _ensure_open(self) -> int:
+        """File descriptor of the open file; a moved or removed file is opened anew."""
         if self._file is not None:
             if str(self.path) == STDOUT:
                 return self._file
@@ -107,17 +108,17 @@ class RotatingFile:
         self._regular = stat.S_ISREG(status.st_mode)
         self._size = status.st_size if self._regular else 0
         self._identity = (status.st_dev, status.st_ino)
-        if self._size and not self._ends_whole():
+        if self._size and not self._ends_with_newline():
             self._append(self._file, b"\n")
         return self._file
 
-    def _ends_whole(self) -> bool:
+    def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
     def _append(self, file: int, data: bytes) -> None:
-        """Write all of data or, as far as the disk allows, none of it."""
+        """Write all of data; on an error truncate a regular file to its size before."""
         view = memoryview(data)
         try:
             while view:
@@ -154,7 +155,7 @@ class RotatingFile:
         return self.path.with_name(f"{self.path.stem}-{moment}{self.path.suffix}")
 
     def _prune(self) -> None:
-        """Remove the oldest backups over the number that is kept."""
+        """Remove the oldest backups above `max_backups`."""
         if not self._max_backups:
             return
         stem, suffix = re.escape(self.path.stem), re.escape(self.path.suffix)
@@ -165,7 +166,7 @@ class RotatingFile:
 
 
 def _compress(path: Path) -> None:
-    """Replace a file by its gzip form; the original stays when that fails."""
+    """Replace a file by its gzip form; the original is removed last."""
     partial = path.with_name(path.name + ".gz.part")
     try:
         with path.open("rb") as plain, gzip.open(partial, "wb", compresslevel=6) as packed:

@@ -1,4 +1,4 @@
-"""One call: its request in, its answers out as fast as the client takes them, its end."""
+"""Call: run one RPC's method, decode its requests and send its responses under flow control."""
 
 import asyncio
 import logging
@@ -9,112 +9,120 @@ from typing import Any, NoReturn, Protocol
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from flowd_exporters.h2grpc.messages import Aborted, Messages
+from flowd_exporters.h2grpc.messages import Aborted, MessageDeframer
 from flowd_exporters.h2grpc.service import Method, frame
 
 log = logging.getLogger(__name__)
 
-_MAX_CHAT_MESSAGE = 32 << 10  # below the stream's window, which is only given back by reading
+_MAX_STREAMED_REQUEST = 32 << 10  # below the stream's window, which opens only by reading
 
 
-class Link(Protocol):
-    """What a call needs of its connection."""
+class CallTransport(Protocol):
+    """The connection of a call; `stream` is the HTTP/2 stream id."""
 
     def send(self, stream: int, data: memoryview) -> int:
-        """Send what there is room for now; returns how many bytes that was."""
+        """Send the part of data that flow control has room for; returns its bytes."""
         ...
 
     def finish(self, stream: int, code: grpc.StatusCode, details: str) -> None:
-        """End a stream with a status."""
+        """End the stream with a status in trailers."""
         ...
 
     def reset(self, stream: int) -> None:
-        """End a stream in the middle of a message."""
+        """End the stream in the middle of a message."""
         ...
 
     def acknowledge(self, stream: int, size: int) -> None:
-        """Let the client send as many bytes more."""
+        """Open the flow-control window again by `size` bytes."""
         ...
 
     def forget(self, stream: int) -> None:
-        """The call is over."""
+        """Drop the call, which has ended."""
         ...
 
 
 class Call:
-    """Runs a method as a task of its own.
+    """Runs a method in a task of its own.
 
     Args:
-        encoding: how requests are compressed, one of `messages.ENCODINGS`.
-        timeout: seconds that the client gives it; None for no deadline.
+        encoding: compression of the requests, one of `messages.ENCODINGS`.
+        timeout: seconds until the client's deadline; None for no deadline.
 
     Attributes:
-        received: bytes of requests that were taken in, 0 for streams of requests, which wait at
-            the client until they are read.
-        room: set by the connection when there may be room to send.
-        task: ends when the call has.
+        received: buffered bytes of a unary request; 0 for streamed requests, which flow control
+            keeps at the client until the method reads them.
+        writable: set by the connection when flow control may have room.
+        task: ends with the call; its result is the status.
     """
 
     def __init__(
-        self, link: Link, stream: int, method: Method, encoding: str, timeout: float | None
+        self,
+        transport: CallTransport,
+        stream: int,
+        method: Method,
+        encoding: str,
+        timeout: float | None,
     ) -> None:
         self.received = 0
-        self.room = asyncio.Event()
-        self._link = link
+        self.writable = asyncio.Event()
+        self._transport = transport
         self._stream = stream
         self._method = method
-        limits = (_MAX_CHAT_MESSAGE,) if method.many_requests else ()
-        self._messages = Messages(encoding, *limits)
-        self._unread = 0
-        self._complete = False
-        self._news = asyncio.Event()
-        self._cut = False
-        self._farewell: Aborted | None = None
+        limits = (_MAX_STREAMED_REQUEST,) if method.request_streaming else ()
+        self._messages = MessageDeframer(encoding, *limits)
+        self._unacknowledged = 0
+        self._half_closed = False
+        self._readable = asyncio.Event()
+        self._mid_message = False
+        self._cancel_status: Aborted | None = None
         self.task = asyncio.create_task(self._run(timeout), name=f"grpc-{stream}")
-        self.task.add_done_callback(self._over)
+        self.task.add_done_callback(self._on_done)
 
     def feed(self, data: bytes, size: int) -> None:
-        """Take in bytes of requests; `size` is what they count for in flow control."""
-        if self._method.many_requests:
-            self._unread += size
+        """Buffer bytes of requests; `size` is their flow-controlled length."""
+        if self._method.request_streaming:
+            self._unacknowledged += size
         else:
             self.received += len(data)
-            self._link.acknowledge(self._stream, size)
+            self._transport.acknowledge(self._stream, size)
         self._messages.feed(data)
-        self._news.set()
+        self._readable.set()
 
-    def end(self) -> None:
-        """The client has sent all its requests."""
-        self._complete = True
-        self._news.set()
+    def half_close(self) -> None:
+        """Note that the client has sent all its requests."""
+        self._half_closed = True
+        self._readable.set()
 
-    def cancel(self, farewell: Aborted | None = None) -> None:
-        """Stop the method; with a farewell the client is told of it."""
-        self._farewell = farewell
+    def cancel(self, status: Aborted | None = None) -> None:
+        """Stop the method; the client gets the status, if one is given."""
+        self._cancel_status = status
         self.task.cancel()
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
         """End the call with a status."""
         raise Aborted(code, details)
 
-    def _over(self, task: asyncio.Task[Aborted]) -> None:
-        """Tell the client how it ended, unless it left. Runs even when the task never began."""
-        ending = self._farewell if task.cancelled() else task.result()
-        self._link.acknowledge(self._stream, self._unread)
-        self._link.forget(self._stream)
-        if ending is None:
+    def _on_done(self, task: asyncio.Task[Aborted]) -> None:
+        """Send the status, unless the client left.
+
+        A done callback runs even when the task was cancelled before it began.
+        """
+        status = self._cancel_status if task.cancelled() else task.result()
+        self._transport.acknowledge(self._stream, self._unacknowledged)
+        self._transport.forget(self._stream)
+        if status is None:
             return
-        if self._cut:
-            self._link.reset(self._stream)
+        if self._mid_message:
+            self._transport.reset(self._stream)
         else:
-            self._link.finish(self._stream, ending.code, ending.details)
+            self._transport.finish(self._stream, status.code, status.details)
 
     async def _run(self, timeout: float | None) -> Aborted:
-        """Answer; returns the status to end with."""
+        """Run the method and send its responses; returns the status to end with."""
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                await self._answer()
+                await self._respond()
         except Aborted as error:
             return error
         except Exception as error:
@@ -124,15 +132,15 @@ class Call:
             return Aborted(grpc.StatusCode.UNKNOWN, f"unexpected {type(error).__name__}")
         return Aborted(grpc.StatusCode.OK)
 
-    async def _answer(self) -> None:
+    async def _respond(self) -> None:
         method = self._method
-        request: Any = self._requests() if method.many_requests else await self._request()
-        if not method.many_answers:
+        request: Any = self._requests() if method.request_streaming else await self._request()
+        if not method.response_streaming:
             await self._write(frame(await method.call(request, self)))
             return
-        async with aclosing(method.call(request, self)) as answers:
-            async for answer in answers:
-                await self._write(answer if isinstance(answer, bytes) else frame(answer))
+        async with aclosing(method.call(request, self)) as responses:
+            async for response in responses:
+                await self._write(response if isinstance(response, bytes) else frame(response))
 
     async def _request(self) -> Message:
         first = await self._next()
@@ -151,26 +159,30 @@ class Call:
             raise Aborted(grpc.StatusCode.INTERNAL, "request cannot be decoded") from None
 
     async def _next(self) -> bytes | None:
-        """The next request; None when there is none."""
+        """The next request; None after the last one.
+
+        Raises:
+            Aborted: the client half-closed in the middle of a request.
+        """
         while (data := self._messages.take()) is None:
-            self._link.acknowledge(self._stream, self._unread)
-            self._unread = 0
-            if self._complete:
+            self._transport.acknowledge(self._stream, self._unacknowledged)
+            self._unacknowledged = 0
+            if self._half_closed:
                 if len(self._messages):
                     raise Aborted(grpc.StatusCode.INTERNAL, "request is cut off")
                 return None
-            self._news.clear()
-            await self._news.wait()
+            self._readable.clear()
+            await self._readable.wait()
         return data
 
     async def _write(self, data: bytes) -> None:
-        """Send messages, waiting whenever the client or its socket has no room."""
+        """Send messages, waiting while flow control or the socket has no room."""
         view = memoryview(data)
         while view:
-            self.room.clear()
-            sent = self._link.send(self._stream, view)
-            self._cut |= sent > 0
+            self.writable.clear()
+            sent = self._transport.send(self._stream, view)
+            self._mid_message |= sent > 0
             view = view[sent:]
             if view:
-                await self.room.wait()
-        self._cut = False
+                await self.writable.wait()
+        self._mid_message = False

@@ -1,7 +1,8 @@
-"""One client: HTTP/2 frames to calls and back (RFC 9113), by the library `h2`.
+"""GrpcConnection: one client's HTTP/2 connection (RFC 9113), frames to calls and back.
 
-What a client can make the server hold is bounded: streams, headers, bytes of requests, and answers
-that it does not read. One that spends its time on control frames is sent away.
+The library `h2` keeps the protocol state. The memory that a client can occupy is bounded: streams,
+headers, bytes of requests, and responses that it does not read. A client with too many control
+frames is disconnected (ENHANCE_YOUR_CALM).
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from hyperframe.frame import Frame, GoAwayFrame
 from flowd_exporters.h2grpc.call import Call
 from flowd_exporters.h2grpc.headers import parse_timeout, percent_encoded, request_encoding
 from flowd_exporters.h2grpc.messages import ENCODINGS, Aborted
-from flowd_exporters.h2grpc.service import Services
+from flowd_exporters.h2grpc.service import ServiceTable
 
 if TYPE_CHECKING:
     from ssl import SSLObject
@@ -45,22 +46,24 @@ log = logging.getLogger(__name__)
 MAX_STREAMS = 256
 MAX_HEADERS = 64 << 10
 MAX_RECEIVED = 16 << 20
-"""Bytes of requests that all calls of a connection may hold."""
+"""Bound of the bytes of requests in all calls of a connection."""
 
 _FLUSH = 64 << 10
-_SEND_BUFFER = 256 << 10  # above it no answer is sent
+_SEND_BUFFER = 256 << 10  # above it no response is sent
 _FULL_BUFFER = 1 << 20  # above it nothing is read either: acknowledgements need room too
 
-Headers = list[tuple[str, str]]
+HeaderList = list[tuple[str, str]]
+"""Names and values in order (RFC 9113, section 8.2)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a connection is kept, and what a client may ask of it beside calls.
+class ConnectionPolicy:
+    """Keepalive and the rate limit of control frames.
 
     Attributes:
-        keepalive: seconds of silence after which a client must answer a PING, in as many again.
-        frames, frames_per_second: control frames at once, and as a rate.
+        keepalive: seconds of silence after which the server sends a PING; the client must answer
+            within as many seconds again.
+        frames, frames_per_second: burst and rate of control frames, a token bucket.
     """
 
     keepalive: float = 30.0
@@ -69,56 +72,56 @@ class Patience:
 
 
 class _Http2(H2Connection):
-    """As h2's, but calls go on after the client's GOAWAY (RFC 9113, section 6.8)."""
+    """H2Connection whose calls go on after the client's GOAWAY (RFC 9113, section 6.8)."""
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         return [], [ConnectionTerminated()]
 
 
-class Connection(asyncio.Protocol):
-    """Serves one client until it leaves.
+class GrpcConnection(asyncio.Protocol):
+    """Serves one client until it disconnects.
 
     Args:
-        metadata: headers of every answer.
-        opened, closed: called when the connection stands, and when it is gone.
+        metadata: headers of every response.
+        opened, closed: called when the connection was made, and when it was lost.
     """
 
     def __init__(
         self,
-        services: Services,
-        metadata: Headers,
-        opened: Callable[["Connection"], None],
-        closed: Callable[["Connection"], None],
-        patience: Patience,
+        services: ServiceTable,
+        metadata: HeaderList,
+        opened: Callable[["GrpcConnection"], None],
+        closed: Callable[["GrpcConnection"], None],
+        policy: ConnectionPolicy,
     ) -> None:
         self._services = services
-        self._metadata: Headers = [
+        self._metadata: HeaderList = [
             (":status", "200"),
             ("content-type", "application/grpc"),
             ("grpc-accept-encoding", ",".join(ENCODINGS)),
             *metadata,
         ]
         self._opened, self._closed = opened, closed
-        self._gone = asyncio.Event()
-        self._patience = patience
+        self._lost = asyncio.Event()
+        self._policy = policy
         self._calls: dict[int, Call] = {}
         self._received = 0
         self._paused = False
-        self._leaving = False
-        self._sent = False
-        self._heard = self._counted = time.monotonic()
-        self._frames = float(patience.frames)
-        self._pinged = False
-        self._watch: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._sent_since_ping = False
+        self._last_read = self._last_refill = time.monotonic()
+        self._frame_tokens = float(policy.frames)
+        self._awaiting_pong = False
+        self._keepalive: asyncio.TimerHandle | None = None
         self._http2 = _Http2(H2Configuration(client_side=False, header_encoding=None))
 
     @property
     def tasks(self) -> list[asyncio.Task[Aborted]]:
-        """Calls that run."""
+        """Tasks of the running calls."""
         return [call.task for call in self._calls.values()]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the client."""
+        """Send the connection preface with our SETTINGS (asyncio.Protocol)."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_SEND_BUFFER)
         self._opened(self)
@@ -135,75 +138,75 @@ class Connection(asyncio.Protocol):
         )
         self._http2.initiate_connection()
         self._flush()
-        self._watch = asyncio.get_running_loop().call_later(self._patience.keepalive, self._check)
+        self._schedule_keepalive()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop every call."""
-        self._leaving = True
-        if self._watch:
-            self._watch.cancel()
+        """Cancel every call (asyncio.Protocol)."""
+        self._closing = True
+        if self._keepalive:
+            self._keepalive.cancel()
         for call in self._calls.values():
             call.cancel()
-        self._gone.set()
+        self._lost.set()
         self._closed(self)
 
     def pause_writing(self) -> None:
-        """The socket is full."""
+        """Stop sending: the write buffer is full (asyncio.Protocol)."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """Send again: the write buffer was drained (asyncio.Protocol)."""
         self._paused = False
         self._transport.resume_reading()
-        self._wake()
+        self._wake_calls()
 
     def data_received(self, data: bytes) -> None:
-        """Act on what the client sent."""
-        self._heard = time.monotonic()
-        self._pinged = False
+        """Handle bytes from the client (asyncio.Protocol)."""
+        self._last_read = time.monotonic()
+        self._awaiting_pong = False
         try:
             for event in self._http2.receive_data(data):
-                self._on(event)
+                self._on_event(event)
         except ProtocolError as error:
             log.debug("client breaks HTTP/2: %s", error)
             self._close()
             return
-        if self._frames < 0:
+        if self._frame_tokens < 0:
             self.go_away(ErrorCodes.ENHANCE_YOUR_CALM)
             self._close()
             return
         self._flush()
 
     def go_away(self, reason: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Take no new calls, and tell the client so; those that run go on."""
-        self._leaving = True
-        # h2's own GOAWAY would end what runs.
+        """Send GOAWAY and refuse new calls; the running ones go on."""
+        self._closing = True
+        # h2's own GOAWAY would end the running calls.
         last = self._http2.highest_inbound_stream_id
-        farewell = GoAwayFrame(0, last_stream_id=last, error_code=int(reason)).serialize()
+        goaway = GoAwayFrame(0, last_stream_id=last, error_code=int(reason)).serialize()
         self._flush()
         if not self._transport.is_closing():
-            self._transport.write(farewell)
-        self._leave_when_idle()
+            self._transport.write(goaway)
+        self._close_when_idle()
 
-    def cancel_calls(self, farewell: Aborted) -> None:
-        """End what runs, with a status."""
+    def cancel_calls(self, status: Aborted) -> None:
+        """Cancel the running calls and send the status to the client."""
         for call in self._calls.values():
-            call.cancel(farewell)
+            call.cancel(status)
 
     async def wait_closed(self, seconds: float) -> None:
-        """Close; what the client does not take in time is dropped."""
+        """Close; bytes that the client does not read within `seconds` are dropped."""
         self._close()
         try:
             async with asyncio.timeout(seconds):
-                await self._gone.wait()
+                await self._lost.wait()
         except TimeoutError:
             self._transport.abort()
-            await self._gone.wait()
+            await self._lost.wait()
 
-    # What calls need (call.Link).
+    # CallTransport
 
     def send(self, stream: int, data: memoryview) -> int:
-        """Send what flow control, the frame size and the socket have room for."""
+        """Send as many bytes as flow control, the frame size and the socket have room for."""
         http2, sent, flushed = self._http2, 0, 0
         try:
             while sent < len(data) and not self._paused:
@@ -217,16 +220,16 @@ class Connection(asyncio.Protocol):
                     self._flush()
                     flushed = sent
         except ProtocolError:
-            pass  # the stream has gone, and its call will hear of it
+            pass  # the stream was reset; its call gets cancelled by the event
         self._flush()
-        self._sent |= sent > 0
+        self._sent_since_ping |= sent > 0
         if stream in self._calls:
-            self._calls[stream] = self._calls.pop(stream)  # the others are first next time
+            self._calls[stream] = self._calls.pop(stream)  # round robin: the others are next
         return sent
 
     def finish(self, stream: int, code: grpc.StatusCode, details: str) -> None:
-        """Send the trailers."""
-        self._trailers(stream, [], code, details)
+        """Send the status in trailers."""
+        self._send_trailers(stream, [], code, details)
 
     def reset(self, stream: int, reason: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Send RST_STREAM."""
@@ -237,7 +240,7 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def acknowledge(self, stream: int, size: int) -> None:
-        """Open the windows again."""
+        """Open the flow-control windows of stream and connection again."""
         if size and not self._transport.is_closing():
             self._http2.acknowledge_received_data(size, stream)
             self._flush()
@@ -247,53 +250,54 @@ class Connection(asyncio.Protocol):
         call = self._calls.pop(stream, None)
         if call:
             self._received -= call.received
-        asyncio.get_running_loop().call_soon(self._leave_when_idle)
+        asyncio.get_running_loop().call_soon(self._close_when_idle)
 
-    def _leave_when_idle(self) -> None:
-        if self._leaving and not self._calls:
+    def _close_when_idle(self) -> None:
+        if self._closing and not self._calls:
             self._close()
 
-    def _on(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         match event:
             case DataReceived():
                 self._on_data(event)
             case WindowUpdated() | RemoteSettingsChanged():
                 if isinstance(event, RemoteSettingsChanged):
-                    self._charge()
-                self._wake(event.stream_id if isinstance(event, WindowUpdated) else 0)
+                    self._charge_control_frame()
+                self._wake_calls(event.stream_id if isinstance(event, WindowUpdated) else 0)
             case RequestReceived():
                 self._on_request(event)
             case StreamEnded():
                 if call := self._calls.get(event.stream_id or 0):
-                    call.end()
+                    call.half_close()
             case StreamReset():
-                self._charge()
+                self._charge_control_frame()
                 if call := self._calls.get(event.stream_id or 0):
                     call.cancel()
             case PingReceived():
                 # gRPC's clients measure the bandwidth with a PING for every batch they get.
-                if not self._sent:
-                    self._charge()
-                self._sent = False
+                if not self._sent_since_ping:
+                    self._charge_control_frame()
+                self._sent_since_ping = False
             case PriorityUpdated():
-                self._charge()
+                self._charge_control_frame()
             case ConnectionTerminated():
-                self._leaving = True
-                self._leave_when_idle()
+                self._closing = True
+                self._close_when_idle()
             case _:
                 pass
 
-    def _charge(self) -> None:
-        """Take a control frame off the allowance, which grows with time."""
+    def _charge_control_frame(self) -> None:
+        """Take one token from the bucket of control frames."""
         now = time.monotonic()
-        grown = self._frames + (now - self._counted) * self._patience.frames_per_second
-        self._frames, self._counted = min(grown, self._patience.frames) - 1, now
+        refill = (now - self._last_refill) * self._policy.frames_per_second
+        self._frame_tokens = min(self._frame_tokens + refill, self._policy.frames) - 1
+        self._last_refill = now
 
     def _on_data(self, event: DataReceived) -> None:
         stream, size = event.stream_id or 0, event.flow_controlled_length or 0
         call = self._calls.get(stream)
         if not event.data and event.stream_ended is None:
-            self._charge()
+            self._charge_control_frame()
         if call is None:
             self.acknowledge(stream, size)
             return
@@ -306,7 +310,7 @@ class Connection(asyncio.Protocol):
 
     def _on_request(self, event: RequestReceived) -> None:
         stream = event.stream_id or 0
-        if self._leaving:
+        if self._closing:
             self.reset(stream, ErrorCodes.REFUSED_STREAM)
             return
         headers = {
@@ -334,24 +338,27 @@ class Connection(asyncio.Protocol):
         try:
             self._http2.send_headers(stream, self._metadata)
         except ProtocolError:
-            return  # it was reset at once
+            return  # the client reset the stream at once
         self._calls[stream] = Call(self, stream, method, encoding, timeout)
 
     def _refuse(self, stream: int, status: str, code: grpc.StatusCode, details: str) -> None:
         first = [(":status", status), *self._metadata[1:]]
-        self._trailers(stream, first, code, details)
+        self._send_trailers(stream, first, code, details)
 
-    def _trailers(self, stream: int, first: Headers, code: grpc.StatusCode, details: str) -> None:
+    def _send_trailers(
+        self, stream: int, first: HeaderList, code: grpc.StatusCode, details: str
+    ) -> None:
+        """End a stream with a status; `first` are the headers of a trailers-only response."""
         headers = [*first, ("grpc-status", str(cast("tuple[int, str]", code.value)[0]))]
         if details:
             headers.append(("grpc-message", percent_encoded(details)))
         try:
             self._http2.send_headers(stream, headers, end_stream=True)
-            known = self._http2.streams.get(stream)
-            if known and not known.closed:  # the client goes on sending: it need not
+            state = self._http2.streams.get(stream)
+            if state and not state.closed:  # asks a client that still sends to stop
                 self._http2.reset_stream(stream, ErrorCodes.NO_ERROR)
         except ProtocolError:
-            return  # the client was faster
+            return  # the client reset the stream first
         self._flush()
 
     def _flush(self) -> None:
@@ -366,21 +373,24 @@ class Connection(asyncio.Protocol):
             self._flush()
             self._transport.close()
 
-    def _wake(self, stream: int = 0) -> None:
-        """Calls that wait for room try again; stream 0 is all of them."""
+    def _wake_calls(self, stream: int = 0) -> None:
+        """Let the call of a stream try to send again; stream 0 is all calls."""
         calls = (self._calls.get(stream),) if stream else self._calls.values()
         for call in calls:
             if call:
-                call.room.set()
+                call.writable.set()
 
-    def _check(self) -> None:
-        """A client that was silent must answer a PING."""
-        keepalive = self._patience.keepalive
-        if time.monotonic() - self._heard >= keepalive * 0.9:
-            if self._pinged or self._transport.is_closing():
+    def _schedule_keepalive(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._keepalive = loop.call_later(self._policy.keepalive, self._check_keepalive)
+
+    def _check_keepalive(self) -> None:
+        """Send a PING to a silent client; disconnect it when the last PING had no answer."""
+        if time.monotonic() - self._last_read >= self._policy.keepalive * 0.9:
+            if self._awaiting_pong or self._transport.is_closing():
                 self._transport.abort()
                 return
-            self._pinged = True
+            self._awaiting_pong = True
             self._http2.ping(bytes(8))
             self._flush()
-        self._watch = asyncio.get_running_loop().call_later(keepalive, self._check)
+        self._schedule_keepalive()

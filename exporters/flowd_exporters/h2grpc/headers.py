@@ -1,4 +1,4 @@
-"""Values of gRPC's own headers."""
+"""Parse and write gRPC's headers `grpc-timeout`, `grpc-encoding` and `grpc-message`."""
 
 import re
 from urllib.parse import quote
@@ -12,10 +12,10 @@ _PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")  # blanks wou
 
 
 def parse_timeout(text: str | None) -> float | None:
-    """Seconds of a `grpc-timeout`; None when there is none.
+    """Seconds of a `grpc-timeout`; None for an absent header.
 
     Raises:
-        Aborted: it is malformed.
+        Aborted: the header is malformed.
     """
     if text is None:
         return None
@@ -26,10 +26,10 @@ def parse_timeout(text: str | None) -> float | None:
 
 
 def request_encoding(headers: dict[str, str]) -> str:
-    """How requests are compressed.
+    """The `grpc-encoding` of requests, `identity` by default.
 
     Raises:
-        Aborted: in a way that is none of ENCODINGS.
+        Aborted: the encoding is none of ENCODINGS.
     """
     encoding = headers.get("grpc-encoding", "identity")
     if encoding not in ENCODINGS:
@@ -38,5 +38,5 @@ def request_encoding(headers: dict[str, str]) -> str:
 
 
 def percent_encoded(details: str) -> str:
-    """A `grpc-message`."""
+    """The value of `grpc-message`: percent-encoded UTF-8."""
     return quote(details, safe=_PRINTABLE, errors="replace")

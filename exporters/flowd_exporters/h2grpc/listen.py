@@ -1,4 +1,4 @@
-"""Addresses that are listened on, and the sockets of them."""
+"""Parse listen addresses and open their TCP and unix sockets."""
 
 import errno
 import os
@@ -13,11 +13,12 @@ _BACKLOG = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """Sockets of one address.
+class ListenAddress:
+    """One listen address with its sockets.
 
     Attributes:
-        address: as clients would write it, with the port as it is.
+        address: `host:port` with the real port, or `unix:///path`.
+        sockets: listening, non-blocking; one for each address family.
         local: whether it is a unix socket.
     """
 
@@ -26,7 +27,7 @@ class Listener:
     local: bool
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the sockets and remove the file of a unix socket."""
         for one in self.sockets:
             path = one.getsockname() if self.local else ""
             one.close()
@@ -38,7 +39,7 @@ def parse_address(address: str) -> tuple[str, int | None]:
     """Host and port of `host:port`, or path and None of `unix:///path`.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the address has another form.
     """
     if address.startswith("unix:"):
         path = address.removeprefix("unix:").removeprefix("//")
@@ -52,43 +53,43 @@ def parse_address(address: str) -> tuple[str, int | None]:
     return match[1] or everywhere, int(match[2])
 
 
-def listen(address: str) -> Listener:
-    """Listen on an address; port 0 takes any that is free.
+def listen(address: str) -> ListenAddress:
+    """Listen on an address; port 0 takes a free port.
 
     Raises:
-        UsageError: it is malformed, in use, or may not be bound.
+        UsageError: the address is malformed, in use, or may not be bound.
     """
     host, port = parse_address(address)
     if port is None:
         return _listen_local(host)
     shown = f"{host}:{port}"
     try:
-        found = socket.getaddrinfo(
+        infos = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (socket.gaierror, UnicodeError):
         raise UsageError(f"cannot listen on {shown}: no such host") from None
-    held: list[socket.socket] = []
+    sockets: list[socket.socket] = []
     try:
-        for family, kind, proto, _, where in found:
+        for family, kind, proto, _, sockaddr in infos:
             one = socket.socket(family, kind, proto)
-            held.append(one)
+            sockets.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "[::]")
-            one.bind((where[0], port, *where[2:]))
-            port = int(one.getsockname()[1])  # the same for every family
+            one.bind((sockaddr[0], port, *sockaddr[2:]))
+            port = int(one.getsockname()[1])  # the next family takes the same port
             one.listen(_BACKLOG)
             one.setblocking(False)
     except OSError as error:
-        for one in held:
+        for one in sockets:
             one.close()
         raise _unusable(shown, error) from None
-    return Listener(f"{host}:{port}", held, local=False)
+    return ListenAddress(f"{host}:{port}", sockets, local=False)
 
 
-def _listen_local(path: str) -> Listener:
-    _clear_socket(path)
+def _listen_local(path: str) -> ListenAddress:
+    _remove_stale_socket(path)
     one = socket.socket(socket.AF_UNIX)
     try:
         one.bind(path)
@@ -97,11 +98,11 @@ def _listen_local(path: str) -> Listener:
         one.close()
         raise _unusable(path, error) from None
     one.setblocking(False)
-    return Listener(f"unix://{path}", [one], local=True)
+    return ListenAddress(f"unix://{path}", [one], local=True)
 
 
-def _clear_socket(path: str) -> None:
-    """Remove a socket that nobody listens on any more."""
+def _remove_stale_socket(path: str) -> None:
+    """Remove a unix socket without a listener, left by a process that ended."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise UsageError(f"cannot listen on {path}: it is there and is no socket")
@@ -116,10 +117,10 @@ def _clear_socket(path: str) -> None:
         raise _unusable(path, error) from None
 
 
-def _unusable(where: str, error: OSError) -> UsageError:
+def _unusable(address: str, error: OSError) -> UsageError:
     if error.errno == errno.EADDRINUSE:
         return UsageError(
-            f"cannot listen on {where}: in use", "stop the other one, or choose another"
+            f"cannot listen on {address}: in use", "stop the other one, or choose another"
         )
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return UsageError(f"cannot listen on {where}: {reason}")
+    return UsageError(f"cannot listen on {address}: {reason}")

@@ -1,18 +1,23 @@
-"""Requests out of the bytes of a stream, with bounds on what a client can make us hold."""
+"""Deframe gRPC's length-prefixed messages out of a stream's bytes, bounded in size."""
 
 import zlib
 
 import grpc
 
 MAX_MESSAGE = 4 << 20
-"""Bytes of a request, before and after it is decompressed; gRPC's customary bound."""
+"""Bound of a request in bytes, before and after decompression; the default of gRPC's servers."""
 
 ENCODINGS = ("identity", "gzip", "deflate")
 _HEADER = 5
 
 
 class Aborted(Exception):
-    """A call ends with this status."""
+    """Ends a call with a status.
+
+    Attributes:
+        code: status code.
+        details: text of `grpc-message`.
+    """
 
     def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
         super().__init__(details)
@@ -20,42 +25,42 @@ class Aborted(Exception):
         self.details = details
 
 
-class Messages:
-    """Cuts bytes into messages.
+class MessageDeframer:
+    """Splits a stream of bytes into messages; `len()` is the number of buffered bytes.
 
     Args:
         encoding: the `grpc-encoding` of the client; one of ENCODINGS.
-        limit: bytes that a message may have.
+        limit: bound of a message in bytes.
     """
 
     def __init__(self, encoding: str, limit: int = MAX_MESSAGE) -> None:
         self._encoding = encoding
         self._limit = limit
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Add bytes."""
-        self._held += data
+        """Buffer bytes from the stream."""
+        self._buffer += data
 
     def take(self) -> bytes | None:
-        """The next message, or None when it is not all there.
+        """The next message, decompressed; None when it is incomplete.
 
         Raises:
-            Aborted: it is too long or cannot be decompressed.
+            Aborted: the message is too long or cannot be decompressed.
         """
-        if len(self._held) < _HEADER:
+        if len(self._buffer) < _HEADER:
             return None
-        size = int.from_bytes(self._held[1:_HEADER])
+        size = int.from_bytes(self._buffer[1:_HEADER])
         if size > self._limit:
             raise _too_long(size, self._limit)
-        if len(self._held) < _HEADER + size:
+        if len(self._buffer) < _HEADER + size:
             return None
-        compressed = self._held[0]
-        data = bytes(self._held[_HEADER : _HEADER + size])
-        del self._held[: _HEADER + size]
+        compressed = self._buffer[0]
+        data = bytes(self._buffer[_HEADER : _HEADER + size])
+        del self._buffer[: _HEADER + size]
         if compressed > 1:
             raise Aborted(grpc.StatusCode.INTERNAL, "bad compression flag")
         return self._decompressed(data) if compressed else data
@@ -63,7 +68,7 @@ class Messages:
     def _decompressed(self, data: bytes) -> bytes:
         if self._encoding == "identity":
             raise Aborted(grpc.StatusCode.INTERNAL, "compressed message without grpc-encoding")
-        pipe = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # tells gzip from zlib by itself
+        pipe = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # accepts gzip and zlib headers
         try:
             plain = pipe.decompress(data, self._limit + 1)
         except zlib.error:

@@ -1,4 +1,4 @@
-"""Listens, takes clients in, and sends them away again."""
+"""H2Server: accept gRPC clients on TCP and unix sockets, and stop gracefully."""
 
 import asyncio
 import logging
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import grpc
 
-from flowd_exporters.h2grpc.connection import Connection, Headers, Patience
-from flowd_exporters.h2grpc.listen import Listener, listen
+from flowd_exporters.h2grpc.connection import ConnectionPolicy, GrpcConnection, HeaderList
+from flowd_exporters.h2grpc.listen import ListenAddress, listen
 from flowd_exporters.h2grpc.messages import Aborted
-from flowd_exporters.h2grpc.service import Services
+from flowd_exporters.h2grpc.service import ServiceTable
 from flowd_exporters.h2grpc.tls import Certificates
 
 log = logging.getLogger(__name__)
@@ -25,31 +25,32 @@ class H2Server:
     """A gRPC server on any number of addresses.
 
     Args:
-        metadata: headers of every answer.
+        metadata: headers of every response.
         certificates: for TLS on all but unix sockets.
+        policy: keepalive and control-frame limits of each connection.
 
     Attributes:
-        connections: clients that are served now.
+        connections: open connections, at most MAX_CONNECTIONS.
     """
 
     def __init__(
         self,
-        services: Services,
-        metadata: Headers,
+        services: ServiceTable,
+        metadata: HeaderList,
         certificates: Certificates | None = None,
-        patience: Patience | None = None,
+        policy: ConnectionPolicy | None = None,
     ) -> None:
         self.services = services
         self._metadata = metadata
         self._certificates = certificates
-        self._patience = patience or Patience()
-        self._listeners: list[Listener] = []
+        self._policy = policy or ConnectionPolicy()
+        self._listeners: list[ListenAddress] = []
         self._accepting: list[asyncio.Task[None]] = []
-        self._greeting: set[asyncio.Task[None]] = set()
-        self.connections: set[Connection] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self.connections: set[GrpcConnection] = set()
 
     def start(self, addresses: Sequence[str]) -> list[str]:
-        """Serve from now on; returns the addresses with the ports as they are.
+        """Begin to serve; returns the addresses with the real ports.
 
         Raises:
             UsageError: an address is malformed, in use, or may not be bound; nothing is served.
@@ -58,7 +59,7 @@ class H2Server:
             for address in addresses:
                 self._listeners.append(listen(address))
         except Exception:
-            self._unlisten()
+            self._close_listeners()
             raise
         self._accepting = [
             asyncio.create_task(self._accept(one, listener.local), name="grpc-accept")
@@ -68,11 +69,11 @@ class H2Server:
         return [listener.address for listener in self._listeners]
 
     async def stop(self, grace: float | None = None) -> None:
-        """Take no more calls, and end those that run within `grace` seconds."""
-        for task in (*self._accepting, *self._greeting):
+        """Refuse new calls, and end the running ones after `grace` seconds."""
+        for task in (*self._accepting, *self._handshakes):
             task.cancel()
-        await asyncio.gather(*self._accepting, *self._greeting, return_exceptions=True)
-        self._unlisten()
+        await asyncio.gather(*self._accepting, *self._handshakes, return_exceptions=True)
+        self._close_listeners()
         for connection in list(self.connections):
             connection.go_away()
         if grace and (running := self._running()):
@@ -87,7 +88,7 @@ class H2Server:
     def _running(self) -> list[asyncio.Task[Aborted]]:
         return [task for connection in self.connections for task in connection.tasks]
 
-    def _unlisten(self) -> None:
+    def _close_listeners(self) -> None:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
@@ -101,19 +102,19 @@ class H2Server:
                 log.warning("cannot take in a client of the API: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            if len(self.connections) + len(self._greeting) >= MAX_CONNECTIONS:
+            if len(self.connections) + len(self._handshakes) >= MAX_CONNECTIONS:
                 log.warning("the API has %d clients, one more was sent away", MAX_CONNECTIONS)
                 client.close()
                 continue
-            task = asyncio.create_task(self._greet(client, local), name="grpc-greet")
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+            task = asyncio.create_task(self._handshake(client, local), name="grpc-greet")
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
 
-    async def _greet(self, client: socket.socket, local: bool) -> None:
+    async def _handshake(self, client: socket.socket, local: bool) -> None:
         certificates = None if local else self._certificates
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._connection,
+                self._new_connection,
                 client,
                 ssl=certificates.context() if certificates else None,
                 ssl_handshake_timeout=_HANDSHAKE_SECONDS if certificates else None,
@@ -122,11 +123,11 @@ class H2Server:
         except OSError as error:  # TLS errors are among these
             log.debug("a client of the API could not be taken in: %s", error)
 
-    def _connection(self) -> Connection:
-        return Connection(
+    def _new_connection(self) -> GrpcConnection:
+        return GrpcConnection(
             self.services,
             self._metadata,
             self.connections.add,
             self.connections.discard,
-            self._patience,
+            self._policy,
         )

@@ -1,4 +1,4 @@
-"""Services as tables of methods, which no transport shows in."""
+"""Method tables of gRPC services, independent of the transport."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,54 +11,57 @@ RequestT = TypeVar("RequestT", bound=Message)
 
 
 class Context(Protocol):
-    """What a method may do to its call."""
+    """The call that a method serves, as the method sees it (grpc.aio.ServicerContext)."""
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
         """End the call with a status."""
         ...
 
 
-Unary: TypeAlias = Callable[[RequestT, Context], Awaitable[Message]]
-Stream: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Message | bytes]]
-Chat: TypeAlias = Callable[[AsyncIterator[RequestT], Context], AsyncIterator[Message]]
+UnaryUnary: TypeAlias = Callable[[RequestT, Context], Awaitable[Message]]
+UnaryStream: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Message | bytes]]
+StreamStream: TypeAlias = Callable[[AsyncIterator[RequestT], Context], AsyncIterator[Message]]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service.
+    """One method of a service, as grpc.RpcMethodHandler.
 
     Attributes:
-        call: an `Unary`, `Stream` or `Chat`.
-        request: the type of its requests.
-        many_requests, many_answers: whether they are streamed.
+        call: an `UnaryUnary`, `UnaryStream` or `StreamStream` function.
+        request: message class of the requests.
+        request_streaming, response_streaming: whether requests and responses are streams.
     """
 
     call: Callable[[Any, Context], Any]
     request: type[Message]
-    many_requests: bool = False
-    many_answers: bool = False
+    request_streaming: bool = False
+    response_streaming: bool = False
 
 
-def unary(method: Unary[RequestT], request: type[RequestT]) -> Method:
-    """One request, one answer."""
+def unary_unary(method: UnaryUnary[RequestT], request: type[RequestT]) -> Method:
+    """A method with one request and one response."""
     return Method(method, request)
 
 
-def stream(method: Stream[RequestT], request: type[RequestT]) -> Method:
-    """One request, any number of answers: messages, or bytes of messages made by `frame`."""
-    return Method(method, request, many_answers=True)
+def unary_stream(method: UnaryStream[RequestT], request: type[RequestT]) -> Method:
+    """A method with one request and a stream of responses.
+
+    Responses are messages, or bytes of one or many messages in the form of `frame`.
+    """
+    return Method(method, request, response_streaming=True)
 
 
-def chat(method: Chat[RequestT], request: type[RequestT]) -> Method:
-    """Any number of requests and of answers."""
-    return Method(method, request, many_requests=True, many_answers=True)
+def stream_stream(method: StreamStream[RequestT], request: type[RequestT]) -> Method:
+    """A method with a stream of requests and a stream of responses."""
+    return Method(method, request, request_streaming=True, response_streaming=True)
 
 
-class Services:
+class ServiceTable:
     """The services of a server.
 
     Attributes:
-        names: full names of services, in the order in which they were added.
+        names: full service names, in the order in which they were added.
         methods: methods by path, `/service/method`.
     """
 
@@ -69,10 +72,10 @@ class Services:
     def add(self, name: str, methods: Mapping[str, Method]) -> None:
         """Add a service under its full name."""
         self.names.append(name)
-        self.methods |= {f"/{name}/{method}": found for method, found in methods.items()}
+        self.methods |= {f"/{name}/{key}": method for key, method in methods.items()}
 
 
 def frame(message: Message) -> bytes:
-    """A message as it goes over the wire: a byte for no compression, 4 of length, its bytes."""
+    """A length-prefixed message of gRPC: compression flag 0, length in 4 bytes, message bytes."""
     data = message.SerializeToString()
     return b"\0" + len(data).to_bytes(4) + data

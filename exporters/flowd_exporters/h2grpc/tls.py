@@ -1,4 +1,4 @@
-"""TLS and mutual TLS from files that may be exchanged at any time."""
+"""Certificates: TLS and mutual TLS contexts from PEM files, reloaded when the files change."""
 
 import logging
 import os
@@ -11,10 +11,10 @@ log = logging.getLogger(__name__)
 
 
 class Certificates:
-    """A server's certificate, and the authorities whose clients it takes.
+    """A server's certificate and the authorities of its clients' certificates.
 
     Args:
-        cert_file: PEM file of the certificate and those between it and the authority.
+        cert_file: PEM file of the certificate chain, without the root.
         key_file: PEM file of the private key.
         client_ca_files: PEM files of authorities; with any, clients must have a certificate.
 
@@ -26,7 +26,7 @@ class Certificates:
         self._cert_file = cert_file
         self._key_file = key_file
         self._client_ca_files = tuple(client_ca_files)
-        self._signature = self._sign()
+        self._loaded = self._fingerprint()
         self._failed: object = None
         try:
             self._context = self._read()
@@ -36,21 +36,24 @@ class Certificates:
             raise UsageError(f"cannot use TLS files {files}: {_reason(error)}", hint) from None
 
     def context(self) -> ssl.SSLContext:
-        """For the next client: of the files as they are now, or as they were last usable."""
-        signature = self._sign()
-        if signature not in (self._signature, self._failed):
+        """The TLS context for the next client, of the last usable contents of the files."""
+        fingerprint = self._fingerprint()
+        if fingerprint not in (self._loaded, self._failed):
             try:
                 self._context = self._read()
             except OSError as error:
-                self._failed = signature
+                self._failed = fingerprint
                 log.warning("TLS files changed and cannot be used: %s", _reason(error))
             else:
-                self._signature, self._failed = signature, None
+                self._loaded, self._failed = fingerprint, None
                 log.info("TLS files changed and were read again")
         return self._context
 
-    def _sign(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """What changes when a file does, through links as well."""
+    def _fingerprint(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Modification time, inode and size of each file, links followed; None for a missing file.
+
+        A mounted Kubernetes Secret changes through its links.
+        """
         found: list[tuple[int, int, int] | None] = []
         for path in (self._cert_file, self._key_file, *self._client_ca_files):
             try:
@@ -76,7 +79,7 @@ class Certificates:
 def tls_certificates(
     cert_file: str, key_file: str, client_ca_files: Sequence[str]
 ) -> Certificates | None:
-    """What the settings ask for; None is plain text.
+    """The certificates that the settings name; None for plain text.
 
     Raises:
         UsageError: settings are missing, or a file cannot be used.
@@ -92,7 +95,7 @@ def tls_certificates(
 
 
 def _no_password() -> str:
-    """Keeps OpenSSL from asking at the terminal."""
+    """An empty password: without a callback OpenSSL would ask at the terminal."""
     return ""
 
 

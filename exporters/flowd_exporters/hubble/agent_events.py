@@ -1,8 +1,8 @@
-"""Agent events: the start, pods of this node, identities of addresses, routes.
+"""AgentEvents: the events of GetAgentEvents for start, local pods, address identities and routes.
 
-Hubble has no event for routes, so theirs are of type AGENT_EVENT_UNKNOWN with `route-created`,
-`route-updated` or `route-deleted` and the route's `Kind/namespace/name`. Services show as the
-addresses they have.
+Hubble has no event type for routes: they use AGENT_EVENT_UNKNOWN with the type `route-created`,
+`route-updated` or `route-deleted` and `Kind/namespace/name` as notification. A Service appears as
+IPCACHE events of its addresses.
 """
 
 import time
@@ -17,15 +17,21 @@ from flowd.model.address import unpack
 from flowd.model.directory import Directory
 from flowd.model.endpoint import EndpointKind
 from flowd.wire.flow import flow_pb2 as wire
-from flowd_exporters.hubble.changes import Changes
-from flowd_exporters.hubble.lost import stamp
+from flowd_exporters.hubble.changes import ChangeNotifier
+from flowd_exporters.hubble.lost import to_timestamp
 
-_MOST = 4096
+MAX_EVENTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """Something that happened at a Unix time; `make` gives its message."""
+class TimedEvent:
+    """An agent event before its message is made.
+
+    Attributes:
+        number: 0 for the start, then 1, 2, ... in order.
+        time_ns: Unix time.
+        make: makes the message.
+    """
 
     number: int
     time_ns: int
@@ -33,28 +39,29 @@ class Happened:
 
 
 class AgentEvents:
-    """The start and the last 4,096 changes after it; messages are made when they are asked for.
+    """The start and the last 4,096 events after it; messages are made when a client reads them.
 
     Attributes:
-        changes: told after events were added.
+        start: the event AGENT_STARTED.
+        changes: notified after events were added.
     """
 
     def __init__(self, directory: Directory) -> None:
-        self.changes = Changes()
+        self.changes = ChangeNotifier()
         self._directory = directory
-        self._events: deque[Happened] = deque(maxlen=_MOST)
+        self._events: deque[TimedEvent] = deque(maxlen=MAX_EVENTS)
         self._next = 1
         self._addresses: Mapping[bytes, int] = {}
         self._routes: Mapping[str, object] = {}
-        self.start = Happened(0, time.time_ns(), self._started)
+        self.start = TimedEvent(0, time.time_ns(), self._started)
 
-    def held(self) -> list[Happened]:
-        """Every event that is held, oldest first."""
+    def events(self) -> list[TimedEvent]:
+        """The start and the kept events, oldest first."""
         return [self.start, *self._events]
 
-    def after(self, number: int) -> list[Happened]:
-        """Events that came after the one with a number."""
-        return [one for one in self.held() if one.number > number]
+    def after(self, number: int) -> list[TimedEvent]:
+        """Kept events with a higher number, oldest first."""
+        return [event for event in self.events() if event.number > number]
 
     @property
     def last(self) -> int:
@@ -62,33 +69,42 @@ class AgentEvents:
         return self._next - 1
 
     def close(self) -> None:
-        """No more events will come."""
+        """End the events: followers' streams end."""
         self.changes.close()
 
     def update(self, addresses: Mapping[bytes, int], routes: Mapping[str, object]) -> None:
-        """Note what differs from the previous call; the mappings must not change after it."""
-        before = self._next
+        """Add events for the differences from the previous call.
+
+        Args:
+            addresses: index into Directory.endpoints by address, 16 bytes each.
+            routes: by `Kind/namespace/name` a value that changes with the object.
+                Neither mapping may be changed after the call.
+        """
+        first = self._next
         old = self._addresses
         same = addresses is old
-        gone = {} if same else {at: old[at] for at in old.keys() - addresses.keys()}
-        moved = [] if same else [item for item in addresses.items() if old.get(item[0]) != item[1]]
-        indices = {old[address] for address, _ in moved if address in old}
-        self._pods({*gone.values(), *indices}, {index for _, index in moved})
-        for address, was in gone.items():
-            self._add(lambda address=address, was=was: self._gone(address, was))
-        for address, index in moved:
-            was = old.get(address)
-            if was is None or self._identity(was) != self._identity(index):
+        removed = {} if same else {at: old[at] for at in old.keys() - addresses.keys()}
+        changed = [] if same else [one for one in addresses.items() if old.get(one[0]) != one[1]]
+        replaced = {old[address] for address, _ in changed if address in old}
+        self._add_pod_events({*removed.values(), *replaced}, {index for _, index in changed})
+        for address, index in removed.items():
+            self._add(lambda address=address, index=index: self._ipcache_deleted(address, index))
+        for address, index in changed:
+            before = old.get(address)
+            if before is None or self._identity(before) != self._identity(index):
                 self._add(
-                    lambda address=address, index=index, was=was: self._claimed(address, index, was)
+                    lambda address=address, index=index, before=before: self._ipcache_upserted(
+                        address, index, before
+                    )
                 )
-        for what, name in _differences(self._routes, routes):
-            self._add(lambda what=what, name=name: _unknown(what, name))
+        for kind, name in _route_changes(self._routes, routes):
+            self._add(lambda kind=kind, name=name: _unknown(kind, name))
         self._addresses, self._routes = addresses, routes
-        if self._next > before:
-            self.changes.tell()
+        if self._next > first:
+            self.changes.notify()
 
-    def _pods(self, old: set[int], new: set[int]) -> None:
+    def _add_pod_events(self, old: set[int], new: set[int]) -> None:
+        """Add ENDPOINT_DELETED and ENDPOINT_CREATED for pods of this node, by endpoint index."""
         for indices, kind in (
             (old - new, wire.ENDPOINT_DELETED),
             (new - old, wire.ENDPOINT_CREATED),
@@ -99,14 +115,14 @@ class AgentEvents:
                     self._add(lambda index=index, kind=kind: self._pod(index, kind))
 
     def _add(self, make: Callable[[], wire.AgentEvent]) -> None:
-        self._events.append(Happened(self._next, time.time_ns(), make))
+        self._events.append(TimedEvent(self._next, time.time_ns(), make))
         self._next += 1
 
     def _identity(self, index: int) -> int:
         return self._directory.endpoints[index].identity
 
     def _started(self) -> wire.AgentEvent:
-        moment = wire.TimeNotification(time=stamp(self.start.time_ns))
+        moment = wire.TimeNotification(time=to_timestamp(self.start.time_ns))
         return wire.AgentEvent(type=wire.AGENT_STARTED, agent_start=moment)
 
     def _pod(self, index: int, kind: wire.AgentEventType) -> wire.AgentEvent:
@@ -119,17 +135,17 @@ class AgentEvents:
         )
         return wire.AgentEvent(type=kind, endpoint_update=update)
 
-    def _claimed(self, address: bytes, index: int, was: int | None) -> wire.AgentEvent:
-        update = self._address(address, index)
-        if was is not None:
-            update.old_identity.CopyFrom(UInt32Value(value=self._identity(was)))
+    def _ipcache_upserted(self, address: bytes, index: int, before: int | None) -> wire.AgentEvent:
+        update = self._ipcache(address, index)
+        if before is not None:
+            update.old_identity.CopyFrom(UInt32Value(value=self._identity(before)))
         return wire.AgentEvent(type=wire.IPCACHE_UPSERTED, ipcache_update=update)
 
-    def _gone(self, address: bytes, was: int) -> wire.AgentEvent:
-        update = self._address(address, was)
+    def _ipcache_deleted(self, address: bytes, index: int) -> wire.AgentEvent:
+        update = self._ipcache(address, index)
         return wire.AgentEvent(type=wire.IPCACHE_DELETED, ipcache_update=update)
 
-    def _address(self, address: bytes, index: int) -> wire.IPCacheNotification:
+    def _ipcache(self, address: bytes, index: int) -> wire.IPCacheNotification:
         endpoint = self._directory.endpoints[index]
         text = unpack(address)
         return wire.IPCacheNotification(
@@ -140,12 +156,15 @@ class AgentEvents:
         )
 
 
-def _unknown(what: str, name: str) -> wire.AgentEvent:
-    told = wire.AgentEventUnknown(type=what, notification=utf8(name))
-    return wire.AgentEvent(type=wire.AGENT_EVENT_UNKNOWN, unknown=told)
+def _unknown(kind: str, name: str) -> wire.AgentEvent:
+    event = wire.AgentEventUnknown(type=kind, notification=utf8(name))
+    return wire.AgentEvent(type=wire.AGENT_EVENT_UNKNOWN, unknown=event)
 
 
-def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def _route_changes(
+    old: Mapping[str, object], new: Mapping[str, object]
+) -> Iterator[tuple[str, str]]:
+    """Kind of change and name of each route that differs, the deleted ones first."""
     for name in sorted(old.keys() - new.keys()):
         yield "route-deleted", name
     for name in sorted(name for name, item in new.items() if old.get(name) is not item):

@@ -1,22 +1,22 @@
-"""What Hubble's API tells of the cluster itself, from each picture of it that is handed over."""
+"""ClusterView and ClusterEvents: pass changes of the cluster to agent events and Peer.Notify."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flowd.model.directory import Directory
 from flowd_exporters.hubble.agent_events import AgentEvents
-from flowd_exporters.hubble.peer import Peers
+from flowd_exporters.hubble.peer import PeerNodes
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The cluster at one moment.
+    """A snapshot of the cluster.
 
     Attributes:
-        nodes: a textual address by name of every node.
+        nodes: textual address by node name.
         node_labels: `key=value` of this node's object.
         addresses: index into Directory.endpoints by address, 16 bytes each.
-        routes: by `Kind/namespace/name` a value that differs when the object does.
+        routes: by `Kind/namespace/name` a value that changes with the object.
     """
 
     nodes: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -25,26 +25,26 @@ class ClusterView:
     routes: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-class Cluster:
-    """Hands each view to those who tell clients of changes.
+class ClusterEvents:
+    """Turns each view into the changes since the previous one.
 
     Attributes:
-        events: for GetAgentEvents.
+        events: for Observer.GetAgentEvents.
         peers: for Peer.Notify.
     """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self.events = AgentEvents(directory)
-        self.peers = Peers()
+        self.peers = PeerNodes()
 
     def update(self, view: ClusterView) -> None:
-        """Make this view the one in force."""
+        """Replace the view, and notify the streams of the differences."""
         self._directory.node_labels = view.node_labels
         self.events.update(view.addresses, view.routes)
         self.peers.update(view.nodes)
 
     def close(self) -> None:
-        """No more changes will come; streams end."""
+        """End the streams of agent events and peers."""
         self.events.close()
         self.peers.close()

@@ -1,4 +1,7 @@
-"""observer.Observer: flows of this node (https://docs.cilium.io/en/stable/_api/v1/observer/)."""
+"""ObserverService: observer.Observer, the flows of this node.
+
+API: https://docs.cilium.io/en/stable/_api/v1/observer/.
+"""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,27 +16,27 @@ from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.wire.observer import observer_pb2 as wire
 from flowd.wire.relay.relay_pb2 import NODE_CONNECTED
-from flowd_exporters.h2grpc.service import Context, Services, stream, unary
-from flowd_exporters.hubble.agent_events import AgentEvents, Happened
-from flowd_exporters.hubble.encode.fast_encode import FlowFrames
+from flowd_exporters.h2grpc.service import Context, ServiceTable, unary_stream, unary_unary
+from flowd_exporters.hubble.agent_events import AgentEvents, TimedEvent
+from flowd_exporters.hubble.encode.fast_encode import FastFlowEncoder
 from flowd_exporters.hubble.encode.field_mask import MaskError
-from flowd_exporters.hubble.encode.flow_to_protobuf import shown_node
-from flowd_exporters.hubble.lost import stamp
-from flowd_exporters.hubble.rate import FlowRate, Namespaces
+from flowd_exporters.hubble.encode.flow_to_protobuf import reported_node_name
+from flowd_exporters.hubble.lost import to_timestamp
+from flowd_exporters.hubble.rate import FlowRate, RecentNamespaces
 from flowd_exporters.hubble.ring import FlowRing
-from flowd_exporters.hubble.stream import FlowStream, Query, RequestError, parse_query
+from flowd_exporters.hubble.stream import FlowQuery, FlowStream, RequestError, parse_query
 
 SERVICE = "observer.Observer"
 VERSION = f"flowd v{__version__}"
-_MOST_MASKS = 4  # each keeps some 10 MB of parts at most
+_MAX_MASKS = 4  # an encoder caches some 10 MB of parts at most
 
 
-class Observer:
-    """Answers the six calls over a ring of flows.
+class ObserverService:
+    """Serves the six methods of Observer over a ring of flows.
 
     Args:
-        address: where other nodes reach this server, as GetNodes tells it.
-        tls_name: the name in its certificate; empty without TLS.
+        address: `host:port` of this server for GetNodes.
+        tls_name: TLS server name of this node; empty without TLS.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Observer:
         directory: Directory,
         losses: Losses,
         rate: FlowRate,
-        namespaces: Namespaces,
+        namespaces: RecentNamespaces,
         events: AgentEvents,
         address: Callable[[], str],
         tls_name: str = "",
@@ -55,25 +58,25 @@ class Observer:
         self._events = events
         self._address = address
         self._tls = wire.TLS(enabled=bool(tls_name), server_name=tls_name)
-        self._frames: dict[frozenset[str], FlowFrames] = {}
+        self._encoders: dict[frozenset[str], FastFlowEncoder] = {}
         self._began = time.monotonic_ns()
 
-    def add_to(self, services: Services) -> None:
+    def add_to(self, services: ServiceTable) -> None:
         """Register the service."""
         methods = {
-            "GetFlows": stream(self.get_flows, wire.GetFlowsRequest),
-            "GetAgentEvents": stream(self.get_agent_events, wire.GetAgentEventsRequest),
-            "GetDebugEvents": stream(self.get_debug_events, wire.GetDebugEventsRequest),
-            "GetNodes": unary(self.get_nodes, wire.GetNodesRequest),
-            "GetNamespaces": unary(self.get_namespaces, wire.GetNamespacesRequest),
-            "ServerStatus": unary(self.server_status, wire.ServerStatusRequest),
+            "GetFlows": unary_stream(self.get_flows, wire.GetFlowsRequest),
+            "GetAgentEvents": unary_stream(self.get_agent_events, wire.GetAgentEventsRequest),
+            "GetDebugEvents": unary_stream(self.get_debug_events, wire.GetDebugEventsRequest),
+            "GetNodes": unary_unary(self.get_nodes, wire.GetNodesRequest),
+            "GetNamespaces": unary_unary(self.get_namespaces, wire.GetNamespacesRequest),
+            "ServerStatus": unary_unary(self.server_status, wire.ServerStatusRequest),
         }
         services.add(SERVICE, methods)
 
     async def get_flows(
         self, request: wire.GetFlowsRequest, context: Context
     ) -> AsyncIterator[bytes]:
-        """Flows from the ring, and new ones as they come."""
+        """Stream flows from the ring, and with `follow` new ones."""
         try:
             query = parse_query(request, self._directory)
         except (RequestError, MaskError) as error:
@@ -82,77 +85,80 @@ class Observer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _sentence(error))
         except FilterError as error:
             await context.abort(grpc.StatusCode.UNKNOWN, _sentence(error))
-        flows = FlowStream(query, self._ring, self._frames_of(request, query), self._directory)
+        flows = FlowStream(query, self._ring, self._encoder_for(request, query), self._directory)
         try:
-            async with aclosing(flows.responses(self._losses)) as framed:
-                async for many in framed:
-                    yield many
+            async with aclosing(flows.responses(self._losses)) as responses:
+                async for framed in responses:
+                    yield framed
         except CostlyFilter as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _sentence(error))
 
-    def _frames_of(self, request: wire.GetFlowsRequest, query: Query) -> FlowFrames:
-        """What makes the answers under this mask; readers with the same mask share it."""
+    def _encoder_for(self, request: wire.GetFlowsRequest, query: FlowQuery) -> FastFlowEncoder:
+        """The encoder for the request's field mask; readers with the same mask share it (LRU)."""
         key = frozenset(request.field_mask.paths)
-        known = self._frames.pop(key, None) or FlowFrames(self._directory, query.mask)
-        if len(self._frames) >= _MOST_MASKS:
-            del self._frames[next(iter(self._frames))]
-        self._frames[key] = known
-        return known
+        encoder = self._encoders.pop(key, None) or FastFlowEncoder(self._directory, query.mask)
+        if len(self._encoders) >= _MAX_MASKS:
+            del self._encoders[next(iter(self._encoders))]
+        self._encoders[key] = encoder
+        return encoder
 
     async def get_agent_events(
         self, request: wire.GetAgentEventsRequest, context: Context
     ) -> AsyncIterator[wire.GetAgentEventsResponse]:
-        """The start of the agent and what changed since, and with `follow` what changes."""
+        """Stream the kept agent events, and with `follow` new ones."""
         if request.first and request.follow:
             message = "first cannot be used together with follow"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
-        node_name = shown_node(self._directory)
+        node_name = reported_node_name(self._directory)
         until = request.until.ToNanoseconds() if request.HasField("until") else None
-        found = self._past_events(request)
+        events = self._past_events(request)
         last = self._events.last
         while True:
             seen = self._events.changes.count
-            for one in found:
-                if until is not None and one.time_ns > until:
+            for event in events:
+                if until is not None and event.time_ns > until:
                     return
                 yield wire.GetAgentEventsResponse(
-                    agent_event=one.make(), node_name=node_name, time=stamp(one.time_ns)
+                    agent_event=event.make(), node_name=node_name, time=to_timestamp(event.time_ns)
                 )
-                last = max(last, one.number)
+                last = max(last, event.number)
             if not request.follow or not await self._more_events(last, seen):
                 return
-            found = self._events.after(last)
+            events = self._events.after(last)
 
     async def _more_events(self, last: int, seen: int) -> bool:
-        return self._events.last > last or await self._events.changes.after(seen)
+        return self._events.last > last or await self._events.changes.wait_after(seen)
 
-    def _past_events(self, request: wire.GetAgentEventsRequest) -> list[Happened]:
-        """Events to begin with, chosen as GetFlows chooses flows."""
+    def _past_events(self, request: wire.GetAgentEventsRequest) -> list[TimedEvent]:
+        """Kept events that the request selects, by the rules of GetFlows."""
         since = request.since.ToNanoseconds() if request.HasField("since") else None
         if request.follow and not request.number and since is None:
             return []
-        held = [one for one in self._events.held() if since is None or one.time_ns >= since]
+        events = [
+            event for event in self._events.events() if since is None or event.time_ns >= since
+        ]
         if request.HasField("until"):
             until = request.until.ToNanoseconds()
-            held = [one for one in held if one.time_ns <= until]
+            events = [event for event in events if event.time_ns <= until]
         if not request.number or (request.follow and since is not None):
-            return held
-        most = min(request.number, len(held))
-        return held[:most] if request.first or since is not None else held[len(held) - most :]
+            return events
+        count = min(request.number, len(events))
+        from_start = request.first or since is not None
+        return events[:count] if from_start else events[len(events) - count :]
 
     async def get_debug_events(
         self, request: wire.GetDebugEventsRequest, context: Context
     ) -> AsyncIterator[wire.GetDebugEventsResponse]:
-        """Nothing: there is no Cilium datapath to debug."""
+        """Abort with UNIMPLEMENTED: there is no Cilium datapath to debug."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "flowd has no debug events")
         yield wire.GetDebugEventsResponse()
 
     async def get_nodes(
         self, request: wire.GetNodesRequest, context: Context
     ) -> wire.GetNodesResponse:
-        """This node."""
+        """Return this node."""
         node = wire.Node(
-            name=shown_node(self._directory),
+            name=reported_node_name(self._directory),
             version=VERSION,
             address=self._address(),
             state=NODE_CONNECTED,
@@ -167,7 +173,7 @@ class Observer:
     async def get_namespaces(
         self, request: wire.GetNamespacesRequest, context: Context
     ) -> wire.GetNamespacesResponse:
-        """Namespaces with flows in the last hour."""
+        """Return the namespaces with flows in the last hour."""
         cluster = self._directory.cluster_name
         return wire.GetNamespacesResponse(
             namespaces=[
@@ -179,7 +185,7 @@ class Observer:
     async def server_status(
         self, request: wire.ServerStatusRequest, context: Context
     ) -> wire.ServerStatusResponse:
-        """Flows held and seen, and their rate over the last minute."""
+        """Return the number of flows in the ring and since the start, and their rate."""
         return wire.ServerStatusResponse(
             num_flows=len(self._ring),
             max_flows=self._ring.capacity,

@@ -1,91 +1,96 @@
-"""peer.Peer: tells a relay which nodes there are.
+"""PeerService: peer.Peer, which reports the cluster's nodes to a hubble-relay.
 
-The nodes are those of the cluster's Node objects, each at the port that this one listens on; with
-none known it is this node alone.
+The nodes are those of the cluster's Node objects, each with the port of this node's server; without
+Node objects the only peer is this node.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from flowd.model.directory import Directory
 from flowd.wire.peer import peer_pb2 as wire
-from flowd_exporters.h2grpc.service import Context, Services, stream
-from flowd_exporters.hubble.changes import Changes
+from flowd_exporters.h2grpc.service import Context, ServiceTable, unary_stream
+from flowd_exporters.hubble.changes import ChangeNotifier
 from flowd_exporters.hubble.encode.flow_to_protobuf import node_in_cluster
 
 SERVICE = "peer.Peer"
-PORT = "4244"
+DEFAULT_PORT = "4244"
 
 
-class Peers:
-    """The nodes that are known.
+class PeerNodes:
+    """The cluster's nodes.
 
     Attributes:
-        nodes: a textual address by name.
-        changes: told when `nodes` is another.
+        nodes: textual address by name.
+        changes: notified when `nodes` was replaced.
     """
 
     def __init__(self) -> None:
         self.nodes: dict[str, str] = {}
-        self.changes = Changes()
+        self.changes = ChangeNotifier()
 
     def update(self, nodes: Mapping[str, str]) -> None:
-        """Make these the nodes that are known."""
+        """Replace the nodes."""
         if nodes != self.nodes:
             self.nodes = dict(nodes)
-            self.changes.tell()
+            self.changes.notify()
 
     def close(self) -> None:
-        """Nothing will change any more."""
+        """End the streams of Notify."""
         self.changes.close()
 
 
-class Peer:
-    """Answers Notify: every node, then what changes for as long as the agent runs.
+class PeerService:
+    """Serves Notify: every node, then changes for as long as the agent runs.
 
     Args:
-        address: where other nodes reach this one.
-        tls: whether nodes must be spoken to with TLS.
+        address: `host:port` where other nodes reach this server.
+        tls: whether clients must use TLS.
     """
 
     def __init__(
-        self, peers: Peers, directory: Directory, address: Callable[[], str], *, tls: bool = False
+        self,
+        peers: PeerNodes,
+        directory: Directory,
+        address: Callable[[], str],
+        *,
+        tls: bool = False,
     ) -> None:
         self._peers = peers
         self._directory = directory
         self._address = address
         self._tls = tls
 
-    def add_to(self, services: Services) -> None:
+    def add_to(self, services: ServiceTable) -> None:
         """Register the service."""
-        services.add(SERVICE, {"Notify": stream(self.notify, wire.NotifyRequest)})
+        services.add(SERVICE, {"Notify": unary_stream(self.notify, wire.NotifyRequest)})
 
     async def notify(
         self, request: wire.NotifyRequest, context: Context
     ) -> AsyncIterator[wire.ChangeNotification]:
-        """PEER_ADDED for every node, then changes; a node that is gone first."""
-        told: dict[str, str] = {}
+        """PEER_ADDED for every node, then changes, PEER_DELETED first."""
+        sent: dict[str, str] = {}
         more = True
         while more:
             seen = self._peers.changes.count
             nodes = self._nodes()
-            for name in sorted(told.keys() - nodes.keys()):
-                yield self._change(name, told[name], wire.PEER_DELETED)
+            for name in sorted(sent.keys() - nodes.keys()):
+                yield self._change(name, sent[name], wire.PEER_DELETED)
             for name in sorted(nodes):
-                if name not in told:
+                if name not in sent:
                     yield self._change(name, nodes[name], wire.PEER_ADDED)
-                elif nodes[name] != told[name]:
+                elif nodes[name] != sent[name]:
                     yield self._change(name, nodes[name], wire.PEER_UPDATED)
-            told = nodes
-            more = await self._peers.changes.after(seen)
+            sent = nodes
+            more = await self._peers.changes.wait_after(seen)
 
     def _nodes(self) -> dict[str, str]:
-        """`address:port` by name."""
+        """`address:port` by node name."""
         own = self._address()
         port = own.rpartition(":")[2]
-        port = port if port.isdecimal() else PORT
-        known = self._peers.nodes
+        port = port if port.isdecimal() else DEFAULT_PORT
         nodes = {
-            name: f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for name, ip in known.items()
+            name: f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+            for name, ip in self._peers.nodes.items()
         }
         return (
             nodes
@@ -103,7 +108,7 @@ class Peer:
 
 
 def tls_server_name(directory: Directory, node: str = "") -> str:
-    """The name that clients of a node look for in its certificate, in Cilium's form."""
+    """The TLS server name of a node, in Cilium's form (hubble-relay verifies it)."""
     cluster = directory.cluster_name or "default"
     node, cluster = (name.replace(".", "-") for name in (node or directory.node_name, cluster))
     return f"{node}.{cluster}.hubble-grpc.cilium.io"

@@ -1,7 +1,8 @@
-"""The last flows of this node, in arrays made as they fill, and where each was lost.
+"""FlowRing: ring buffer of the last flow rows for any number of readers, with loss marks.
 
-A position counts the flows ever appended, from 0; it never changes and is never used again. A
-cursor is the position of the next flow to read. Losses are marks between positions.
+The position of a flow is the number of flows appended before it; it is never reused. A cursor is
+the position of the next flow to read. A mark is a loss between two positions. The rows are in
+arrays that are allocated as the ring fills.
 """
 
 import asyncio
@@ -12,19 +13,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowd.model.records.flow import FlowRows
-from flowd_exporters.hubble.encode.ring_row import HELD, Texts, hold
+from flowd_exporters.hubble.encode.ring_row import RING_ROW, StringPool, copy_to_ring
 
 if TYPE_CHECKING:
     from flowd.wire.flow.flow_pb2 import LostEventSource
 
-TEXT_BYTES = 300  # of a request's url, headers and ids, spread over all flows
-_MOST_MARKS = 1024
-_SEGMENT = 4096  # rows; an array of text columns is touched whole when it is made
+TEXT_BYTES = 300  # a flow on average, for the url, headers and ids of requests
+_MAX_MARKS = 1024
+_SEGMENT = 4096  # rows; an array with object columns is written whole when it is made
 
 
 @dataclass(frozen=True, slots=True)
 class LostMark:
-    """Something was lost before the flow at `position` (flow.LostEventSource; Unix time)."""
+    """A loss before the flow at `position`.
+
+    Attributes:
+        number: 0, 1, 2, ... in the order of the losses.
+        source: flow.LostEventSource.
+        count: lost events.
+        time_ns: Unix time.
+    """
 
     number: int
     position: int
@@ -34,13 +42,15 @@ class LostMark:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of the ring from a cursor on, and what to read next.
+class RingChunk:
+    """Consecutive rows of the ring from a cursor on.
 
     Attributes:
-        rows: a view, of dtype HELD, that is only valid until the reader gives up control.
-        overwritten: flows lost because the cursor was too old; they come before `rows`.
-        marks: losses that come after `rows`.
+        rows: a view of dtype RING_ROW, valid until the reader gives up control.
+        overwritten: flows before `rows` that were overwritten because the cursor was too old.
+        marks: losses after `rows`.
+        cursor: the position to read next.
+        mark: the number of the mark to read next.
     """
 
     rows: FlowRows
@@ -51,84 +61,92 @@ class Chunk:
 
 
 class FlowRing:
-    """Flows for any number of readers, of which none can hold up the writer.
+    """Flows for any number of readers, none of which can block the writer.
 
     Args:
-        memory: bytes to use at most, with the text of requests as it is on average.
+        memory: bound in bytes, with TEXT_BYTES of text a flow.
+
+    Attributes:
+        capacity: most rows.
+        written: position of the next flow to append.
+        marked: number of the next mark.
+        closed: whether `close` was called.
+        waiting: number of readers that have read everything.
     """
 
     def __init__(self, memory: int = 64 << 20) -> None:
-        self.capacity = max(1, memory // (HELD.itemsize + TEXT_BYTES))
+        self.capacity = max(1, memory // (RING_ROW.itemsize + TEXT_BYTES))
         self.written = 0
         self.marked = 0
         self.closed = False
-        self.waiting = 0  # readers that have read everything
+        self.waiting = 0
         self._segments: list[FlowRows] = []
-        self._texts = Texts()
-        self._marks: deque[LostMark] = deque(maxlen=_MOST_MARKS)
-        self._news = asyncio.Event()
+        self._strings = StringPool()
+        self._marks: deque[LostMark] = deque(maxlen=_MAX_MARKS)
+        self._event = asyncio.Event()
 
     def __len__(self) -> int:
         return min(self.written, self.capacity)
 
     @property
     def oldest(self) -> int:
-        """Position of the oldest flow that is held."""
+        """Position of the oldest flow in the ring."""
         return self.written - len(self)
 
     def append(self, rows: FlowRows) -> None:
-        """Add rows of FLOW, overwriting the oldest."""
+        """Append rows of dtype FLOW, overwriting the oldest."""
         skipped = max(0, len(rows) - self.capacity)
         self.written += skipped
         rows = rows[skipped:]
         done = 0
         while done < len(rows):
-            free = self._piece(self.written + done, len(rows) - done)
-            hold(free, rows[done : done + len(free)])
-            self._texts.share(free)
-            done += len(free)
+            target = self._segment_view(self.written + done, len(rows) - done)
+            copy_to_ring(target, rows[done : done + len(target)])
+            self._strings.intern(target)
+            done += len(target)
         self.written += len(rows)
         self._wake()
 
     def lost(self, source: "LostEventSource", count: int, time_ns: int) -> None:
-        """Note that flows which would come next were lost before they got here."""
+        """Add a mark: `count` events were lost before the ring."""
         self._marks.append(LostMark(self.marked, self.written, source, count, time_ns))
         self.marked += 1
         self._wake()
 
     def close(self) -> None:
-        """No more flows will come; followers end."""
+        """End the flows: followers' streams end."""
         self.closed = True
         self._wake()
 
     def view(self, start: int, end: int) -> FlowRows:
-        """Rows of HELD from position start up to end, or up to where their array ends.
+        """Rows of dtype RING_ROW from position start to end, or to the end of their segment.
 
-        The view shows other flows once these are overwritten: use it before giving up control.
+        The writer overwrites the view's rows: use the view before giving up control.
         """
-        return self._piece(start, end - start)
+        return self._segment_view(start, end - start)
 
-    def before(self, position: int, most: int) -> int:
-        """Where a view that ends at `position` can begin, at most `most` rows before it."""
+    def view_start(self, position: int, count: int) -> int:
+        """First position of a view that ends at `position` and has at most `count` rows."""
         last = position - 1
-        return max(self.oldest, position - most, last - last % self.capacity % _SEGMENT)
+        return max(self.oldest, position - count, last - last % self.capacity % _SEGMENT)
 
-    def _piece(self, start: int, most: int) -> FlowRows:
+    def _segment_view(self, start: int, count: int) -> FlowRows:
+        """At most `count` rows from a position on, to the end of their segment."""
         number, offset = divmod(start % self.capacity, _SEGMENT)
         while number >= len(self._segments):
             left = self.capacity - len(self._segments) * _SEGMENT
-            self._segments.append(np.zeros(min(_SEGMENT, left), HELD))
-        return self._segments[number][offset : offset + most]
+            self._segments.append(np.zeros(min(_SEGMENT, left), RING_ROW))
+        return self._segments[number][offset : offset + count]
 
-    def read(self, cursor: int, mark: int, end: int, limit: int) -> Chunk:
-        """At most `limit` rows from the cursor on, stopping at `end` and at the next loss."""
+    def read(self, cursor: int, mark: int, end: int, limit: int) -> RingChunk:
+        """At most `limit` rows from the cursor on, up to `end` or the next mark."""
         start = max(cursor, self.oldest)
         marks = [one for one in self._marks if one.number >= mark and one.position <= end]
-        after = marks[0].position if marks else end
-        rows = self.view(start, max(start, min(after, end, start + limit)))
+        next_mark = marks[0].position if marks else end
+        rows = self.view(start, max(start, min(next_mark, end, start + limit)))
         reached = start + len(rows)
         due = [one for one in marks if one.position <= reached]
-        return Chunk(
+        return RingChunk(
             rows,
             max(0, min(start, end) - cursor),
             due,
@@ -137,26 +155,26 @@ class FlowRing:
         )
 
     def first_mark(self, position: int) -> int:
-        """Number of the first loss at or after a position."""
+        """Number of the first mark at or after a position."""
         for one in self._marks:
             if one.position >= position:
                 return one.number
         return self.marked
 
-    async def changed(self, cursor: int, mark: int) -> None:
-        """Wait until there is something to read at the cursor, or the ring is closed."""
+    async def wait_readable(self, cursor: int, mark: int) -> None:
+        """Wait until there is a row or mark to read, or the ring is closed."""
         self.waiting += 1
         try:
             while not self.closed and self.written <= cursor and self.marked <= mark:
-                await self._news.wait()
+                await self._event.wait()
         finally:
             self.waiting -= 1
 
-    async def ended(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the ring is closed."""
         while not self.closed:
-            await self._news.wait()
+            await self._event.wait()
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self._event.set()
+        self._event = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What GetFlows sends: where to start, which flows, where to end."""
+"""FlowStream: the responses of one GetFlows call, from its first flow to its end."""
 
 import asyncio
 import contextlib
@@ -16,15 +16,15 @@ from flowd.model.losses import Losses, Place
 from flowd.model.records.flow import FlowRows
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 from flowd_exporters.h2grpc.service import frame
-from flowd_exporters.hubble.encode.fast_encode import FlowFrames
-from flowd_exporters.hubble.encode.field_mask import Tree, parse_mask
-from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder, shown_node
-from flowd_exporters.hubble.lost import Overwritten, lost_response, mark_event
-from flowd_exporters.hubble.ring import Chunk, FlowRing
+from flowd_exporters.hubble.encode.fast_encode import FastFlowEncoder
+from flowd_exporters.hubble.encode.field_mask import MaskTree, parse_mask
+from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder, reported_node_name
+from flowd_exporters.hubble.lost import OverwriteCounter, lost_response, mark_event
+from flowd_exporters.hubble.ring import FlowRing, RingChunk
 
 CHUNK = 1024
-SMALL_CHUNK = 64  # rows at a time for filters that cost much
-_MOST = 2**63 - 1
+SMALL_CHUNK = 64  # rows at a time for CEL expressions, which are slow
+_INT64_MAX = 2**63 - 1
 
 
 class RequestError(ValueError):
@@ -32,18 +32,20 @@ class RequestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A GetFlowsRequest, checked.
+class FlowQuery:
+    """A validated GetFlowsRequest.
 
     Attributes:
-        number: 0 for no number.
-        chunk: rows to look at before others have their turn.
+        select: the filters, as a mask over rows.
+        chunk: rows to filter before other tasks run.
+        mask: fields to send.
+        number: bound on the number of flows; 0 for none.
         since_ns, until_ns: Unix times; None where the request has none.
     """
 
     select: Select
     chunk: int
-    mask: Tree
+    mask: MaskTree
     number: int
     first: bool
     follow: bool
@@ -51,8 +53,8 @@ class Query:
     until_ns: int | None
 
 
-def parse_query(request: GetFlowsRequest, directory: Directory) -> Query:
-    """Check a request.
+def parse_query(request: GetFlowsRequest, directory: Directory) -> FlowQuery:
+    """Validate a request and compile its filters.
 
     Raises:
         RequestError: `first` together with `follow`.
@@ -62,7 +64,7 @@ def parse_query(request: GetFlowsRequest, directory: Directory) -> Query:
     if request.first and request.follow:
         raise RequestError("first cannot be used together with follow")
     routes = route_filter(request.extensions)
-    return Query(
+    return FlowQuery(
         select=compile_filters(
             request.whitelist, request.blacklist, directory, routes, FlowEncoder(directory).encode
         ),
@@ -82,67 +84,69 @@ def _has_expressions(request: GetFlowsRequest) -> bool:
 
 
 def _nanoseconds(moment: Timestamp) -> int:
-    return min(max(moment.seconds * 10**9 + moment.nanos, 0), _MOST)
+    return min(max(moment.seconds * 10**9 + moment.nanos, 0), _INT64_MAX)
 
 
 class FlowStream:
-    """One answer to GetFlows. Flows are chosen by column, and made only when they are sent."""
+    """One call of GetFlows. Rows are filtered by column, and encoded only when they are sent."""
 
     def __init__(
-        self, query: Query, ring: FlowRing, frames: FlowFrames, directory: Directory
+        self, query: FlowQuery, ring: FlowRing, encoder: FastFlowEncoder, directory: Directory
     ) -> None:
         self._query = query
         self._ring = ring
-        self._frames = frames
-        self._node_name = shown_node(directory)
-        self._missed = Overwritten()
+        self._encoder = encoder
+        self._node_name = reported_node_name(directory)
+        self._overwritten = OverwriteCounter()
 
     async def responses(self, losses: Losses) -> AsyncGenerator[bytes]:
-        """Flows and lost events as framed messages, many at a time, in the order of the ring.
+        """Flows and lost events as framed GetFlowsResponse messages, in the order of the ring.
+
+        Each item has many messages.
 
         Args:
-            losses: where flows that were overwritten too early are counted.
+            losses: counts flows that were overwritten before this stream read them.
         """
         query, ring = self._query, self._ring
         end = None if query.follow else ring.written
-        counted = query.number and not query.follow and (query.first or query.since_ns is not None)
-        left = query.number if counted else _MOST  # the last N are counted where they begin
+        bounded = query.number and not query.follow and (query.first or query.since_ns is not None)
+        left = query.number if bounded else _INT64_MAX  # _rewind counts the last N
         cursor = await self._start(ring.written)
         mark = ring.marked if cursor >= ring.written else ring.first_mark(cursor)
         while True:
             chunk = ring.read(cursor, mark, ring.written if end is None else end, query.chunk)
-            rows, past = self._choose(chunk.rows)
+            rows, past_until = self._filtered(chunk.rows)
             cursor, mark = chunk.cursor, chunk.mark
-            self._missed.add(chunk.overwritten)
+            self._overwritten.add(chunk.overwritten)
             losses.add(Place.STORE, "hubble_ring", chunk.overwritten)
-            for response in self._missing():
+            for response in self._overwritten_responses():
                 yield frame(response)
-            if sent := self._encoded(rows[:left], chunk):
-                yield sent
+            if data := self._encoded(rows[:left], chunk):
+                yield data
             left -= len(rows)
             if left <= 0:
                 break
-            for lost in chunk.marks:
-                event = mark_event(lost.source, lost.count)
-                yield frame(lost_response(self._node_name, event, lost.time_ns))
-            if past or (end is not None and cursor >= end):
+            for loss in chunk.marks:
+                event = mark_event(loss.source, loss.count)
+                yield frame(lost_response(self._node_name, event, loss.time_ns))
+            if past_until or (end is not None and cursor >= end):
                 break
             if end is None and ring.closed and cursor >= ring.written:
                 break
             await self._pause(cursor, mark, follow=end is None)
-        for response in self._missing(final=True):
+        for response in self._overwritten_responses(final=True):
             yield frame(response)
 
-    def _encoded(self, rows: FlowRows, chunk: Chunk) -> bytes:
-        """Rows that were chosen of a chunk, as bytes."""
+    def _encoded(self, rows: FlowRows, chunk: RingChunk) -> bytes:
+        """The filtered rows of a chunk as framed messages."""
         if not len(rows):
             return b""
         if len(rows) == len(chunk.rows):
-            return self._frames.shared(chunk.cursor - len(rows), rows)
-        return self._frames.encode(rows)
+            return self._encoder.shared(chunk.cursor - len(rows), rows)
+        return self._encoder.encode(rows)
 
     async def _start(self, end: int) -> int:
-        """The position of the first flow to look at."""
+        """Position of the first row to filter."""
         query, ring = self._query, self._ring
         if query.since_ns is not None or query.first:
             return ring.oldest
@@ -153,10 +157,10 @@ class FlowStream:
         return await self._rewind(end, query.number)
 
     async def _rewind(self, end: int, number: int) -> int:
-        """The position from which on `number` flows match, or the oldest one."""
+        """Position from which on the last `number` matching flows are, or the oldest position."""
         position = end
         while position > self._ring.oldest:
-            start = self._ring.before(position, self._query.chunk)
+            start = self._ring.view_start(position, self._query.chunk)
             hits = np.flatnonzero(self._mask(self._ring.view(start, position)))
             if len(hits) >= number:
                 return start + int(hits[-number])
@@ -173,20 +177,22 @@ class FlowStream:
             mask &= rows["time_ns"] <= self._query.until_ns
         return mask
 
-    def _choose(self, rows: FlowRows) -> tuple[FlowRows, bool]:
-        """A copy of the rows to send, and whether a follower has passed its end."""
+    def _filtered(self, rows: FlowRows) -> tuple[FlowRows, bool]:
+        """A copy of the matching rows, and whether a follower has passed `until`."""
         until = self._query.until_ns
-        past = self._query.follow and until is not None and bool((rows["time_ns"] > until).any())
-        return rows[self._mask(rows)], past
+        past_until = (
+            self._query.follow and until is not None and bool((rows["time_ns"] > until).any())
+        )
+        return rows[self._mask(rows)], past_until
 
-    def _missing(self, *, final: bool = False) -> list[GetFlowsResponse]:
-        event = self._missed.take(final=final)
+    def _overwritten_responses(self, *, final: bool = False) -> list[GetFlowsResponse]:
+        event = self._overwritten.take_event(final=final)
         return [lost_response(self._node_name, event, time.time_ns())] if event else []
 
     async def _pause(self, cursor: int, mark: int, *, follow: bool) -> None:
-        """Let others run; a follower waits for news, or until it has a loss to tell."""
+        """Let other tasks run; a follower waits for rows or until a LostEvent is due."""
         await asyncio.sleep(0)
         if follow:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._missed.wait()):
-                    await self._ring.changed(cursor, mark)
+                async with asyncio.timeout(self._overwritten.wait()):
+                    await self._ring.wait_readable(cursor, mark)

@@ -1,4 +1,4 @@
-"""From spans to the receiver: the SDK's exporters, with what they lose counted."""
+"""CountingSpanExporter: the SDK's OTLP exporters with counts of sent and failed spans."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,33 +21,34 @@ SDK_LOGGERS = (
 )
 
 
-class Sender(SpanExporter):
-    """Counts what another exporter sent and could not send.
+class CountingSpanExporter(SpanExporter):
+    """Wraps a SpanExporter and counts its sent and failed spans.
 
-    The exporter's own log lines, several a batch while a receiver is down, become the reason in
-    one line when it begins to fail and one when it works again.
+    The SDK exporter logs several lines a batch while the receiver is down. They are suppressed; one
+    line is logged when export begins to fail, with the last of them as reason, and one when it
+    works again.
 
     Attributes:
-        sent, failed: spans; written by the processor's thread only.
-        error: why the last batch failed, "" when it did not.
-        done: called in the processor's thread after each batch.
+        sent, failed: numbers of spans; written by the processor's thread only.
+        error: reason of the last batch's failure; "" after a success.
+        on_exported: called in the processor's thread after each batch.
     """
 
     def __init__(self, inner: SpanExporter, endpoint: str) -> None:
         self.sent = 0
         self.failed = 0
         self.error = ""
-        self.done: Callable[[], None] = lambda: None
+        self.on_exported: Callable[[], None] = lambda: None
         self._inner = inner
         self._endpoint = endpoint
         self._stopped = False
         self._reason = ""
         for name in SDK_LOGGERS:
             # before the SDK's own filter, which hides repeated lines
-            logging.getLogger(name).filters.insert(0, self._take_reason)
+            logging.getLogger(name).filters.insert(0, self._capture_reason)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send one batch."""
+        """Export one batch (SpanExporter)."""
         self._reason = ""
         result = SpanExportResult.FAILURE
         if not self._stopped:
@@ -58,23 +59,23 @@ class Sender(SpanExporter):
                 self._reason = "a batch could not be encoded"
         if result is SpanExportResult.SUCCESS:
             self.sent += len(spans)
-            self._tell("")
+            self._set_error("")
         else:
             self.failed += len(spans)
-            self._tell(self._reason or "not sent before the end")
-        self.done()
+            self._set_error(self._reason or "not sent before the end")
+        self.on_exported()
         return result
 
     def shutdown(self) -> None:
-        """Give up on what is being sent; later batches fail at once."""
+        """Abort the batch in flight; later batches fail at once."""
         if self._stopped:
             return
         self._stopped = True
         self._inner.shutdown()
         for name in SDK_LOGGERS:
-            logging.getLogger(name).removeFilter(self._take_reason)
+            logging.getLogger(name).removeFilter(self._capture_reason)
 
-    def _tell(self, error: str) -> None:
+    def _set_error(self, error: str) -> None:
         if error and not self.error:
             log.warning(
                 "spans cannot be delivered and are dropped",
@@ -84,7 +85,8 @@ class Sender(SpanExporter):
             log.info("spans are delivered again", extra={"endpoint": self._endpoint})
         self.error = printable(error, 256)
 
-    def _take_reason(self, record: logging.LogRecord) -> bool:
+    def _capture_reason(self, record: logging.LogRecord) -> bool:
+        """A logging filter that keeps the message and suppresses the line."""
         self._reason = record.getMessage()
         return False
 
@@ -96,7 +98,7 @@ def span_exporter(endpoint: str, timeout: float) -> SpanExporter:
         timeout: seconds for one batch, retries included.
 
     Raises:
-        UsageError: the endpoint is no http or https URL.
+        UsageError: the endpoint is no http or https URL, or has a user name in it.
     """
     text = endpoint if "://" in endpoint else f"http://{endpoint}"
     try:

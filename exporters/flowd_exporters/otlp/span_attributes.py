@@ -1,4 +1,4 @@
-"""Attributes of a span by OpenTelemetry's semantic conventions, and flowd's own beside them."""
+"""Span attributes by OpenTelemetry's semantic conventions, and flowd's own attributes."""
 
 from typing import Any, NamedTuple
 
@@ -7,17 +7,17 @@ from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.enums import RESPONSE_FLAGS, HttpVersion
 from flowd.model.route import BackendRef, RouteRef
 from flowd.text import printable
-from flowd_exporters.label_values import ATTRIBUTIONS, METHODS, OUTCOMES
+from flowd_exporters.label_values import ATTRIBUTIONS, LATENCY_PARTS, METHODS, OUTCOMES
 
 Attributes = dict[str, Any]
 
-VERSIONS: dict[int, str] = {
+PROTOCOL_VERSIONS: dict[int, str] = {
     HttpVersion.HTTP10: "1.0",
     HttpVersion.HTTP11: "1.1",
     HttpVersion.HTTP2: "2",
     HttpVersion.HTTP3: "3",
 }
-WORKLOADS = {
+WORKLOAD_KEYS = {
     "Deployment": "k8s.deployment.name",
     "StatefulSet": "k8s.statefulset.name",
     "DaemonSet": "k8s.daemonset.name",
@@ -26,14 +26,12 @@ WORKLOADS = {
     "CronJob": "k8s.cronjob.name",
 }
 
-PARTS = ("client_network", "gateway", "pod_network", "pod")
-
 _METHODS = frozenset(METHODS[1:])
 _PORTS = {"http": 80, "https": 443}
 
 
-class Row(NamedTuple):
-    """The columns of a request that a span is made of."""
+class SpanRow(NamedTuple):
+    """The columns of REQUEST that a span is made of."""
 
     time_ns: int
     duration_ns: int
@@ -80,13 +78,13 @@ class Row(NamedTuple):
     pod_us: int
 
 
-def request_attributes(row: Row) -> Attributes:
-    """What the request itself says, by the HTTP conventions; the query is left out."""
+def request_attributes(row: SpanRow) -> Attributes:
+    """Attributes of the HTTP request and response (HTTP conventions); the query is left out."""
     scheme = row.scheme or ("https" if row.sni else "http")
     path = (row.original_path or row.path).partition("?")[0]
-    known = row.method in _METHODS
+    is_known = row.method in _METHODS
     attributes: Attributes = {
-        "http.request.method": row.method if known else "_OTHER",
+        "http.request.method": row.method if is_known else "_OTHER",
         "url.scheme": printable(scheme, 16),
         "url.path": printable(path),
         "http.request.body.size": row.bytes_received,
@@ -94,10 +92,10 @@ def request_attributes(row: Row) -> Attributes:
         "network.protocol.name": "http",
         "network.transport": "udp" if row.http_version == HttpVersion.HTTP3 else "tcp",
     }
-    if not known and row.method:
+    if not is_known and row.method:
         attributes["http.request.method_original"] = printable(row.method, 64)
-    if row.http_version in VERSIONS:
-        attributes["network.protocol.version"] = VERSIONS[row.http_version]
+    if row.http_version in PROTOCOL_VERSIONS:
+        attributes["network.protocol.version"] = PROTOCOL_VERSIONS[row.http_version]
     if row.user_agent:
         attributes["user_agent.original"] = printable(row.user_agent)
     if row.request_id:
@@ -113,7 +111,7 @@ def request_attributes(row: Row) -> Attributes:
     return attributes
 
 
-def _add_sockets(attributes: Attributes, row: Row) -> None:
+def _add_sockets(attributes: Attributes, row: SpanRow) -> None:
     if client := unpack(row.client_addr):
         attributes["client.address"] = attributes["network.peer.address"] = client
         attributes["client.port"] = attributes["network.peer.port"] = row.client_port
@@ -125,7 +123,7 @@ def _add_sockets(attributes: Attributes, row: Row) -> None:
         attributes["destination.port"] = row.up_remote_port
 
 
-def _add_outcome(attributes: Attributes, row: Row) -> None:
+def _add_outcome(attributes: Attributes, row: SpanRow) -> None:
     flags = [name for bit, name in enumerate(RESPONSE_FLAGS) if row.flags >> bit & 1]
     if row.status:
         attributes["http.response.status_code"] = row.status
@@ -147,25 +145,25 @@ def _add_outcome(attributes: Attributes, row: Row) -> None:
     attributes["flowd.attribution"] = ATTRIBUTIONS.get(row.attribution, "none")
 
 
-def _add_measures(attributes: Attributes, row: Row) -> None:
-    """Where the time went and what the sockets saw, in seconds; what is not known is left out."""
+def _add_measures(attributes: Attributes, row: SpanRow) -> None:
+    """Latency split and socket statistics, in seconds; unknown values are left out."""
     split = row.client_network_us, row.gateway_us, row.pod_network_us, row.pod_us
     if any(split):
-        for part, spent in zip(PARTS, split, strict=True):
-            attributes[f"flowd.latency.{part}"] = spent / 1e6
-    for leg, rtt, connect, again in (
+        for part, microseconds in zip(LATENCY_PARTS, split, strict=True):
+            attributes[f"flowd.latency.{part}"] = microseconds / 1e6
+    for side, rtt, connect, retransmits in (
         ("downstream", row.down_srtt_us, row.down_connect_us, row.down_retransmits),
         ("upstream", row.up_srtt_us, row.up_connect_us, row.up_retransmits),
     ):
         if rtt:
-            attributes[f"flowd.{leg}.rtt"] = rtt / 1e6
-            attributes[f"flowd.{leg}.retransmits"] = again
+            attributes[f"flowd.{side}.rtt"] = rtt / 1e6
+            attributes[f"flowd.{side}.retransmits"] = retransmits
         if connect:
-            attributes[f"flowd.{leg}.connect"] = connect / 1e6
+            attributes[f"flowd.{side}.connect"] = connect / 1e6
 
 
 def split_authority(authority: str) -> tuple[str, int]:
-    """Host without brackets and port of `host:port`; the port is 0 when absent or not a number."""
+    """Host (without brackets) and port of an authority; the port is 0 when absent or invalid."""
     if authority.startswith("["):
         host, _, port = authority[1:].partition("]")
         port = port.removeprefix(":")
@@ -178,10 +176,10 @@ def split_authority(authority: str) -> tuple[str, int]:
 
 
 def route_attributes(route: RouteRef, template: str) -> Attributes:
-    """The Gateway, listener, route, rule and match, as far as they are known.
+    """Gateway, listener, route, rule and match; unknown ones are left out.
 
     Args:
-        template: path of the match for `http.route`, or "".
+        template: value of `http.route`, or "".
     """
     attributes: Attributes = {
         "flowd.gateway.namespace": route.gateway_namespace,
@@ -203,7 +201,7 @@ def route_attributes(route: RouteRef, template: str) -> Attributes:
 
 
 def backend_attributes(backend: BackendRef) -> Attributes:
-    """The backendRef that took the request; empty for none."""
+    """The request's backendRef; empty for a request without one."""
     if not backend.name:
         return {}
     return {
@@ -215,7 +213,7 @@ def backend_attributes(backend: BackendRef) -> Attributes:
 
 
 def endpoint_attributes(prefix: str, endpoint: Endpoint) -> Attributes:
-    """Kubernetes names of one side.
+    """Kubernetes attributes of an endpoint; empty for one that is no Pod or Service.
 
     Args:
         prefix: `source.` or `destination.`, or "" for the resource.
@@ -229,6 +227,6 @@ def endpoint_attributes(prefix: str, endpoint: Endpoint) -> Attributes:
         "k8s.service.name": endpoint.service,
         "k8s.node.name": endpoint.node,
     }
-    if endpoint.workload_kind in WORKLOADS:
-        names[WORKLOADS[endpoint.workload_kind]] = endpoint.workload
+    if endpoint.workload_kind in WORKLOAD_KEYS:
+        names[WORKLOAD_KEYS[endpoint.workload_kind]] = endpoint.workload
     return {prefix + key: printable(name) for key, name in names.items() if name}

@@ -1,4 +1,4 @@
-"""Requests as OpenTelemetry server spans, with their own ids and times."""
+"""SpanBuilder: HTTP request rows to OpenTelemetry server spans, with ids, parent and times."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from flowd.model.route import RouteRef
 from flowd.text import printable
 from flowd_exporters.otlp.span_attributes import (
     Attributes,
-    Row,
+    SpanRow,
     backend_attributes,
     endpoint_attributes,
     request_attributes,
@@ -28,7 +28,7 @@ from flowd_exporters.otlp.span_attributes import (
 )
 from flowd_exporters.trace_context import TraceParent, parse
 
-CACHED = 4096
+MAX_CACHED = 4096
 SCOPE = InstrumentationScope("flowd", __version__)
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -37,15 +37,15 @@ _ERROR = Status(StatusCode.ERROR)
 
 
 class SpanBuilder:
-    """Makes one span a request.
+    """Makes one span a sampled request.
 
-    The parent is the `traceparent` that came with the request; a request without a valid one is
-    the root of a new trace. The resource is the Gateway.
+    The parent is the request's `traceparent`; a request without a valid one is the root of a new
+    trace. The resource is the Gateway.
 
     Args:
         ratio: share of the requests without traceparent that get a span, 0 to 1.
-        unsampled: make spans also for requests whose traceparent says that they are not sampled.
-        template: the path of a route's match (Exact or PathPrefix value), "" when not known.
+        unsampled: make spans also for requests whose traceparent is not sampled.
+        template: `http.route` of a route: path of its match (Exact or PathPrefix), "" if unknown.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SpanBuilder:
         template: Callable[[RouteRef], str] = lambda route: "",
     ) -> None:
         self._directory = directory
-        self._bound = round(ratio * (1 << 64))
+        self._sampling_bound = round(ratio * (1 << 64))
         self._unsampled = unsampled
         self._template = template
         self._random = random.Random()
@@ -75,7 +75,7 @@ class SpanBuilder:
         """Spans of the sampled rows of a batch of HTTP requests."""
         routes: dict[int, tuple[str, Attributes]] = {}
         for row in map(
-            Row._make, zip(*(_column(batch[name]) for name in Row._fields), strict=True)
+            SpanRow._make, zip(*(_column(batch[name]) for name in SpanRow._fields), strict=True)
         ):
             trace = parse(row.traceparent)
             trace_id = int(trace.trace_id, 16) if trace else self._random.getrandbits(128) or 1
@@ -87,11 +87,11 @@ class SpanBuilder:
     def _is_sampled(self, trace: TraceParent | None, trace_id: int) -> bool:
         if trace:
             return trace.sampled or self._unsampled
-        return trace_id & 0xFFFFFFFFFFFFFFFF < self._bound
+        return trace_id & 0xFFFFFFFFFFFFFFFF < self._sampling_bound
 
     def _span(
         self,
-        row: Row,
+        row: SpanRow,
         trace: TraceParent | None,
         trace_id: int,
         template: str,
@@ -123,23 +123,23 @@ class SpanBuilder:
         return template, route_attributes(route, template)
 
     def _endpoint(self, side: str, index: int) -> Attributes:
-        known = self._endpoints.get((side, index))
-        if known is None:
-            if len(self._endpoints) >= CACHED:
+        cached = self._endpoints.get((side, index))
+        if cached is None:
+            if len(self._endpoints) >= MAX_CACHED:
                 self._endpoints.clear()
-            known = endpoint_attributes(f"{side}.", self._directory.endpoints[index])
-            self._endpoints[side, index] = known
-        return known
+            cached = endpoint_attributes(f"{side}.", self._directory.endpoints[index])
+            self._endpoints[side, index] = cached
+        return cached
 
     def _resource(self, route: int, endpoint: int) -> Resource:
         gateway = self._directory.routes[route].gateway_id
-        known = self._resources.get((gateway, endpoint))
-        if known is None:
-            if len(self._resources) >= CACHED:
+        cached = self._resources.get((gateway, endpoint))
+        if cached is None:
+            if len(self._resources) >= MAX_CACHED:
                 self._resources.clear()
-            known = self._gateway(gateway, self._directory.endpoints[endpoint])
-            self._resources[gateway, endpoint] = known
-        return known
+            cached = self._gateway(gateway, self._directory.endpoints[endpoint])
+            self._resources[gateway, endpoint] = cached
+        return cached
 
     def _gateway(self, gateway: str, endpoint: Endpoint) -> Resource:
         attributes = endpoint_attributes("", endpoint)
@@ -156,7 +156,7 @@ def _parent(trace: TraceParent, trace_id: int) -> SpanContext:
 
 
 def _column(values: NDArray[Any]) -> list[Any]:
-    """A column as a list; rows of 16 bytes as bytes."""
+    """A column as a list of Python values; a row of shape (16,) as bytes."""
     if values.ndim == 2:
         values = np.ascontiguousarray(values).view("V16").ravel()
     return values.tolist()

@@ -1,29 +1,41 @@
-"""Dropped packets added up: by the kernel's reason and workload, and as Hubble's drop metric."""
+"""Count packets dropped by the kernel: by kernel reason and workload, and as Hubble's drop metric."""
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import Metric as Family
 
 from flowd.model.directory import Directory
 from flowd.model.records.drop import HUBBLE_NAMES, DropBatch, hubble_reason
 from flowd_exporters.label_values import DIRECTIONS, PROTOCOLS, DirectoryLabels, Interned
-from flowd_exporters.prometheus.histogram import NewSeries
+from flowd_exporters.prometheus.families import counter_family
+from flowd_exporters.prometheus.histogram import SeriesFactory
 from flowd_exporters.prometheus.metric_definitions import DROPS, HUBBLE_DROPS
-from flowd_exporters.prometheus.series import Labels, group, totals
+from flowd_exporters.prometheus.series import LabelSet, group, totals
 
 
-class Drops:
-    """Packets by label set.
+class DropMetrics:
+    """Dropped packets by label set.
 
     Attributes:
         series: by the kernel's reason, protocol, direction and workloads.
         hubble: by Hubble's reason and protocol.
     """
 
-    def __init__(self, names: DirectoryLabels, directory: Directory, series: NewSeries) -> None:
-        self._workloads = names.workloads
+    def __init__(
+        self, labels: DirectoryLabels, directory: Directory, new_series: SeriesFactory
+    ) -> None:
+        self._workloads = labels.workloads
         self._reasons = Interned(directory.drop_reasons, _reason)
-        self.series = series(DROPS, 1)
-        self.hubble = series(HUBBLE_DROPS, 1)
+        self.series = new_series(DROPS, 1)
+        self.hubble = new_series(HUBBLE_DROPS, 1)
+
+    def families(self) -> Iterator[Family]:
+        """Drops by kernel reason, then by Hubble's."""
+        yield counter_family(DROPS, self.series, {0: ()})
+        yield counter_family(HUBBLE_DROPS, self.hubble, {0: ()})
 
     def observe(self, batch: DropBatch) -> None:
-        """Count the packets of drop rows."""
+        """Count the packets of drop records."""
         reason = (self._reasons.ids(batch["reason"]), len(self._reasons.labels))
         protocol = (batch["protocol"], 256)
         source = self._workloads.ids(batch["src_endpoint"])
@@ -44,7 +56,7 @@ class Drops:
             self.hubble.rows(groups, self._hubble_labels), totals(groups, batch["packets"])
         )
 
-    def _labels(self, key: tuple[int, ...]) -> Labels:
+    def _labels(self, key: tuple[int, ...]) -> LabelSet:
         reason, protocol, direction, source, destination = key
         return (
             *self._reasons.labels[reason],
@@ -54,7 +66,7 @@ class Drops:
             *self._workloads.labels[destination],
         )
 
-    def _hubble_labels(self, key: tuple[int, ...]) -> Labels:
+    def _hubble_labels(self, key: tuple[int, ...]) -> LabelSet:
         (name,) = self._reasons.labels[key[0]]
         return HUBBLE_NAMES[hubble_reason(name)], PROTOCOLS.get(key[1], "Unknown L4")
 

@@ -1,54 +1,127 @@
-"""Metrics for Prometheus: batches are added up as they come, and read when scraped."""
+"""PrometheusExporter: counts batches as they come, and exposes the metrics when scraped."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from heapq import merge
+from typing import TypedDict, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
-from prometheus_client.samples import Exemplar, Sample
 
 from flowd import __version__
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.records.batch import FlowBatch
 from flowd.runtime.queue import Queue
-from flowd_exporters.base import consume
+from flowd_exporters.base import FlowLogHealth, consume
 from flowd_exporters.label_values import DirectoryLabels, bounded
-from flowd_exporters.prometheus import metric_definitions
+from flowd_exporters.prometheus import metric_definitions as definitions
 from flowd_exporters.prometheus.dns import DnsMetrics
-from flowd_exporters.prometheus.drops import Drops
-from flowd_exporters.prometheus.histogram import Histogram
-from flowd_exporters.prometheus.hubble import LOST_SOURCES, HubbleNames
+from flowd_exporters.prometheus.drops import DropMetrics
+from flowd_exporters.prometheus.families import FamilySource, empty_family, plain_family
+from flowd_exporters.prometheus.hubble import LOST_SOURCES, HubbleMetrics
 from flowd_exporters.prometheus.metric import Metric
-from flowd_exporters.prometheus.routes import Routes
-from flowd_exporters.prometheus.series import Labels, Series
-from flowd_exporters.prometheus.shares import PARTS, Shares
-from flowd_exporters.prometheus.sockets import Sockets
-from flowd_exporters.prometheus.traffic import Traffic
+from flowd_exporters.prometheus.routes import RouteMetrics
+from flowd_exporters.prometheus.series import LabelSet, Series
+from flowd_exporters.prometheus.shares import ShareMetrics
+from flowd_exporters.prometheus.sockets import SocketMetrics
+from flowd_exporters.prometheus.traffic import TrafficMetrics
 
-if TYPE_CHECKING:
-    from flowd_exporters.flowlog.exporter import FlowLogHealth
+_TABLE_ORDER = {metric.family: place for place, metric in enumerate(definitions.METRICS)}
+
+
+class AgentGauges(TypedDict, total=False):
+    """Functions that read the agent's own state at a scrape; metrics of a missing one are absent.
+
+    Attributes:
+        live_connections: number of open connections.
+        packets: packets seen by the kernel programs, by fate.
+        conntrack_entries: entries of the node's conntrack table, by state.
+        gateway_connections: connections to logged listeners that are over, without and with an
+            access-log entry.
+        access_log: entries received by source, and number of streams that ended.
+        envoy_logs: entries by Envoy, source and fate, as Envoy counts them.
+        kubernetes_age: seconds since the last contact with the API server.
+        address_conflicts: number of addresses that are claimed more than once.
+        flow_logs: state of every flow log.
+    """
+
+    live_connections: Callable[[], int] | None
+    packets: Callable[[], Mapping[str, int]] | None
+    conntrack_entries: Callable[[], Mapping[str, int]] | None
+    gateway_connections: Callable[[], tuple[int, int]] | None
+    access_log: Callable[[], tuple[Mapping[str, int], int]] | None
+    envoy_logs: Callable[[], Mapping[LabelSet, int]]
+    kubernetes_age: Callable[[], float] | None
+    address_conflicts: Callable[[], int] | None
+    flow_logs: Callable[[], Iterable[FlowLogHealth]] | None
+
+
+class AgentMetrics:
+    """Metrics of the agent itself: its inputs, losses, flow logs and identity."""
+
+    def __init__(self, directory: Directory, losses: Losses, gauges: AgentGauges) -> None:
+        self._directory = directory
+        self._losses = losses
+        self._gauges = gauges
+
+    def families(self) -> Iterator[Family]:
+        """Kernel and conntrack, access logs, Kubernetes, losses, flow logs, agent info."""
+        yield from self._kernel_families()
+        yield from self._access_log_families()
+        if kubernetes_age := self._gauges.get("kubernetes_age"):
+            yield plain_family(definitions.KUBERNETES_AGE, {(): kubernetes_age()})
+        if address_conflicts := self._gauges.get("address_conflicts"):
+            yield plain_family(definitions.ADDRESS_CONFLICTS, {(): address_conflicts()})
+        lost = self._losses.snapshot()
+        by_reason = {(str(place), bounded(reason)): n for (place, reason), n in lost.items()}
+        yield plain_family(definitions.LOST, by_reason)
+        yield from self._flow_log_families()
+        info = __version__, self._directory.node_name, self._directory.cluster_name
+        yield plain_family(definitions.AGENT_INFO, {tuple(map(bounded, info)): 1})
+        by_source: dict[LabelSet, int] = {(source,): 0 for source in LOST_SOURCES.values()}
+        for (place, _), count in lost.items():
+            if place in LOST_SOURCES:
+                by_source[(LOST_SOURCES[place],)] += count
+        yield plain_family(definitions.HUBBLE_LOST, by_source)
+
+    def _kernel_families(self) -> Iterator[Family]:
+        if live_connections := self._gauges.get("live_connections"):
+            yield plain_family(definitions.LIVE_CONNECTIONS, {(): live_connections()})
+        if packets := self._gauges.get("packets"):
+            yield plain_family(definitions.KERNEL_PACKETS, _by_label(packets()))
+            yield plain_family(definitions.SAMPLING, {(): self._directory.sampling})
+        if conntrack_entries := self._gauges.get("conntrack_entries"):
+            yield plain_family(definitions.CONNTRACK, _by_label(conntrack_entries()))
+
+    def _access_log_families(self) -> Iterator[Family]:
+        if gateway_connections := self._gauges.get("gateway_connections"):
+            unlogged, logged = gateway_connections()
+            values: dict[LabelSet, int] = {("false",): unlogged, ("true",): logged}
+            yield plain_family(definitions.GATEWAY_CONNECTIONS, values)
+        if access_log := self._gauges.get("access_log"):
+            entries, streams = access_log()
+            yield plain_family(definitions.LOG_ENTRIES, _by_label(entries))
+            yield plain_family(definitions.LOG_STREAMS_ENDED, {(): streams})
+        yield plain_family(definitions.ENVOY_LOGS, self._gauges.get("envoy_logs", dict)())
+
+    def _flow_log_families(self) -> Iterator[Family]:
+        flow_logs = self._gauges.get("flow_logs")
+        logs = {(bounded(log.name),): log for log in (flow_logs() if flow_logs else ())}
+        up = {name: int(log.up) for name, log in logs.items()}
+        yield plain_family(definitions.FLOW_LOG_UP, up)
+        last_write = {name: log.last_write for name, log in logs.items()}
+        yield plain_family(definitions.FLOW_LOG_LAST_WRITE, last_write)
+        behind = {name: log.behind for name, log in logs.items()}
+        yield plain_family(definitions.FLOW_LOG_BEHIND, behind)
 
 
 class PrometheusExporter(Collector):
-    """Adds up batches and is the collector of its own registry.
+    """Counts batches, and is the collector of its own registry.
 
     Args:
-        max_series: most label sets of a metric; what is over goes to `other`, and is counted.
-        live_connections: connections that are open now; None when nothing counts them.
-        packets: what became of the packets that the kernel programs saw; None without them.
-        conntrack_entries: by state, of the node's conntrack; None when nothing reads it.
-        gateway_connections: connections to logged listeners that are over, without and with an
-            entry; None when nothing counts them.
-        access_log: entries received by source, and streams that ended; None without a source.
-        envoy_logs: entries by Envoy, source and fate, as Envoy counts them.
-        kubernetes_age: seconds since the API server was last heard; None without one.
-        address_conflicts: addresses that are claimed more than once; None where nobody knows.
-        flow_logs: how each flow log goes; None without any.
+        max_series: most label sets of a metric; amounts over the bound go to `other`, counted.
+        gauges: functions that read the agent's own state at a scrape.
 
     Attributes:
         registry: for a MetricsServer; it holds the process's own metrics too.
@@ -62,49 +135,35 @@ class PrometheusExporter(Collector):
         losses: Losses,
         *,
         max_series: int = 10000,
-        live_connections: Callable[[], int] | None = None,
-        packets: Callable[[], Mapping[str, int]] | None = None,
-        conntrack_entries: Callable[[], Mapping[str, int]] | None = None,
-        gateway_connections: Callable[[], tuple[int, int]] | None = None,
-        access_log: Callable[[], tuple[Mapping[str, int], int]] | None = None,
-        envoy_logs: Callable[[], Mapping[Labels, int]] = dict,
-        kubernetes_age: Callable[[], float] | None = None,
-        address_conflicts: Callable[[], int] | None = None,
-        flow_logs: "Callable[[], Iterable[FlowLogHealth]] | None" = None,
+        **gauges: Unpack[AgentGauges],
     ) -> None:
-        self._directory = directory
         self._losses = losses
-        self._live_connections = live_connections
-        self._packets = packets
-        self._conntrack_entries = conntrack_entries
-        self._gateway_connections = gateway_connections
-        self._access_log = access_log
-        self._envoy_logs = envoy_logs
-        self._kubernetes_age = kubernetes_age
-        self._address_conflicts = address_conflicts
-        self._flow_logs = flow_logs
 
-        def series(metric: Metric, width: int) -> Series:
+        def new_series(metric: Metric, width: int) -> Series:
             return Series(metric.name, len(metric.labels), width, max_series, losses)
 
-        names = DirectoryLabels(directory)
-        self._traffic = Traffic(names, series)
-        self._drops = Drops(names, directory, series)
-        self._sockets = Sockets(names, series)
-        self._dns = DnsMetrics(names, series)
-        self._routes = Routes(names, series)
-        self._shares = Shares(names, series)
-        self._hubble = HubbleNames(series)
+        labels = DirectoryLabels(directory)
+        self._traffic = TrafficMetrics(labels, new_series)
+        self._drops = DropMetrics(labels, directory, new_series)
+        self._sockets = SocketMetrics(labels, new_series)
+        self._dns = DnsMetrics(labels, new_series)
+        self._routes = RouteMetrics(labels, new_series)
+        self._shares = ShareMetrics(labels, new_series)
+        self._hubble = HubbleMetrics(new_series)
+        self._sources: tuple[FamilySource, ...] = (
+            *(self._traffic, self._drops, self._sockets, self._dns, self._routes, self._shares),
+            *(self._hubble, AgentMetrics(directory, losses, gauges)),
+        )
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
     async def run(self, batches: Queue[FlowBatch]) -> None:
-        """Add up batches until the queue is closed and empty."""
+        """Count batches until the queue is closed and empty."""
         await consume(self.name, batches, self.observe, self._losses)
 
     def observe(self, batch: FlowBatch) -> None:
-        """Add up one batch."""
+        """Count one batch."""
         if len(batch.connections):
             self._traffic.observe(batch.connections)
         if len(batch.drops):
@@ -122,177 +181,17 @@ class PrometheusExporter(Collector):
             self._hubble.observe(batch.flows)
 
     def collect(self) -> Iterator[Family]:
-        """The families of METRICS, as they are now; call it where batches are observed."""
-        traffic, routes, hubble = self._traffic, self._routes, self._hubble
-        both = ("request",), ("response",)
-        yield _counter(metric_definitions.CONNECTIONS, traffic.series, {0: ()})
-        yield _counter(metric_definitions.BYTES, traffic.series, {1: both[0], 2: both[1]})
-        yield _counter(metric_definitions.PACKETS, traffic.series, {3: both[0], 4: both[1]})
-        yield _plain(metric_definitions.TCP_FLAGS, traffic.flags)
-        if self._live_connections:
-            yield _plain(metric_definitions.LIVE_CONNECTIONS, {(): self._live_connections()})
-        if self._packets:
-            fates = self._packets()
-            yield _plain(
-                metric_definitions.KERNEL_PACKETS, {(fate,): n for fate, n in fates.items()}
-            )
-            yield _plain(metric_definitions.SAMPLING, {(): self._directory.sampling})
-        if self._conntrack_entries:
-            entries = self._conntrack_entries()
-            yield _plain(
-                metric_definitions.CONNTRACK, {(state,): count for state, count in entries.items()}
-            )
-        if self._gateway_connections:
-            ended = zip((("false",), ("true",)), self._gateway_connections(), strict=True)
-            yield _plain(metric_definitions.GATEWAY_CONNECTIONS, dict(ended))
-        if self._access_log:
-            entries, streams = self._access_log()
-            yield _plain(
-                metric_definitions.LOG_ENTRIES, {(name,): n for name, n in entries.items()}
-            )
-            yield _plain(metric_definitions.LOG_STREAMS_ENDED, {(): streams})
-        yield _plain(metric_definitions.ENVOY_LOGS, self._envoy_logs())
-        if self._kubernetes_age:
-            yield _plain(metric_definitions.KUBERNETES_AGE, {(): self._kubernetes_age()})
-        if self._address_conflicts:
-            yield _plain(metric_definitions.ADDRESS_CONFLICTS, {(): self._address_conflicts()})
-        yield _counter(metric_definitions.DROPS, self._drops.series, {0: ()})
-        sockets = self._sockets
-        yield _histogram(sockets.connect)
-        yield _histogram(sockets.rtt)
-        yield _counter(metric_definitions.TCP_RETRANSMITS, sockets.retransmits, {0: ()})
-        yield _counter(metric_definitions.TCP_FAILURES, sockets.failures, {0: ()})
-        yield _counter(metric_definitions.TCP_RESETS, sockets.resets, {0: ()})
-        yield _histogram(self._dns.duration)
-        yield _counter(metric_definitions.DNS_TIMEOUTS, self._dns.timeouts, {0: ()})
-        yield _counter(metric_definitions.ROUTE_REQUESTS, routes.requests, {0: ()})
-        yield _counter(metric_definitions.ROUTE_CONNECTIONS, routes.connections, {0: ()})
-        yield _counter(metric_definitions.ROUTE_OUTCOMES, routes.outcomes, {0: ()})
-        yield _histogram(routes.duration)
-        yield _histogram(routes.upstream)
-        shared, split = self._shares.traffic, self._shares.split
-        yield _counter(metric_definitions.ROUTE_BYTES, shared, {0: both[0], 1: both[1]})
-        yield _counter(metric_definitions.ROUTE_PACKETS, shared, {2: both[0], 3: both[1]})
-        yield _counter(metric_definitions.ROUTE_RETRANSMITS, shared, {4: ()})
-        parts = {place: (part,) for place, part in enumerate(PARTS)}
-        yield _counter(metric_definitions.ROUTE_SPLIT, split, parts, 1e6)
-        yield _counter(metric_definitions.ROUTE_SPLIT_REQUESTS, split, {len(PARTS): ()})
-        yield _plain(
-            metric_definitions.ROUTE_UNATTRIBUTED,
-            {(reason,): count for reason, count in routes.unattributed.items()},
-        )
-        lost = self._losses.snapshot()
-        yield _plain(
-            metric_definitions.LOST,
-            {(str(place), bounded(why)): n for (place, why), n in lost.items()},
-        )
-        logs = {(bounded(one.name),): one for one in (self._flow_logs or tuple)()}
-        yield _plain(
-            metric_definitions.FLOW_LOG_UP, {name: int(one.up) for name, one in logs.items()}
-        )
-        yield _plain(
-            metric_definitions.FLOW_LOG_LAST_WRITE,
-            {name: one.last_write for name, one in logs.items()},
-        )
-        yield _plain(
-            metric_definitions.FLOW_LOG_BEHIND, {name: one.behind for name, one in logs.items()}
-        )
-        yield _plain(metric_definitions.AGENT_INFO, {self._identity(): 1})
-        yield _counter(metric_definitions.HUBBLE_FLOWS, hubble.flows, {0: ()})
-        yield _plain(metric_definitions.HUBBLE_FLAGS, hubble.flags)
-        yield _counter(metric_definitions.HUBBLE_DROPS, self._drops.hubble, {0: ()})
-        yield _counter(metric_definitions.HUBBLE_DNS_QUERIES, self._dns.queries, {0: ()})
-        yield _counter(metric_definitions.HUBBLE_DNS_RESPONSES, self._dns.responses, {0: ()})
-        yield _counter(metric_definitions.HUBBLE_DNS_TYPES, self._dns.types, {0: ()})
-        sources = dict.fromkeys(((source,) for source in LOST_SOURCES.values()), 0)
-        for (place, _), count in lost.items():
-            if place in LOST_SOURCES:
-                sources[(LOST_SOURCES[place],)] += count
-        yield _plain(metric_definitions.HUBBLE_LOST, sources)
-        yield _counter(metric_definitions.HUBBLE_HTTP, hubble.http, {0: ()})
-        yield _histogram(hubble.duration)
+        """The families of METRICS in the table's order, made one by one as they are asked for.
+
+        Call it in the thread that observes batches.
+        """
+        families = [source.families() for source in self._sources]
+        return merge(*families, key=lambda family: _TABLE_ORDER[family.name])
 
     def describe(self) -> Iterable[Family]:
         """Families without samples, so that the registry knows every name."""
-        return [_family(metric) for metric in metric_definitions.METRICS]
-
-    def _identity(self) -> Labels:
-        return (
-            __version__,
-            bounded(self._directory.node_name),
-            bounded(self._directory.cluster_name),
-        )
+        return [empty_family(metric) for metric in definitions.METRICS]
 
 
-class _Samples:
-    """Samples that are made when they are written, which a server does in a thread."""
-
-    def __init__(self, make: Callable[[], Iterator[Sample]]) -> None:
-        self._make = make
-
-    def __iter__(self) -> Iterator[Sample]:
-        return self._make()
-
-
-def _family(metric: Metric, make: Callable[[], Iterator[Sample]] | None = None) -> Family:
-    family = Family(metric.family, metric.help, metric.type, metric.unit)
-    if make:
-        family.samples = cast("list[Sample]", _Samples(make))
-    return family
-
-
-def _plain(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
-    """A family from values by label set."""
-    family = _family(metric)
-    for labels, value in values.items():
-        family.add_sample(metric.name, dict(zip(metric.labels, labels, strict=True)), value)
-    return family
-
-
-def _counter(
-    metric: Metric, series: Series, columns: Mapping[int, Labels], unit: float = 1
-) -> Family:
-    """A family from columns of series, each with the label values it adds to the row's.
-
-    Args:
-        unit: what of the column is one of the metric.
-    """
-    return _family(metric, partial(_counter_samples, metric, *series.read(), columns, unit))
-
-
-def _counter_samples(
-    metric: Metric,
-    rows: list[Labels],
-    values: NDArray[np.uint64],
-    columns: Mapping[int, Labels],
-    unit: float,
-) -> Iterator[Sample]:
-    for column, extra in columns.items():
-        for labels, value in zip(rows, values[:, column].tolist(), strict=True):
-            named = dict(zip(metric.labels, labels + extra, strict=True))
-            yield Sample(metric.name, named, value / unit if unit != 1 else value)
-
-
-def _histogram(histogram: Histogram) -> Family:
-    rows, values = histogram.series.read()
-    return _family(
-        histogram.metric,
-        partial(_histogram_samples, histogram.metric, rows, values, histogram.current(rows)),
-    )
-
-
-def _histogram_samples(
-    metric: Metric,
-    rows: list[Labels],
-    values: NDArray[np.uint64],
-    exemplars: Mapping[tuple[Labels, int], Exemplar],
-) -> Iterator[Sample]:
-    bounds = [*map(str, metric.buckets), "+Inf"]
-    counts: list[list[int]] = np.cumsum(values[:, :-1], axis=1).tolist()
-    for row, (labels, cumulated) in enumerate(zip(rows, counts, strict=True)):
-        named = dict(zip(metric.labels, labels, strict=True))
-        for bucket, (bound, count) in enumerate(zip(bounds, cumulated, strict=True)):
-            exemplar = exemplars.get((labels, bucket))
-            yield Sample(f"{metric.name}_bucket", {**named, "le": bound}, count, exemplar=exemplar)
-        yield Sample(f"{metric.name}_count", named, cumulated[-1])
-        yield Sample(f"{metric.name}_sum", named, int(values[row, -1]) / 1e9)
+def _by_label(values: Mapping[str, int]) -> dict[LabelSet, int]:
+    return {(label,): value for label, value in values.items()}

@@ -1,4 +1,4 @@
-"""Histograms over columns of durations, with exemplars."""
+"""Histogram: durations counted into buckets by label set, with trace exemplars."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from prometheus_client.samples import Exemplar
 
 from flowd_exporters.prometheus.metric import Metric
-from flowd_exporters.prometheus.series import Groups, Labels, Series, totals
+from flowd_exporters.prometheus.series import Groups, LabelSet, Series, totals
 from flowd_exporters.trace_context import parse
 
-NewSeries = Callable[[Metric, int], Series]
-"""Makes the series of a metric with that many counters in a row."""
+SeriesFactory = Callable[[Metric, int], Series]
+"""Makes the series of a metric, with the given number of counters in a row."""
 
 
-def buckets(durations: NDArray[np.uint64], bounds: NDArray[np.uint64]) -> NDArray[np.intp]:
+def bucket_indexes(durations: NDArray[np.uint64], bounds: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Index of the bucket of each duration; a bound belongs to its own bucket (`le`).
 
     Args:
@@ -29,25 +29,30 @@ class Histogram:
     """Durations by label set: the counters of a row are the buckets, then the sum in ns.
 
     Attributes:
-        series: the rows.
-        exemplars: the last sampled trace of a label set and bucket.
+        width: number of buckets, +Inf included.
+        series: counters, `width` + 1 in a row.
+        exemplars: the last sampled trace by label set and bucket index.
     """
 
-    def __init__(self, metric: Metric, series: NewSeries) -> None:
+    def __init__(self, metric: Metric, new_series: SeriesFactory) -> None:
         self.metric = metric
         self.width = len(metric.buckets) + 1
-        self.series = series(metric, self.width + 1)
-        self.exemplars: dict[tuple[Labels, int], Exemplar] = {}
+        self.series = new_series(metric, self.width + 1)
+        self.exemplars: dict[tuple[LabelSet, int], Exemplar] = {}
         self._bounds = np.array([round(bound * 1e9) for bound in metric.buckets], np.uint64)
 
     def add(
         self,
         groups: Groups,
-        labels_of: Callable[[tuple[int, ...]], Labels],
+        labels_of: Callable[[tuple[int, ...]], LabelSet],
         durations: NDArray[np.uint64],
     ) -> NDArray[np.intp]:
-        """Count durations (ns, one a row of `groups`) and return the bucket of each."""
-        bucket = buckets(durations, self._bounds)
+        """Count durations and return the bucket index of each, shape (n,).
+
+        Args:
+            durations: nanoseconds, shape (n,), one a row of `groups`.
+        """
+        bucket = bucket_indexes(durations, self._bounds)
         counts = np.bincount(
             groups.inverse * self.width + bucket, minlength=len(groups.keys) * self.width
         )
@@ -55,19 +60,21 @@ class Histogram:
         self.series.add(self.series.rows(groups, labels_of), amounts)
         return bucket
 
-    def note(
+    def add_exemplars(
         self,
         groups: Groups,
-        labels_of: Callable[[tuple[int, ...]], Labels],
+        labels_of: Callable[[tuple[int, ...]], LabelSet],
         bucket: NDArray[np.intp],
         durations: NDArray[np.uint64],
         traceparents: NDArray[Any],
         times: NDArray[np.uint64],
     ) -> None:
-        """Keep the last sampled trace of each label set and bucket as exemplar.
+        """Keep the last sampled trace of each label set and bucket as its exemplar.
 
         Args:
-            traceparents: W3C headers, "" for none.
+            bucket: bucket indexes from `add`, shape (n,) as all other columns.
+            durations: nanoseconds.
+            traceparents: W3C headers, dtype object, "" for none.
             times: Unix times in nanoseconds.
         """
         traced = np.flatnonzero(traceparents.astype(bool))[::-1]
@@ -86,8 +93,8 @@ class Histogram:
                 {"trace_id": trace.trace_id}, float(seconds[place]), float(began[place])
             )
 
-    def current(self, labels: list[Labels]) -> dict[tuple[Labels, int], Exemplar]:
-        """A copy of the exemplars; those of label sets that are gone are forgotten."""
-        known = set(labels)
-        self.exemplars = {key: one for key, one in self.exemplars.items() if key[0] in known}
+    def live_exemplars(self, rows: list[LabelSet]) -> dict[tuple[LabelSet, int], Exemplar]:
+        """A copy of the exemplars of these label sets; all others are dropped."""
+        live = set(rows)
+        self.exemplars = {key: one for key, one in self.exemplars.items() if key[0] in live}
         return dict(self.exemplars)

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server for /metrics, /healthz and /readyz."""
+"""MetricsServer: a small HTTP/1.1 server for /metrics, /healthz and /readyz."""
 
 import asyncio
 import gzip
@@ -19,22 +19,24 @@ log = logging.getLogger(__name__)
 
 REQUEST_BYTES = 16384
 REQUEST_SECONDS = 5.0
-ANSWER_SECONDS = 15.0
+RESPONSE_SECONDS = 15.0
 CONNECTIONS = 32
 TEXT = "text/plain; charset=utf-8"
 
-Answer = tuple[HTTPStatus, list[tuple[str, str]], bytes]
+HttpResponse = tuple[HTTPStatus, list[tuple[str, str]], bytes]
+"""Status, header fields, body."""
 
 
 class MetricsServer:
-    """Serves a registry and the agent's health; one request a connection, all bounded.
+    """Serves a registry and the agent's health; one request a connection.
 
-    A client has 5 s to ask and 15 s to read its answer, and at most 32 are served at a time.
+    A client has 5 s to send its request and 15 s to read the response. At most 32 clients are
+    served at a time.
 
     Args:
         listen: `host:port`, `:port` for every address, `[::1]:port`; port 0 picks one.
-        registry: collected on the event loop, written out in a thread.
-        health: state of every part; /readyz is 503 while one has failed.
+        registry: collected on the event loop, encoded in a thread.
+        health: state of every part; /readyz is 503 while a part has failed.
     """
 
     def __init__(
@@ -51,15 +53,15 @@ class MetricsServer:
         self._writing = asyncio.Semaphore(2)
 
     async def start(self) -> None:
-        """Begin to listen.
+        """Listen and begin to serve.
 
         Raises:
-            UsageError: the address is malformed or cannot be listened on.
+            UsageError: the address is malformed or cannot be bound.
         """
         host, port = split_listen(self._listen)
         try:
             self._server = await asyncio.start_server(
-                self._client, host or None, port, limit=REQUEST_BYTES
+                self._serve_client, host or None, port, limit=REQUEST_BYTES
             )
         except OSError as error:
             number = error.errno or 0
@@ -71,14 +73,14 @@ class MetricsServer:
 
     @property
     def address(self) -> str:
-        """`host:port` that is listened on, with the real port."""
+        """The listen address as `host:port`, with the real port."""
         if self._server is None or not self._server.sockets:
             return self._listen
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def stop(self) -> None:
-        """Stop listening and end open connections."""
+        """Close the listening socket and the open connections."""
         if self._server is None:
             return
         self._server.close()
@@ -87,7 +89,9 @@ class MetricsServer:
         await asyncio.gather(*self._clients, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_client(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         if len(self._clients) >= CONNECTIONS:
@@ -98,9 +102,9 @@ class MetricsServer:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-            method, answer = await self._answer(head)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                writer.write(_encode(method, answer))
+            method, response = await self._respond(head)
+            async with asyncio.timeout(RESPONSE_SECONDS):
+                writer.write(_encode(method, response))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -110,7 +114,7 @@ class MetricsServer:
             writer.transport.abort()
             self._clients.discard(task)
 
-    async def _answer(self, head: bytes) -> tuple[str, Answer]:
+    async def _respond(self, head: bytes) -> tuple[str, HttpResponse]:
         request = _parse(head)
         if request is None:
             return "GET", _text(HTTPStatus.BAD_REQUEST)
@@ -124,17 +128,17 @@ class MetricsServer:
             parts = self._health()
             failed = path == "/readyz" and any(part.state is State.FAILED for part in parts)
             status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
-            return method, _text(status, [_line(part) for part in parts])
+            return method, _text(status, [_status_line(part) for part in parts])
         return method, _text(HTTPStatus.NOT_FOUND)
 
-    async def _metrics(self, headers: dict[str, str]) -> Answer:
+    async def _metrics(self, headers: dict[str, str]) -> HttpResponse:
         async with self._writing:
             families: list[Family] = []
             for family in self._registry.collect():
                 families.append(family)
                 await asyncio.sleep(0)
             return await asyncio.to_thread(
-                _write_out,
+                _encode_families,
                 families,
                 headers.get("accept", ""),
                 gzip_accepted(headers.get("accept-encoding", "")),
@@ -149,7 +153,7 @@ class _Collected(Collector):
         return iter(self._families)
 
 
-def _write_out(families: list[Family], accept: str, compress: bool) -> Answer:
+def _encode_families(families: list[Family], accept: str, compress: bool) -> HttpResponse:
     encoder, content_type = choose_encoder(accept)
     body = encoder(_Collected(families))
     fields = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
@@ -163,7 +167,7 @@ def split_listen(listen: str) -> tuple[str, int]:
     """Host (without brackets, "" for all) and port of `host:port`.
 
     Raises:
-        UsageError: it has another form.
+        UsageError: the address has another form.
     """
     host, colon, port = listen.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -181,7 +185,7 @@ def split_listen(listen: str) -> tuple[str, int]:
 
 
 def _parse(head: bytes) -> tuple[str, str, dict[str, str]] | None:
-    """Method, path without query, and headers in lower case; None when it is not HTTP/1."""
+    """Method, path without query, and headers by lower-case name; None when it is not HTTP/1."""
     request, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     words = request.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -194,18 +198,18 @@ def _parse(head: bytes) -> tuple[str, str, dict[str, str]] | None:
     return words[0], words[1].partition("?")[0], headers
 
 
-def _encode(method: str, answer: Answer) -> bytes:
-    status, fields, body = answer
+def _encode(method: str, response: HttpResponse) -> bytes:
+    status, fields, body = response
     lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
     lines += [f"{name}: {value}" for name, value in fields]
     lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1") + (b"" if method == "HEAD" else body)
 
 
-def _text(status: HTTPStatus, lines: Iterable[str] = ()) -> Answer:
+def _text(status: HTTPStatus, lines: Iterable[str] = ()) -> HttpResponse:
     body = "".join(f"{line}\n" for line in (status.phrase, *lines))
     return status, [("Content-Type", TEXT)], body.encode()
 
 
-def _line(part: PartStatus) -> str:
+def _status_line(part: PartStatus) -> str:
     return printable(f"{part.part} {part.state} {part.detail}".rstrip())

@@ -1,9 +1,11 @@
-"""Flow rows added up as Hubble's flow, tcp and httpV2 metrics add them up."""
+"""Count flow rows as Hubble's metrics flow, tcp and httpV2 do."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client.metrics_core import Metric as Family
 
 from flowd.model.enums import EventType, L7Protocol, L7Type, Protocol, Verdict
 from flowd.model.losses import Place
@@ -16,13 +18,15 @@ from flowd_exporters.label_values import (
     REPORTERS,
     method_codes,
 )
-from flowd_exporters.prometheus.histogram import Histogram, NewSeries
+from flowd_exporters.prometheus.families import counter_family, histogram_family, plain_family
+from flowd_exporters.prometheus.histogram import Histogram, SeriesFactory
 from flowd_exporters.prometheus.metric_definitions import (
+    HUBBLE_FLAGS,
     HUBBLE_FLOWS,
     HUBBLE_HTTP,
     HUBBLE_HTTP_DURATION,
 )
-from flowd_exporters.prometheus.series import Labels, group, sizes
+from flowd_exporters.prometheus.series import LabelSet, group, sizes
 
 OBSERVATION_POINTS = (
     "to-endpoint",
@@ -40,7 +44,7 @@ OBSERVATION_POINTS = (
     "from-crypto",
     "to-crypto",
 )
-"""Names of the sub-types of trace events, by number."""
+"""Names of the sub-types of trace events by number (Cilium, pkg/monitor/api)."""
 
 LOST_SOURCES = {
     Place.KERNEL: "perf_event_ring_buffer",
@@ -48,25 +52,32 @@ LOST_SOURCES = {
     Place.QUEUE: "observer_events_queue",
     Place.STORE: "hubble_ring_buffer",
 }
-"""Hubble's name of the buffer that stands at the same point of its data flow."""
+"""Label `source` of hubble_lost_events_total: Hubble's buffer at the same point of the data flow."""
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _FLAGS = {"FIN": (_FIN, _FIN), "SYN": (_SYN | _ACK, _SYN), "RST": (_RST, _RST)}
 _FLAGS["SYN-ACK"] = (_SYN | _ACK, _SYN | _ACK)
-_NAMED = np.array(
+_FLAG_MATRIX = np.array(
     [[flags & mask == value for mask, value in _FLAGS.values()] for flags in range(256)], np.int64
 )
-"""By value of the flags, which of _FLAGS they amount to."""
+"""Whether a flag byte matches each of _FLAGS, shape (256, len(_FLAGS)), 0 or 1."""
 
 
-class HubbleNames:
+class HubbleMetrics:
     """Flows, TCP flags and HTTP requests under Hubble's names and labels."""
 
-    def __init__(self, series: NewSeries) -> None:
-        self.flows = series(HUBBLE_FLOWS, 1)
-        self.http = series(HUBBLE_HTTP, 1)
-        self.duration = Histogram(HUBBLE_HTTP_DURATION, series)
-        self.flags: Counter[tuple[str, str]] = Counter()
+    def __init__(self, new_series: SeriesFactory) -> None:
+        self.flows = new_series(HUBBLE_FLOWS, 1)
+        self.http = new_series(HUBBLE_HTTP, 1)
+        self.duration = Histogram(HUBBLE_HTTP_DURATION, new_series)
+        self.flags: Counter[LabelSet] = Counter()
+
+    def families(self) -> Iterator[Family]:
+        """Flows, TCP flags, HTTP requests and their duration."""
+        yield counter_family(HUBBLE_FLOWS, self.flows, {0: ()})
+        yield plain_family(HUBBLE_FLAGS, self.flags)
+        yield counter_family(HUBBLE_HTTP, self.http, {0: ()})
+        yield histogram_family(self.duration)
 
     def observe(self, rows: FlowRows) -> None:
         """Count flow rows; HTTP is counted on responses."""
@@ -78,38 +89,38 @@ class HubbleNames:
         )
         self.flows.add(self.flows.rows(groups, _flow_labels), sizes(groups))
         self._count_flags(rows)
-        answered = rows["l7_type"] == L7Type.RESPONSE
-        responses = np.flatnonzero(answered & (rows["l7_protocol"] != L7Protocol.DNS))
+        is_response = rows["l7_type"] == L7Type.RESPONSE
+        responses = np.flatnonzero(is_response & (rows["l7_protocol"] != L7Protocol.DNS))
         if len(responses):
             self._count_http(rows, responses)
 
     def _count_flags(self, rows: FlowRows) -> None:
-        seen = (
+        forwarded = (
             (rows["event_type"] == EventType.TRACE)
             & (rows["protocol"] == Protocol.TCP)
             & (rows["verdict"] == Verdict.FORWARDED)
         )
         for number, family in FAMILIES.items():
-            flags = rows["flags"][seen & (rows["family"] == number)]
+            flags = rows["flags"][forwarded & (rows["family"] == number)]
             if not len(flags):
                 continue
-            counts = np.bincount(flags, minlength=256) @ _NAMED
+            counts = np.bincount(flags, minlength=256) @ _FLAG_MATRIX
             for name, count in zip(_FLAGS, counts.tolist(), strict=True):
                 if count:
                     self.flags[name, family] += count
 
-    def _count_http(self, rows: FlowRows, which: NDArray[np.intp]) -> None:
-        method = (method_codes(rows["method"][which]), len(METHODS))
-        reporter = (rows["direction"][which], 256)
-        status: NDArray[np.uint16] = rows["status"][which]
+    def _count_http(self, rows: FlowRows, places: NDArray[np.intp]) -> None:
+        method = (method_codes(rows["method"][places]), len(METHODS))
+        reporter = (rows["direction"][places], 256)
+        status: NDArray[np.uint16] = rows["status"][places]
         status = np.where(status < 1000, status, 0)
-        version = (rows["http_version"][which], 256)
+        version = (rows["http_version"][places], 256)
         groups = group([method, version, (status, 1000), reporter])
         self.http.add(self.http.rows(groups, _http_labels), sizes(groups))
-        self.duration.add(group([method, reporter]), _duration_labels, rows["latency_ns"][which])
+        self.duration.add(group([method, reporter]), _duration_labels, rows["latency_ns"][places])
 
 
-def _flow_labels(key: tuple[int, ...]) -> Labels:
+def _flow_labels(key: tuple[int, ...]) -> LabelSet:
     protocol, event, sub_type, verdict, l7_protocol = key
     name = Verdict(verdict).name if 0 < verdict <= max(Verdict) else "VERDICT_UNKNOWN"
     if event == EventType.L7:
@@ -124,7 +135,7 @@ def _flow_labels(key: tuple[int, ...]) -> Labels:
     return "Unknown flow", "Unknown", str(event), name
 
 
-def _http_labels(key: tuple[int, ...]) -> Labels:
+def _http_labels(key: tuple[int, ...]) -> LabelSet:
     method, version, status, direction = key
     return (
         METHODS[method],
@@ -134,5 +145,5 @@ def _http_labels(key: tuple[int, ...]) -> Labels:
     )
 
 
-def _duration_labels(key: tuple[int, ...]) -> Labels:
+def _duration_labels(key: tuple[int, ...]) -> LabelSet:
     return METHODS[key[0]], REPORTERS.get(key[1], "unknown")

@@ -1,5 +1,9 @@
-"""The one table of metrics: the collector, docs/metrics.md and the dashboards are made from it."""
+"""The table of metrics: name, type, help, labels and buckets of every metric that is exposed.
 
+The collector (exporter.py), docs/metrics.md and the dashboards are made from METRICS.
+"""
+
+from flowd_exporters.label_values import BACKEND_LABELS, ROUTE_OBJECT_LABELS, ROUTE_RULE_LABELS
 from flowd_exporters.prometheus.metric import Metric
 
 HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -14,9 +18,6 @@ NETWORK_SECONDS = (
 )
 """Bounds for round trips, which within a node take far below a millisecond."""
 
-OTHER = "other"
-"""Value of every label of the series that takes what is over the bound."""
-
 _TRAFFIC = (
     "protocol",
     "traffic_direction",
@@ -25,22 +26,7 @@ _TRAFFIC = (
     "destination_namespace",
     "destination_workload",
 )
-_ROUTE = (
-    "gateway_namespace",
-    "gateway",
-    "listener",
-    "route_kind",
-    "route_namespace",
-    "route",
-    "rule",
-    "rule_name",
-    "backend_namespace",
-    "backend",
-    "backend_port",
-    "attribution",
-)
-
-_ROUTE_OBJECT = _ROUTE[:6]
+_ROUTE = (*ROUTE_RULE_LABELS, *BACKEND_LABELS, "attribution")
 
 CONNECTIONS = Metric("flowd_connections_total", "counter", "New connections.", (*_TRAFFIC, "nat"))
 BYTES = Metric(
@@ -203,39 +189,39 @@ ROUTE_BYTES = Metric(
     "flowd_route_connection_bytes_total",
     "counter",
     "Bytes of a gateway's connections, shared out by the requests that each route had on them.",
-    (*_ROUTE_OBJECT, "connection", "direction"),
+    (*ROUTE_OBJECT_LABELS, "connection", "direction"),
     "bytes",
 )
 ROUTE_PACKETS = Metric(
     "flowd_route_connection_packets_total",
     "counter",
     "Packets of a gateway's connections, shared out like their bytes.",
-    (*_ROUTE_OBJECT, "connection", "direction"),
+    (*ROUTE_OBJECT_LABELS, "connection", "direction"),
 )
 ROUTE_RETRANSMITS = Metric(
     "flowd_route_connection_retransmits_total",
     "counter",
     "TCP segments sent again by this node's sockets at either end, shared out like the bytes.",
-    (*_ROUTE_OBJECT, "connection"),
+    (*ROUTE_OBJECT_LABELS, "connection"),
 )
 ROUTE_SPLIT = Metric(
     "flowd_route_latency_split_seconds_total",
     "counter",
     "Where the time of HTTP requests went, of those whose sockets are known (docs/latency.md).",
-    (*_ROUTE_OBJECT, "part"),
+    (*ROUTE_OBJECT_LABELS, "part"),
     "seconds",
 )
 ROUTE_SPLIT_REQUESTS = Metric(
     "flowd_route_latency_split_requests_total",
     "counter",
     "HTTP requests that flowd_route_latency_split_seconds_total is of.",
-    _ROUTE_OBJECT,
+    ROUTE_OBJECT_LABELS,
 )
 ROUTE_OUTCOMES = Metric(
     "flowd_route_outcomes_total",
     "counter",
     "Requests and proxied connections by what became of them.",
-    (*_ROUTE_OBJECT, "outcome"),
+    (*ROUTE_OBJECT_LABELS, "outcome"),
 )
 ROUTE_UNATTRIBUTED = Metric(
     "flowd_route_unattributed_total",

@@ -1,4 +1,4 @@
-"""Label sets of a metric and their counters, bounded."""
+"""Series: counters by label set of one metric, with a bound on the number of label sets."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.losses import Losses, Place
-from flowd_exporters.prometheus.metric_definitions import OTHER
+from flowd_exporters.label_values import OTHER
 
-Labels = tuple[str, ...]
-Columns = Sequence[tuple[NDArray[np.generic], int]]
-"""Key columns, each with a bound: its values are 0 to bound-1."""
+LabelSet = tuple[str, ...]
+"""Label values in the order of the metric's labels."""
+
+KeyColumns = Sequence[tuple[NDArray[np.generic], int]]
+"""Key columns of shape (n,), each with a bound: its values are 0 to bound-1."""
 
 IDLE_SECONDS = 3600.0
 SWEEP_SECONDS = 60.0
 _OTHER_ROW = 0
-_TABLE = 1 << 16
+_MAX_TABLE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Distinct keys of a batch.
+    """Rows of a batch grouped by key, as np.unique with return_inverse gives them.
 
     Attributes:
-        keys: shape (k, columns).
-        inverse: shape (n,), the key of each row.
+        keys: the k distinct keys in ascending order, shape (k, columns).
+        inverse: index of the key of each row, shape (n,).
     """
 
     keys: NDArray[np.int64]
@@ -36,7 +38,7 @@ class Groups:
 
 
 def totals(groups: Groups, *columns: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Sums of columns by key, shape (k, len(columns))."""
+    """Sums of columns of shape (n,) by key, shape (k, len(columns))."""
     sums = np.zeros((len(columns), len(groups.keys)), np.uint64)
     for place, column in enumerate(columns):
         np.add.at(sums[place], groups.inverse, column)
@@ -44,12 +46,12 @@ def totals(groups: Groups, *columns: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def sizes(groups: Groups) -> NDArray[np.intp]:
-    """Rows by key, shape (k, 1)."""
+    """Number of rows by key, shape (k, 1)."""
     return np.bincount(groups.inverse, minlength=len(groups.keys)).reshape(-1, 1)
 
 
-def group(columns: Columns) -> Groups:
-    """Group rows by key columns of shape (n,), packed into one integer where they fit."""
+def group(columns: KeyColumns) -> Groups:
+    """Group rows by key columns, packed into one 63-bit integer where they fit."""
     span = 1
     for _, bound in columns:
         span *= bound
@@ -73,7 +75,7 @@ def group(columns: Columns) -> Groups:
 
 
 def _range(column: NDArray[Any]) -> tuple[int, int]:
-    """The lowest of some numbers, and how many there are from it to the highest."""
+    """The minimum of a column, and the number of integers from it to the maximum."""
     if not len(column):
         return 0, 1
     low = int(column.min())
@@ -81,30 +83,30 @@ def _range(column: NDArray[Any]) -> tuple[int, int]:
 
 
 def _distinct(code: NDArray[np.int64], bound: int) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Different numbers below a bound, and which of them each one is."""
-    if bound > min(_TABLE, 4096 + 64 * len(code)):  # a table would cost more than the sorting
+    """np.unique with inverse, of numbers below a bound."""
+    if bound > min(_MAX_TABLE, 4096 + 64 * len(code)):  # a table would cost more than sorting
         distinct = np.unique(code)
         return distinct, np.searchsorted(distinct, code)
-    there = np.zeros(bound, np.bool_)
-    there[code] = True
-    distinct = np.flatnonzero(there)
+    present = np.zeros(bound, np.bool_)
+    present[code] = True
+    distinct = np.flatnonzero(present)
     place = np.zeros(bound, np.intp)
     place[distinct] = np.arange(len(distinct))
     return distinct, place[code]
 
 
 class Series:
-    """Rows of unsigned counters, one a label set; at most `limit` label sets and `other`.
+    """Rows of uint64 counters, one a label set; at most `limit` label sets and `other`.
 
-    A full table first forgets the label sets that were idle for an hour (a counter that comes back
-    begins at 0, which Prometheus takes as a reset). What is over the bound even so is added to the
-    row whose labels are all `other`, and counted (place `series`, reason `name`).
+    A full table first evicts the label sets that were idle for an hour (a counter that comes back
+    begins at 0, which Prometheus takes as a reset). Amounts that are over the bound even so are
+    added to the row whose labels are all `other`, and counted (place `series`, reason `name`).
 
     Args:
-        name: reason for the losses.
+        name: name of the metric, the reason of its losses.
         labels: number of labels.
-        width: counters in a row.
-        clock: seconds, monotonic.
+        width: number of counters in a row.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -121,8 +123,8 @@ class Series:
         self._losses = losses
         self._clock = clock
         self._by_key: dict[tuple[int, ...], int] = {}
-        self._by_labels: dict[Labels, int] = {}
-        self._labels: list[Labels] = [(OTHER,) * labels]
+        self._by_labels: dict[LabelSet, int] = {}
+        self._labels: list[LabelSet] = [(OTHER,) * labels]
         self._values = np.zeros((64, width), np.uint64)
         self._used = np.zeros(64)
         self._swept = clock()
@@ -133,12 +135,12 @@ class Series:
         return len(self._by_labels)
 
     def rows(
-        self, groups: Groups, labels_of: Callable[[tuple[int, ...]], Labels]
+        self, groups: Groups, labels_of: Callable[[tuple[int, ...]], LabelSet]
     ) -> NDArray[np.intp]:
-        """The row of each distinct key, made on first sight; keys of equal labels share one.
+        """Row index of each distinct key, shape (k,); keys with equal labels share a row.
 
         Args:
-            labels_of: label values of a key.
+            labels_of: makes the label values of a key; called when the key is new.
         """
         now = self._clock()
         keys: list[tuple[int, ...]] = list(map(tuple, groups.keys.tolist()))
@@ -155,19 +157,22 @@ class Series:
         return found
 
     def add(self, rows: NDArray[np.intp], amounts: NDArray[np.generic]) -> None:
-        """Add amounts of shape (len(rows), width) to rows, which may repeat."""
+        """Add amounts of shape (len(rows), width) to rows; a row index may repeat."""
         np.add.at(self._values, rows, amounts.astype(np.uint64))
 
-    def read(self) -> tuple[list[Labels], NDArray[np.uint64]]:
-        """Label sets in use and a copy of their counters, `other` only once it took something."""
+    def read(self) -> tuple[list[LabelSet], NDArray[np.uint64]]:
+        """Label sets in use and a copy of their counters, shape (rows, width).
+
+        The row `other` is left out until an amount was added to it.
+        """
         first = 0 if self._overflowed else 1
         return self._labels[first:], self._values[first : len(self._labels)].copy()
 
-    def _is_full(self, labels: set[Labels]) -> bool:
+    def _is_full(self, labels: set[LabelSet]) -> bool:
         fresh = sum(one not in self._by_labels for one in labels)
         return len(self) + fresh > self._limit
 
-    def _find(self, labels: Labels) -> int:
+    def _find(self, labels: LabelSet) -> int:
         row = self._by_labels.get(labels)
         if row is not None:
             return row
@@ -181,7 +186,7 @@ class Series:
         return row
 
     def _count_over(self, rows: NDArray[np.intp], new: Iterable[tuple[int, ...]]) -> None:
-        """Count what went to `other`, whose keys are looked up afresh each time."""
+        """Count batch rows that went to `other`; their keys are not cached, as room may come."""
         over = int(np.count_nonzero(rows == _OTHER_ROW))
         if over:
             self._overflowed = True
@@ -193,7 +198,7 @@ class Series:
             self._by_key.clear()
 
     def _sweep(self, now: float) -> None:
-        """Forget idle label sets and close the gaps."""
+        """Evict idle label sets and compact the rows."""
         self._swept = now
         kept = [
             row

@@ -1,34 +1,45 @@
-"""Connection records added up: connections, bytes, packets and TCP flags by workload."""
+"""Count connection records: connections, bytes, packets and TCP flags by workload."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
+from prometheus_client.metrics_core import Metric as Family
 
 from flowd.model.enums import TCP_FLAGS, Protocol, Reason
 from flowd.model.records.connection import ConnectionBatch
 from flowd_exporters.label_values import DIRECTIONS, FAMILIES, NATS, PROTOCOLS, DirectoryLabels
-from flowd_exporters.prometheus.histogram import NewSeries
-from flowd_exporters.prometheus.metric_definitions import CONNECTIONS
-from flowd_exporters.prometheus.series import Labels, group, totals
+from flowd_exporters.prometheus import metric_definitions
+from flowd_exporters.prometheus.families import REQUEST, RESPONSE, counter_family, plain_family
+from flowd_exporters.prometheus.histogram import SeriesFactory
+from flowd_exporters.prometheus.metric_definitions import BYTES, CONNECTIONS, PACKETS
+from flowd_exporters.prometheus.series import LabelSet, group, totals
 
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(
     np.int64
 )
-"""By value of the flags, which of them are set."""
+"""Bits 0 to 7 of every flag byte, shape (256, 8)."""
 
 
-class Traffic:
-    """Connections, bytes and packets share their label sets and so their rows.
+class TrafficMetrics:
+    """Connections, bytes and packets, which share label sets and therefore rows.
 
     Attributes:
         series: new connections; bytes forward and back; packets forward and back.
         flags: occurrences by flag and family.
     """
 
-    def __init__(self, directory: DirectoryLabels, series: NewSeries) -> None:
-        self._workloads = directory.workloads
-        self.series = series(CONNECTIONS, 5)
-        self.flags: Counter[tuple[str, str]] = Counter()
+    def __init__(self, labels: DirectoryLabels, new_series: SeriesFactory) -> None:
+        self._workloads = labels.workloads
+        self.series = new_series(CONNECTIONS, 5)
+        self.flags: Counter[LabelSet] = Counter()
+
+    def families(self) -> Iterator[Family]:
+        """Connections, bytes, packets, TCP flags."""
+        yield counter_family(CONNECTIONS, self.series, {0: ()})
+        yield counter_family(BYTES, self.series, {1: REQUEST, 2: RESPONSE})
+        yield counter_family(PACKETS, self.series, {3: REQUEST, 4: RESPONSE})
+        yield plain_family(metric_definitions.TCP_FLAGS, self.flags)
 
     def observe(self, batch: ConnectionBatch) -> None:
         """Count connection records."""
@@ -66,7 +77,7 @@ class Traffic:
                 if count:
                     self.flags[name, family] += count
 
-    def _labels(self, key: tuple[int, ...]) -> Labels:
+    def _labels(self, key: tuple[int, ...]) -> LabelSet:
         protocol, direction, source, destination, nat = key
         return (
             PROTOCOLS.get(protocol, str(protocol)),

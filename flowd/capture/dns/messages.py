@@ -1,7 +1,8 @@
-"""DNS messages off the wire, as far as rows need them: the question, the code and the answers.
+"""Decode DNS messages from wire format: the question, the response code, and the answers.
 
-RFC 1035, section 4, with the types of RFC 3596 and the extended codes of RFC 6891. Everything is
-bounded: a name is at most 255 octets and has few pointers, all of which go back, so nothing loops.
+RFC 1035, section 4, with the types of RFC 3596 and the extended response codes of RFC 6891. All
+work is bounded: a name has at most 255 octets and MAX_POINTERS compression pointers, each of which
+must point backwards, so decoding cannot loop.
 """
 
 import re
@@ -17,7 +18,7 @@ MAX_CNAMES = 16
 MAX_NAME = 255
 MAX_POINTERS = 32  # in one name
 MAX_LABEL = 63
-MAX_RCODE = 255  # what a row has space for
+MAX_RCODE = 255  # the column `rcode` has 8 bits
 
 TYPES = {
     int(number): name
@@ -30,10 +31,10 @@ TYPES = {
         "249=TKEY 250=TSIG 251=IXFR 252=AXFR 255=ANY 256=URI 257=CAA ",
     )
 }
-"""Names of record types (IANA, Domain Name System Parameters); others are `TYPE` and the number."""
+"""Names of record types (IANA, Domain Name System (DNS) Parameters)."""
 
 _A, _CNAME, _AAAA, _OPT = 1, 5, 28, 41
-_IN, _CLASS = 1, 0x7FFF  # the first bit is not of the class (RFC 6762, section 10.2)
+_IN, _CLASS = 1, 0x7FFF  # the top bit is mDNS's cache-flush bit (RFC 6762, section 10.2)
 _POINTER = 0xC0
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!2H")
@@ -44,8 +45,8 @@ _BROKEN = (IndexError, ValueError, struct.error)
 _SPECIAL = frozenset(b'."$();@\\')
 
 
-class Malformed(ValueError):
-    """The bytes give no row; the text is the reason that is counted."""
+class DnsDecodeError(ValueError):
+    """The message gives no row; the error text is the loss reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ class Message:
     """A query or a response with one question.
 
     Attributes:
-        key: what is asked, equal in a query and its response: id, type and name.
-        loss: reason to count although there is a row: `dns_malformed`, `dns_truncated`, or "".
+        key: id, type and name of the question, equal in a query and its response.
+        loss: `dns_malformed` or `dns_truncated` for a message that gives a row and still counts as
+            a loss, else "".
     """
 
     id: int
@@ -65,34 +67,35 @@ class Message:
 
 
 def decode(wire: bytes, *, whole: bool = True) -> Message:
-    """What a message says.
+    """Decode a message.
 
     Args:
-        whole: False when the capture has less of the message than was sent.
+        wire: the message without TCP's length prefix.
+        whole: False when fewer bytes were captured than sent.
 
     Raises:
-        Malformed: `dns_malformed` or, when not whole, `dns_truncated` if the header or the question
-            cannot be read; `dns_unsupported` if this is no standard query with one question.
+        DnsDecodeError: `dns_malformed`, or `dns_truncated` when not whole, if the header or the
+            question is unreadable; `dns_unsupported` if it is no standard query with one question.
     """
     try:
         number, flags, questions, answers, others, more = _HEADER.unpack_from(wire)
         if flags & _OPCODE or questions != 1:
-            raise Malformed("dns_unsupported")
+            raise DnsDecodeError("dns_unsupported")
         query, at = _name(wire, _HEADER.size)
         qtype, _ = _QUESTION.unpack_from(wire, at)
-    except Malformed:
+    except DnsDecodeError:
         raise
     except _BROKEN:
-        raise Malformed("dns_malformed" if whole else "dns_truncated") from None
+        raise DnsDecodeError("dns_malformed" if whole else "dns_truncated") from None
     at += _QUESTION.size
     key = (number, qtype, query)
     if not flags & _RESPONSE:
         return Message(number, False, Dns(query, type_name(qtype)), key)
 
-    found = _Answers()
+    collected = _Answers()
     rcode, loss = flags & 15, ""
     try:
-        at = found.read(wire, at, min(answers, MAX_ANSWERS))
+        at = collected.read(wire, at, min(answers, MAX_ANSWERS))
         if answers > MAX_ANSWERS or others + more > MAX_RECORDS:
             loss = "dns_truncated"
         elif more:
@@ -103,22 +106,22 @@ def decode(wire: bytes, *, whole: bool = True) -> Message:
         query,
         type_name(qtype),
         min(rcode, MAX_RCODE),
-        tuple(found.ips),
-        tuple(found.cnames),
-        min(found.ttls, default=0),
-        tuple(found.types),
+        tuple(collected.ips),
+        tuple(collected.cnames),
+        min(collected.ttls, default=0),
+        tuple(collected.types),
     )
     return Message(number, True, dns, key, loss)
 
 
 def type_name(number: int) -> str:
-    """`A`, or `TYPE65280` (RFC 3597, section 5)."""
+    """Name of a record type; unknown types are written as `TYPE65280` (RFC 3597, section 5)."""
     return TYPES.get(number) or f"TYPE{number}"
 
 
 @dataclass(slots=True)
 class _Answers:
-    """What the records of the answer section say."""
+    """Data collected from the records of the answer section."""
 
     ips: list[str] = field(default_factory=list[str])
     cnames: list[str] = field(default_factory=list[str])
@@ -126,17 +129,17 @@ class _Answers:
     types: list[str] = field(default_factory=list[str])
 
     def read(self, wire: bytes, at: int, count: int) -> int:
-        """Take `count` records in; returns where they end."""
+        """Read `count` records at offset `at`; returns the offset after them."""
         for _ in range(count):
             at = _skip(wire, at)
-            kind, group, ttl, length = _RECORD.unpack_from(wire, at)
+            kind, record_class, ttl, length = _RECORD.unpack_from(wire, at)
             at += _RECORD.size
             end = at + length
             if end > len(wire):
                 raise ValueError("cut short")
-            if kind == _A and group & _CLASS == _IN:
+            if kind == _A and record_class & _CLASS == _IN:
                 self.ips.append(socket.inet_ntop(socket.AF_INET, wire[at:end]))
-            elif kind == _AAAA and group & _CLASS == _IN:
+            elif kind == _AAAA and record_class & _CLASS == _IN:
                 self.ips.append(socket.inet_ntop(socket.AF_INET6, wire[at:end]))
             elif kind == _CNAME and len(self.cnames) < MAX_CNAMES:
                 self.cnames.append(_name(wire, at)[0])
@@ -147,7 +150,7 @@ class _Answers:
 
 
 def _extended(wire: bytes, at: int, count: int) -> int:
-    """The upper bits of the response code, in the OPT record among `count` records."""
+    """Upper bits of the response code, from the OPT record of `count` records (RFC 6891)."""
     for _ in range(count):
         at = _skip(wire, at)
         kind, _, ttl, length = _RECORD.unpack_from(wire, at)
@@ -158,11 +161,11 @@ def _extended(wire: bytes, at: int, count: int) -> int:
 
 
 def _skip(wire: bytes, at: int) -> int:
-    """Where the name at `at` ends, which nobody reads; what a pointer in it points to is not looked at.
+    """Offset after the name at `at`; pointers in it are not followed.
 
     Raises:
         ValueError: as for `_name`.
-        IndexError: the bytes end within it.
+        IndexError: the message ends within the name.
     """
     start = at
     while length := wire[at]:
@@ -177,11 +180,12 @@ def _skip(wire: bytes, at: int) -> int:
 
 
 def _name(wire: bytes, at: int) -> tuple[str, int]:
-    """The name at `at` in lower case with its final dot, and where what follows it begins.
+    """The name at `at` in lower case with its final dot, and the offset after it.
 
     Raises:
-        ValueError: a label or the name is too long, a pointer does not go back, or there are many.
-        IndexError: the bytes end within it.
+        ValueError: a label or the name is too long, a pointer does not point backwards, or there
+            are too many pointers.
+        IndexError: the message ends within the name.
     """
     labels: list[bytes] = []
     first, end, total, pointers = at, -1, 1, 0
@@ -212,7 +216,7 @@ def _name(wire: bytes, at: int) -> tuple[str, int]:
 
 
 def _escaped(label: bytes) -> str:
-    """A label as in a master file (RFC 1035, section 5.1), printable whatever is in it."""
+    """A label escaped as in a master file (RFC 1035, section 5.1), in printable ASCII."""
     return "".join(
         f"\\{octet:03d}"
         if not 0x20 < octet < 0x7F

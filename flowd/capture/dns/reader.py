@@ -1,4 +1,4 @@
-"""From the kernel's records of DNS payload to rows, with queries and responses matched."""
+"""Convert the kernel's records of DNS payload to DNS rows; match responses with their queries."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.capture.dns.messages import Malformed, Message, decode
-from flowd.capture.dns.streams import Streams
+from flowd.capture.dns.messages import DnsDecodeError, Message, decode
+from flowd.capture.dns.streams import TcpReassembler
 from flowd.model.enums import DnsKind, Protocol
 from flowd.model.losses import Losses, Place
 from flowd.model.records.dns import Dns, DnsBatch, empty_dns
 from flowd_bpf.layout import DNS_HEAD
 
 DNS_TIMEOUT_NS = 5_000_000_000
-PENDING = 16384
+MAX_PENDING = 16384
 
 REASONS = (
     "dns_malformed",
@@ -24,37 +24,38 @@ REASONS = (
     "dns_partial",
     "dns_pending_full",
 )
-"""What is counted under Place.CAPTURE: messages that cannot be read, or of which only a part was
-there; those that are no standard query with one question; parts of TCP streams that cannot be put
-together; queries that wait for no response, as too many do already."""
+"""Loss reasons under Place.CAPTURE: unreadable messages; messages captured in part; messages other
+than a standard query with one question; parts of TCP streams that cannot be reassembled; queries
+whose response is not matched, because MAX_PENDING queries wait already."""
 
 _Pending = tuple[int, bytes, Dns]
 _Row = tuple[int, int, DnsKind, Dns, int]
 
 
 class DnsReader:
-    """Makes messages of payload, and transactions of messages.
+    """Decodes payload into messages, and matches responses with queries.
 
-    A response belongs to the query with the same client, server, id, name and type. A query that is
-    sent again is a row again, but it is waited for once and from the first time on.
+    A response matches the query with the same client, server, id, name and type. A retransmitted
+    query gives another row, but latency and timeout count from its first transmission.
 
     Attributes:
-        queries, retransmitted, responses, unanswered: messages so far, for the status.
+        queries, retransmitted, responses, unanswered: totals of messages, for the status.
     """
 
     def __init__(self, losses: Losses) -> None:
         self._losses = losses
-        self._streams = Streams()
+        self._streams = TcpReassembler()
         self._pending: dict[tuple[bytes, tuple[int, int, str]], _Pending] = {}
         self.queries = self.retransmitted = self.responses = self.unanswered = 0
         for reason in REASONS:
             losses.add(Place.CAPTURE, reason, 0)
 
     def read(self, batches: Sequence[NDArray[np.void]], now_ns: int, epoch: int) -> DnsBatch:
-        """Rows of DNS_SHORT and DNS_LONG records, and of queries that nobody answered.
+        """Convert DNS_SHORT and DNS_LONG records to DNS rows; adds rows of queries that timed out.
 
         Args:
-            now_ns: CLOCK_MONOTONIC up to which all records are here.
+            batches: arrays of records, shape (N,) each.
+            now_ns: CLOCK_MONOTONIC; all records up to then were read.
             epoch: Unix time in ns at which CLOCK_MONOTONIC was 0.
         """
         batches = [batch for batch in batches if len(batch)]
@@ -76,7 +77,7 @@ class DnsReader:
         for at in order:
             time_ns, sequence, flags, protocol, original = records[at]
             head = raw[at * size : (at + 1) * size]
-            sender, receiver = _ends(head)
+            sender, receiver = _endpoints(head)
             payload = payloads[at]
             if protocol == Protocol.TCP:
                 key = sender + receiver
@@ -86,15 +87,15 @@ class DnsReader:
                 whole = len(payload) == original
                 self._message(rows, at, time_ns, head, payload, whole=whole)
         self._streams.expire(now_ns)
-        self._losses.put(Place.CAPTURE, "dns_partial", self._streams.partial)
-        return self._rows(heads, rows, self._give_up(now_ns), epoch)
+        self._losses.set_total(Place.CAPTURE, "dns_partial", self._streams.partial)
+        return self._rows(heads, rows, self._expire(now_ns), epoch)
 
     def _message(
         self, rows: list[_Row], at: int, time_ns: int, head: bytes, wire: bytes, *, whole: bool
     ) -> None:
         try:
             message = decode(wire, whole=whole)
-        except Malformed as error:
+        except DnsDecodeError as error:
             self._losses.add(Place.CAPTURE, str(error))
             return
         if message.loss:
@@ -105,75 +106,73 @@ class DnsReader:
             rows.append(self._query(at, time_ns, head, message))
 
     def _query(self, at: int, time_ns: int, head: bytes, message: Message) -> _Row:
-        client, server = _ends(head)
+        client, server = _endpoints(head)
         key = client + server, message.key
         self.queries += 1
         if key in self._pending:
             self.retransmitted += 1
-        elif len(self._pending) < PENDING:
+        elif len(self._pending) < MAX_PENDING:
             self._pending[key] = time_ns, head, message.dns
         else:
             self._losses.add(Place.CAPTURE, "dns_pending_full")
         return at, message.key[0], DnsKind.QUERY, message.dns, 0
 
     def _response(self, at: int, time_ns: int, head: bytes, message: Message) -> _Row:
-        server, client = _ends(head)
-        asked = self._pending.pop((client + server, message.key), None)
+        server, client = _endpoints(head)
+        pending = self._pending.pop((client + server, message.key), None)
         self.responses += 1
-        latency = max(1, time_ns - asked[0]) if asked else 0
+        latency = max(1, time_ns - pending[0]) if pending else 0
         return at, message.key[0], DnsKind.RESPONSE, message.dns, latency
 
-    def _give_up(self, now_ns: int) -> list[tuple[int, _Pending]]:
-        """Queries that were not answered in time, with their ids; the oldest are first."""
-        over = list(
+    def _expire(self, now_ns: int) -> list[tuple[int, _Pending]]:
+        """Remove and return the queries that timed out, with their ids, oldest first."""
+        timed_out = list(
             takewhile(lambda item: item[1][0] + DNS_TIMEOUT_NS <= now_ns, self._pending.items())
         )
-        for key, _ in over:
+        for key, _ in timed_out:
             del self._pending[key]
-        self.unanswered += len(over)
-        return [(key[1][0], asked) for key, asked in over]
+        self.unanswered += len(timed_out)
+        return [(key[1][0], pending) for key, pending in timed_out]
 
     @staticmethod
     def _rows(
         heads: NDArray[Any],
         rows: list[_Row],
-        over: list[tuple[int, _Pending]],
+        timed_out: list[tuple[int, _Pending]],
         epoch: int,
     ) -> DnsBatch:
-        if not rows and not over:
+        if not rows and not timed_out:
             return empty_dns()
-        late = np.frombuffer(b"".join(asked[1] for _, asked in over), DNS_HEAD).copy()
-        late["time_ns"] += np.uint64(DNS_TIMEOUT_NS)
-        source = np.concatenate([heads[[row[0] for row in rows]] if rows else heads[:0], late])
-        made = empty_dns(len(source))
-        made["id"] = [row[1] for row in rows] + [number for number, _ in over]
-        made["kind"] = [row[2] for row in rows] + [DnsKind.TIMEOUT] * len(over)
-        made["dns"] = [row[3] for row in rows] + [asked[2] for _, asked in over]
-        made["rcode"] = [row[3].rcode for row in rows] + [0] * len(over)
-        made["latency_ns"][: len(rows)] = [row[4] for row in rows]
-        made["time_ns"] = source["time_ns"] + np.uint64(epoch)
+        expired = np.frombuffer(b"".join(pending[1] for _, pending in timed_out), DNS_HEAD).copy()
+        expired["time_ns"] += np.uint64(DNS_TIMEOUT_NS)
+        source = np.concatenate([heads[[row[0] for row in rows]] if rows else heads[:0], expired])
+        batch = empty_dns(len(source))
+        batch["id"] = [row[1] for row in rows] + [number for number, _ in timed_out]
+        batch["kind"] = [row[2] for row in rows] + [DnsKind.TIMEOUT] * len(timed_out)
+        batch["dns"] = [row[3] for row in rows] + [pending[2] for _, pending in timed_out]
+        batch["rcode"] = [row[3].rcode for row in rows] + [0] * len(timed_out)
+        batch["latency_ns"][: len(rows)] = [row[4] for row in rows]
+        batch["time_ns"] = source["time_ns"] + np.uint64(epoch)
         for name in ("conn_id", "ifindex", "protocol", "family", "hook"):
-            made[name] = source[name]
-        answers = made["kind"] == DnsKind.RESPONSE
-        for mine, other in (("src", "dst"), ("dst", "src")):
-            made[f"{mine}_addr"] = np.where(
-                answers[:, None], source[f"{other}_addr"], source[f"{mine}_addr"]
+            batch[name] = source[name]
+        answers = batch["kind"] == DnsKind.RESPONSE
+        for end, other in (("src", "dst"), ("dst", "src")):
+            batch[f"{end}_addr"] = np.where(
+                answers[:, None], source[f"{other}_addr"], source[f"{end}_addr"]
             )
-            made[f"{mine}_port"] = np.where(
-                answers, source[f"{other}_port"], source[f"{mine}_port"]
-            )
-        return made[np.argsort(made["time_ns"], kind="stable")] if over else made
+            batch[f"{end}_port"] = np.where(answers, source[f"{other}_port"], source[f"{end}_port"])
+        return batch[np.argsort(batch["time_ns"], kind="stable")] if timed_out else batch
 
 
 def _payloads(batch: NDArray[Any]) -> list[bytes]:
-    """The payload of each record, as long as it is."""
+    """The captured bytes of each record."""
     payload: NDArray[np.uint8] = np.ascontiguousarray(batch["payload"])
     width, raw = payload.shape[1], payload.tobytes()
     lengths: list[int] = np.minimum(batch["head"]["length"], width).tolist()
     return [raw[at * width : at * width + length] for at, length in enumerate(lengths)]
 
 
-def _ends(head: bytes) -> tuple[bytes, bytes]:
-    """Sender and receiver of a record: protocol, address and port."""
+def _endpoints(head: bytes) -> tuple[bytes, bytes]:
+    """Sender and receiver of a DNS_HEAD record as bytes: protocol, address and port."""
     protocol = head[66:67]
     return protocol + head[16:32] + head[60:62], protocol + head[32:48] + head[62:64]

@@ -1,4 +1,4 @@
-"""DNS messages from the kernel: two rings of payload, read together."""
+"""Capture DNS messages in the kernel: load the programs with DNS, and read their two rings."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ READ_SECONDS = 0.2
 
 
 class KernelDns:
-    """The part that reads DNS; connections go on without where the kernel refuses it.
+    """The optional part that reads DNS; capture of connections works without it.
 
-    A ring takes 3,971 short or 673 long messages between two readings. As nothing wakes the reader,
-    that is also the most that a flood of messages can cost in user space.
+    A ring holds 3,971 short or 673 long messages between two reads. The rings cause no wakeups, so
+    their size also bounds what a flood of messages costs in user space.
 
     Args:
-        losses: Place.CAPTURE, the reasons of `flowd.capture.dns.reader.REASONS`.
-        ports: those of DNS servers, at most four.
-        wanted: False leaves everything out, also of the programs.
+        losses: under Place.CAPTURE the reasons of `flowd.capture.dns.reader.REASONS`.
+        ports: ports of DNS servers, at most four.
+        wanted: False switches the part off, also in the programs.
     """
 
     def __init__(self, losses: Losses, *, ports: Sequence[int] = (53,), wanted: bool) -> None:
@@ -39,21 +39,21 @@ class KernelDns:
         self._wanted = wanted and bool(ports)
         self._reader = DnsReader(losses)
         self._rings: list[Ring] = []
-        self._later: list[NDArray[np.void]] = []
-        self._read_at = 0.0
+        self._deferred: list[NDArray[np.void]] = []
+        self._next_read = 0.0
         self._state = State.OFF
-        self._why = "not started" if self._wanted else "switched off by the setting `dns`"
+        self._detail = "not started" if self._wanted else "switched off by the setting `dns`"
 
     def load(
         self,
         settings: Mapping[str, int],
         drops: loader.DropUnit | None,
         sockets: loader.SocketUnit | None,
-    ) -> loader.Loaded:
-        """Compile and load the programs with this part, or without it where it is refused.
+    ) -> loader.LoadedPrograms:
+        """Compile and load the programs with DNS, or without it if the kernel refuses them.
 
         Raises:
-            BpfError: they are refused without it too.
+            BpfError: the kernel refuses the programs without DNS too.
         """
         if not self._wanted:
             return loader.load(settings, drops, sockets)
@@ -61,11 +61,11 @@ class KernelDns:
             return loader.load({**settings, **defines(self._ports)}, drops, sockets)
         except BpfError as error:
             loaded = loader.load(settings, drops, sockets)
-            self._state, self._why = State.DEGRADED, str(error)
+            self._state, self._detail = State.DEGRADED, str(error)
             return loaded
 
-    def start(self, loaded: loader.Loaded) -> None:
-        """Open the rings, if they were loaded.
+    def start(self, loaded: loader.LoadedPrograms) -> None:
+        """Map the rings, if they were loaded.
 
         Raises:
             BpfError, OSError: the kernel refuses to map them.
@@ -75,36 +75,36 @@ class KernelDns:
                 self._rings.append(Ring(loaded.maps[name], RING_BYTES, record))
 
     def read(self, epoch: int, *, everything: bool = False) -> DnsBatch:
-        """Rows since the last call, five times a second at most.
+        """DNS rows since the last call, shape (N,); empty within READ_SECONDS of the last read.
 
         Args:
             epoch: Unix time in ns at which CLOCK_MONOTONIC was 0.
-            everything: now, and what is younger than this call too.
+            everything: read at once, and include records that are newer than this call.
         """
-        if not self._rings or (time.monotonic() < self._read_at and not everything):
+        if not self._rings or (time.monotonic() < self._next_read and not everything):
             return empty_dns()
-        self._read_at = time.monotonic() + READ_SECONDS
-        # A response must not overtake its query, which is in the ring that is read first
+        self._next_read = time.monotonic() + READ_SECONDS
+        # A response in the second ring must not precede its query in the first, read before it
         now = time.monotonic_ns()
-        batches: list[NDArray[Any]] = [*self._later, *(ring.read() for ring in self._rings)]
-        self._later = []
+        batches: list[NDArray[Any]] = [*self._deferred, *(ring.read() for ring in self._rings)]
+        self._deferred = []
         if not everything:
             early = [batch["head"]["time_ns"] <= now for batch in batches]
             late = [batch[~mask] for batch, mask in zip(batches, early, strict=True)]
-            self._later = [batch for batch in late if len(batch)]
+            self._deferred = [batch for batch in late if len(batch)]
             batches = [batch[mask] for batch, mask in zip(batches, early, strict=True)]
         return self._reader.read(batches, now, epoch)
 
     def status(self) -> PartStatus:
-        """On with what was seen, or off with the reason."""
+        """ON with totals of messages, or OFF or DEGRADED with the reason."""
         if not self._rings:
-            return PartStatus("dns", self._state, self._why)
-        ports, seen = ", ".join(map(str, self._ports)), self._reader
+            return PartStatus("dns", self._state, self._detail)
+        ports, reader = ", ".join(map(str, self._ports)), self._reader
         return PartStatus(
             "dns",
             State.ON,
-            f"port {ports}: {seen.queries:,} queries ({seen.retransmitted:,} sent again), "
-            f"{seen.responses:,} responses, {seen.unanswered:,} unanswered",
+            f"port {ports}: {reader.queries:,} queries ({reader.retransmitted:,} sent again), "
+            f"{reader.responses:,} responses, {reader.unanswered:,} unanswered",
         )
 
     def close(self) -> None:
@@ -112,10 +112,10 @@ class KernelDns:
         for ring in self._rings:
             ring.close()
         if self._rings:
-            self._rings, self._why = [], "stopped"
+            self._rings, self._detail = [], "stopped"
 
 
 def defines(ports: Sequence[int]) -> dict[str, int]:
-    """What the compiler is told about the ports, at most four."""
+    """Macros of config.h for at most four ports."""
     names = ("DNS_PORT", *(f"DNS_PORT_{number}" for number in range(2, PORTS + 1)))
     return {**dict(zip(names, ports, strict=False)), "DNS_RING_BYTES": RING_BYTES}

@@ -1,14 +1,14 @@
-"""DNS messages out of TCP segments, which come in any order and carry parts of messages.
+"""Reassemble DNS messages from TCP segments that arrive in any order.
 
-Each message is preceded by its length in two bytes (RFC 1035, section 4.2.2; RFC 7766).
+A length prefix of two bytes precedes each message (RFC 1035, section 4.2.2; RFC 7766).
 """
 
 from dataclasses import dataclass, field
 
-STREAMS = 1024
-STREAM_BYTES = 2 + 65535  # of one direction of a connection: a message, in order or not
-EARLY = 64  # segments that came before what they follow
-TOTAL_BYTES = 4 << 20  # of all of them
+MAX_STREAMS = 1024
+STREAM_BYTES = 2 + 65535  # most bytes buffered for one stream: one message
+MAX_OUT_OF_ORDER = 64  # most out-of-order segments of a stream
+TOTAL_BYTES = 4 << 20  # most bytes buffered for all streams
 IDLE_NS = 60_000_000_000
 
 _FIN, _SYN, _RST = 1, 2, 4
@@ -16,30 +16,30 @@ _SEQUENCE = 1 << 32
 
 
 @dataclass(slots=True)
-class _Stream:
-    """One direction: what is in order and not yet a message, and what came too early."""
+class _TcpStream:
+    """One direction of a TCP connection: bytes of an incomplete message, and later segments."""
 
-    following: int  # sequence number of the next byte
+    next_sequence: int
     seen_ns: int
-    ready: bytearray = field(default_factory=bytearray)
-    early: dict[int, bytes] = field(default_factory=dict[int, bytes])
-    last: int = -1  # sequence number behind the last byte there will be
-    lost: bool = False
+    in_order: bytearray = field(default_factory=bytearray)
+    out_of_order: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    end_sequence: int = -1  # sequence number of the FIN
+    broken: bool = False
 
-    def held(self) -> int:
-        return len(self.ready) + sum(map(len, self.early.values()))
+    def buffered(self) -> int:
+        return len(self.in_order) + sum(map(len, self.out_of_order.values()))
 
 
-class Streams:
-    """The directions of TCP connections that are in the middle of something.
+class TcpReassembler:
+    """Reassembles the streams of many TCP connections within bounds of memory.
 
     Attributes:
-        partial: messages, or segments of what cannot be put together any more, that were left out.
+        partial: messages, or segments of a broken stream, that were dropped.
     """
 
     def __init__(self) -> None:
         self.partial = 0
-        self._streams: dict[bytes, _Stream] = {}
+        self._streams: dict[bytes, _TcpStream] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -48,11 +48,12 @@ class Streams:
     def add(
         self, key: bytes, time_ns: int, sequence: int, flags: int, payload: bytes
     ) -> list[bytes]:
-        """Take a segment in; returns the messages it completes, without their lengths.
+        """Add a segment; returns the messages that it completes, without their length prefix.
 
         Args:
-            key: the connection and its direction.
-            sequence: of the first byte of payload, or of the SYN.
+            key: identifies the connection and the direction.
+            time_ns: CLOCK_MONOTONIC of the segment.
+            sequence: sequence number of the first byte of payload, or of the SYN.
             flags: TCP flags.
         """
         if flags & _SYN:
@@ -63,50 +64,53 @@ class Streams:
             if flags & (_FIN | _RST) and not payload:
                 return []
             stream = self._open(key, sequence, time_ns)
-        before = stream.held()
+        before = stream.buffered()
         stream.seen_ns = time_ns
         messages: list[bytes] = []
-        if stream.lost:
+        if stream.broken:
             self.partial += bool(payload)
         elif payload:
-            _place(stream, sequence, payload)
-            messages = _cut_out(stream)
-            if stream.held() > STREAM_BYTES or len(stream.early) > EARLY:
-                self._give_up(stream)
-        self._bytes += stream.held() - before
-        if flags & _FIN and stream.last < 0:
-            stream.last = (sequence + len(payload)) % _SEQUENCE
-        if flags & _RST or (stream.last >= 0 and (stream.lost or stream.last == stream.following)):
+            _insert(stream, sequence, payload)
+            messages = _pop_messages(stream)
+            if stream.buffered() > STREAM_BYTES or len(stream.out_of_order) > MAX_OUT_OF_ORDER:
+                self._mark_broken(stream)
+        self._bytes += stream.buffered() - before
+        if flags & _FIN and stream.end_sequence < 0:
+            stream.end_sequence = (sequence + len(payload)) % _SEQUENCE
+        if flags & _RST or (
+            stream.end_sequence >= 0
+            and (stream.broken or stream.end_sequence == stream.next_sequence)
+        ):
             self._drop(key)
-        self._make_space(key)
+        self._shrink(key)
         return messages
 
     def expire(self, now_ns: int) -> None:
-        """Forget connections that have been silent for a minute."""
-        gone = [key for key, one in self._streams.items() if one.seen_ns + IDLE_NS < now_ns]
-        for key in gone:
+        """Drop streams without a segment for IDLE_NS."""
+        idle = [key for key, one in self._streams.items() if one.seen_ns + IDLE_NS < now_ns]
+        for key in idle:
             self._drop(key)
 
-    def _open(self, key: bytes, sequence: int, time_ns: int) -> _Stream:
-        if len(self._streams) >= STREAMS:
+    def _open(self, key: bytes, sequence: int, time_ns: int) -> _TcpStream:
+        if len(self._streams) >= MAX_STREAMS:
             self._drop(next(iter(self._streams)))
-        stream = self._streams[key] = _Stream(sequence, time_ns)
+        stream = self._streams[key] = _TcpStream(sequence, time_ns)
         return stream
 
-    def _give_up(self, stream: _Stream) -> None:
+    def _mark_broken(self, stream: _TcpStream) -> None:
         self.partial += 1
-        stream.lost = True
-        stream.ready.clear()
-        stream.early.clear()
+        stream.broken = True
+        stream.in_order.clear()
+        stream.out_of_order.clear()
 
     def _drop(self, key: bytes) -> None:
         stream = self._streams.pop(key, None)
         if stream is not None:
-            held = stream.held()
-            self.partial += bool(held)
-            self._bytes -= held
+            buffered = stream.buffered()
+            self.partial += bool(buffered)
+            self._bytes -= buffered
 
-    def _make_space(self, newest: bytes) -> None:
+    def _shrink(self, newest: bytes) -> None:
         while self._bytes > TOTAL_BYTES:
             oldest = next(iter(self._streams))
             if oldest == newest:
@@ -114,34 +118,34 @@ class Streams:
             self._drop(oldest)
 
 
-def _place(stream: _Stream, sequence: int, payload: bytes) -> None:
-    """Put bytes where they belong, and behind them those that waited for them."""
-    stream.early.setdefault(sequence, b"")
-    if len(payload) > len(stream.early[sequence]):
-        stream.early[sequence] = payload
-    moved = True
-    while moved:
-        moved = False
-        for start in list(stream.early):
-            behind = (stream.following - start) % _SEQUENCE
-            if behind >= _SEQUENCE // 2:  # it comes later
+def _insert(stream: _TcpStream, sequence: int, payload: bytes) -> None:
+    """Buffer a segment, and append to the in-order bytes every segment that now continues them."""
+    stream.out_of_order.setdefault(sequence, b"")
+    if len(payload) > len(stream.out_of_order[sequence]):
+        stream.out_of_order[sequence] = payload
+    advanced = True
+    while advanced:
+        advanced = False
+        for start in list(stream.out_of_order):
+            overlap = (stream.next_sequence - start) % _SEQUENCE
+            if overlap >= _SEQUENCE // 2:  # the segment begins after the next byte
                 continue
-            fresh = stream.early.pop(start)[behind:]
+            fresh = stream.out_of_order.pop(start)[overlap:]
             if fresh:
-                stream.ready += fresh
-                stream.following = (stream.following + len(fresh)) % _SEQUENCE
-                moved = True
+                stream.in_order += fresh
+                stream.next_sequence = (stream.next_sequence + len(fresh)) % _SEQUENCE
+                advanced = True
 
 
-def _cut_out(stream: _Stream) -> list[bytes]:
-    """The whole messages at the head of what is in order, taken out of it."""
+def _pop_messages(stream: _TcpStream) -> list[bytes]:
+    """Remove and return the complete messages at the start of the in-order bytes."""
     messages: list[bytes] = []
-    ready, at = stream.ready, 0
-    while len(ready) - at >= 2:
-        end = at + 2 + int.from_bytes(ready[at : at + 2], "big")
-        if end > len(ready):
+    buffer, at = stream.in_order, 0
+    while len(buffer) - at >= 2:
+        end = at + 2 + int.from_bytes(buffer[at : at + 2], "big")
+        if end > len(buffer):
             break
-        messages.append(bytes(ready[at + 2 : end]))
+        messages.append(bytes(buffer[at + 2 : end]))
         at = end
-    del ready[:at]
+    del buffer[:at]
     return messages

@@ -1,4 +1,4 @@
-"""Addresses and response flags of access-log entries, by their bytes."""
+"""Decode Address and ResponseFlags messages of access-log entries, with caches by their bytes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,19 +7,22 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from flowd.accesslog.addresses import Addresses
-from flowd.capture.envoy.entry import Entries
+from flowd.accesslog.addresses import AddressInterner
+from flowd.capture.envoy.entry import EntryColumns
 from flowd.capture.envoy.protoscan import Spans
 from flowd.capture.envoy.span_cache import SpanCache
 from flowd.model.address import NONE, pack
 from flowd.wire.als.als_pb2 import Addr, Flags
 
-LONGEST = 256
-"""Most bytes of ResponseFlags: caches keep what they are asked for."""
+MAX_FLAGS_BYTES = 256
+"""Longest ResponseFlags message; the cache keeps its keys, so they must be short."""
 
 
-def address(raw: bytes) -> tuple[bytes, int, bool]:
-    """16 bytes and port of an Address message, and whether it was none; pipes are all zero."""
+def decode_address(raw: bytes) -> tuple[bytes, int, bool]:
+    """Decode an envoy.config.core.v3.Address: 16 bytes, port, and whether it is malformed.
+
+    A pipe gives a zero address.
+    """
     try:
         socket = Addr.FromString(raw).socket
         packed = pack(socket.address) if socket.address else NONE
@@ -37,41 +40,48 @@ def _flags(raw: bytes) -> int:
     return sum(1 << field.number - 1 for field, _ in fields)
 
 
-def response_flags(every: Sequence[bytes]) -> NDArray[np.int64]:
-    """Bit sets of ResponseFlags messages, as in RESPONSE_FLAGS; -1 for those that are none."""
-    return np.array([_flags(raw) if len(raw) <= LONGEST else -1 for raw in every], np.int64)
+def response_flags(messages: Sequence[bytes]) -> NDArray[np.int64]:
+    """Bits of ResponseFlags messages, in RESPONSE_FLAGS' order, shape (N,); -1 if malformed."""
+    return np.array(
+        [_flags(raw) if len(raw) <= MAX_FLAGS_BYTES else -1 for raw in messages], np.int64
+    )
 
 
-class Peers:
-    """Addresses and ports of Address messages, of those that came lately without reading again."""
+class AddressCache:
+    """Decodes Address messages; recently decoded ones are found by their bytes."""
 
     def __init__(self) -> None:
-        self._known = Addresses(address, b"", b"\xff")
+        self._interner = AddressInterner(decode_address, b"", b"\xff")
         self._cache = SpanCache(48, 13)
         self._packed = np.zeros((self._cache.size, 2), np.uint64)
         self._ports = np.zeros(self._cache.size, np.uint16)
-        self._bad = np.zeros(self._cache.size, np.bool_)
+        self._malformed = np.zeros(self._cache.size, np.bool_)
 
     def read(
-        self, entries: Entries, spans: Spans
+        self, entries: EntryColumns, spans: Spans
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.bool_]]:
-        """16 bytes each, shape (N, 16), ports, and which were none; zero for no span and pipes."""
+        """Decode the Address message in each span.
+
+        Returns:
+            addresses, shape (N, 16), uint8; ports and whether each is malformed, shape (N,).
+            An empty span and a pipe give a zero address.
+        """
         if not spans.any():
             return (
                 np.zeros((len(spans), 16), np.uint8),
                 np.zeros(len(spans), np.uint16),
                 np.zeros(len(spans), np.bool_),
             )
-        looked = self._cache.look(entries.buffer, spans)
-        slots = looked.slots
-        packed, ports, bad = self._packed[slots], self._ports[slots], self._bad[slots]
-        if not looked.known.all():
-            missed = np.flatnonzero(~looked.known)
-            self._known.make_room(len(missed))
-            numbers = self._known.numbers(entries.octets_of(spans[missed]))
-            packed[missed] = self._known.packed[numbers].view(np.uint64)
-            ports[missed], bad[missed] = self._known.ports[numbers], self._known.bad[numbers]
-            put, places = self._cache.put(looked, missed)
-            self._packed[places], self._ports[places] = packed[put], ports[put]
-            self._bad[places] = bad[put]
-        return packed.view(np.uint8), ports, bad
+        lookup = self._cache.lookup(entries.buffer, spans)
+        slots = lookup.slots
+        packed, ports, malformed = self._packed[slots], self._ports[slots], self._malformed[slots]
+        if not lookup.hits.all():
+            missed, interner = np.flatnonzero(~lookup.hits), self._interner
+            interner.reserve(len(missed))
+            ids = interner.intern(entries.bytes_at(spans[missed]))
+            packed[missed] = interner.packed[ids].view(np.uint64)
+            ports[missed], malformed[missed] = interner.ports[ids], interner.malformed[ids]
+            stored, slots = self._cache.store(lookup, missed)
+            self._packed[slots], self._ports[slots] = packed[stored], ports[stored]
+            self._malformed[slots] = malformed[stored]
+        return packed.view(np.uint8), ports, malformed

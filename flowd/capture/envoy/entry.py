@@ -1,6 +1,6 @@
-"""Fields of access-log entries as columns of spans and numbers.
+"""Columns of the fields of HTTPAccessLogEntry and TCPAccessLogEntry messages.
 
-Field meanings: Envoy's data/accesslog/v3/accesslog.proto.
+Fields: envoy/data/accesslog/v3/accesslog.proto; names: flowd/wire/als/als.proto.
 """
 
 import sys
@@ -36,7 +36,7 @@ def _same(names: Iterable[str], prefix: str = "") -> dict[str, str]:
     return {name: prefix + name for name in names}
 
 
-def _moment(name: str) -> dict[str, str]:
+def _seconds_and_nanos(name: str) -> dict[str, str]:
     return {"seconds": f"{name}_s", "nanos": f"{name}_ns"}
 
 
@@ -56,10 +56,10 @@ _PARTS = Scanner(
 )
 _DETAILS = Scanner(
     [
-        (Timestamp, _moment("start")),
-        (Duration, _moment("duration")),
-        (Duration, _moment("us_tx")),
-        (Duration, _moment("us_rx")),
+        (Timestamp, _seconds_and_nanos("start")),
+        (Duration, _seconds_and_nanos("duration")),
+        (Duration, _seconds_and_nanos("us_tx")),
+        (Duration, _seconds_and_nanos("us_rx")),
         (UInt32Value, {"value": "status"}),
         (Tls, {"sni": "sni"}),
         (Req.HeadersEntry, {"key": "header_name", "value": "header_value"}),
@@ -72,16 +72,16 @@ _TEXTS = SpanCache(64, 12)
 _STRINGS: Texts = np.full(_TEXTS.size, "", np.object_)
 
 
-class Entries:
-    """Entries by their columns.
+class EntryColumns:
+    """The columns of a batch of entries.
 
     Args:
         entries: serialized HTTPAccessLogEntry and TCPAccessLogEntry messages.
-        is_tcp: which of them are the latter, shape (entries,).
+        is_tcp: whether each is a TCPAccessLogEntry, shape (entries,).
 
     Attributes:
-        buffer: the bytes of all.
-        malformed: which are no messages, or hold text that is no UTF-8.
+        buffer: the bytes of all entries.
+        malformed: whether each entry is no valid message or has text that is not UTF-8.
     """
 
     def __init__(self, entries: Sequence[bytes], is_tcp: NDArray[np.bool_]) -> None:
@@ -106,88 +106,91 @@ class Entries:
         found = _PARTS.scan(self.buffer, parts)
         self.malformed |= found.malformed.reshape(len(parts), -1).any(axis=0)
         self._values |= found.values
-        self._every = found.every
+        self._repeated = found.repeated
 
     def number(self, name: str) -> I64:
-        """A number of each entry, modulo 2**64; 0 where it is absent."""
+        """A number of each entry, modulo 2**64, shape (entries,); 0 where the field is absent."""
         return self._values[name]
 
-    def keep(self, rows: I64) -> None:
-        """Leave out all other entries; then `details` may be read."""
+    def select(self, rows: I64) -> None:
+        """Keep only these entries, and scan their nested messages; call it once."""
         if len(rows) < len(self.malformed):
-            self._leave_out(rows)
-        taken = self._first("duration", "t_last_ds_tx")
-        moments = [self._values["start"], taken, *(self._values[name] for name in _UPSTREAM)]
-        headers, tags = self._every["headers"], self._every["custom_tags"]
+            self._take(rows)
+        duration = self._first("duration", "t_last_ds_tx")
+        moments = [self._values["start"], duration, *(self._values[name] for name in _UPSTREAM)]
+        headers, tags = self._repeated["headers"], self._repeated["custom_tags"]
         single = [*moments, self._values["code"], self._values["tls"]]
         found = _DETAILS.scan(self.buffer, [*single, headers[1], tags[1]])
         owners = np.concatenate([*[np.arange(len(rows))] * len(single), headers[0], tags[0]])
         self.malformed[owners[found.malformed]] = True
         self._values |= found.values
 
-    def _leave_out(self, rows: I64) -> None:
-        moved = np.full(len(self.malformed), -1, np.int64)
-        moved[rows] = np.arange(len(rows))
+    def _take(self, rows: I64) -> None:
+        new_index = np.full(len(self.malformed), -1, np.int64)
+        new_index[rows] = np.arange(len(rows))
         self.is_tcp, self.malformed = self.is_tcp[rows], self.malformed[rows]
         self._values = {name: values[rows] for name, values in self._values.items()}
-        for name, (owners, spans) in self._every.items():
-            owners = moved[owners]
-            self._every[name] = owners[owners >= 0], spans[owners >= 0]
+        for name, (owners, spans) in self._repeated.items():
+            owners = new_index[owners]
+            self._repeated[name] = owners[owners >= 0], spans[owners >= 0]
 
     def nanoseconds(self, name: str, most: int) -> I64:
-        """A moment or duration, its seconds cut to `most` in either direction."""
+        """A Timestamp or Duration of each entry in ns; the seconds are clipped to +-`most`."""
         seconds, nanos = self._values[f"{name}_s"], self._values[f"{name}_ns"]
         return seconds.clip(-most, most) * 10**9 + nanos.clip(-(2**31), 2**31)
 
     def texts(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, list[str], int]:
-        """Entries that have the first of these fields, else the next, its texts, most bytes of one.
+        """The first present of these text fields in each entry.
 
         Args:
-            of: the only entries to look at.
+            of: whether to read each entry, shape (entries,).
+
+        Returns:
+            indexes of entries that have one, their texts, and the length of the longest in bytes.
         """
-        rows, found = self._there(names, of)
+        rows, found = self._present(names, of)
         return rows, self._slices(rows, found), int(lengths(found).max(initial=0))
 
-    def few(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, Texts, int]:
-        """The same for fields that are the same in many entries; texts of shape (rows,)."""
-        rows, found = self._there(names, of)
-        return rows, self._known(rows, found), int(lengths(found).max(initial=0))
+    def interned(self, *names: str, of: NDArray[np.bool_] | None = None) -> tuple[I64, Texts, int]:
+        """As `texts`, for fields with few distinct values; returns shared strings."""
+        rows, found = self._present(names, of)
+        return rows, self._intern(rows, found), int(lengths(found).max(initial=0))
 
-    def _there(self, names: Sequence[str], of: NDArray[np.bool_] | None) -> tuple[I64, Spans]:
-        """Entries that have one of the fields, and its spans, for the first that they have."""
+    def _present(self, names: Sequence[str], of: NDArray[np.bool_] | None) -> tuple[I64, Spans]:
+        """Indexes of entries that have one of the fields, and the span of the first present one."""
         spans = self._first(*names)
         if of is not None:
             spans = np.where(of, spans, 0)
         rows = np.flatnonzero(lengths(spans))
         return rows, spans[rows]
 
-    def octets(self, *names: str) -> tuple[I64, list[bytes]]:
-        """Entries that have the first of these fields, else the next, and its bytes."""
+    def raw(self, *names: str) -> tuple[I64, list[bytes]]:
+        """Indexes of entries with one of the fields, and the bytes of the first present one."""
         spans = self._first(*names)
         rows = np.flatnonzero(lengths(spans))
-        return rows, self.octets_of(spans[rows])
+        return rows, self.bytes_at(spans[rows])
 
-    def octets_of(self, spans: Spans) -> list[bytes]:
+    def bytes_at(self, spans: Spans) -> list[bytes]:
         """The bytes of spans."""
         data, begin = self.buffer.data, starts(spans)
         ends = begin + lengths(spans)
         return [data[at:end] for at, end in zip(begin.tolist(), ends.tolist(), strict=True)]
 
     def spans(self, *names: str) -> Spans:
-        """Where the first of these fields is in each entry, else the next; 0 where neither is."""
+        """Span of the first present field in each entry, shape (entries,); 0 without one."""
         return self._first(*names)
 
-    def every(self, name: str) -> tuple[I64, list[bytes]]:
-        """Entries and bytes of a repeated field, those of an entry in order."""
-        rows, spans = self._every[name]
-        return rows, self.octets_of(spans)
+    def repeated(self, name: str) -> tuple[I64, list[bytes]]:
+        """Index of the entry and bytes of each occurrence of a repeated field, in order."""
+        rows, spans = self._repeated[name]
+        return rows, self.bytes_at(spans)
 
     def pairs(self, name: str) -> tuple[I64, Texts, list[str], int]:
-        """Entries, keys and values of the map `header` or `tag`, most bytes of a key or value."""
-        rows, _ = self._every["headers" if name == "header" else "custom_tags"]
+        """Entry index, key and value of the pairs of map `header` or `tag`; longest in bytes."""
+        rows, _ = self._repeated["headers" if name == "header" else "custom_tags"]
         keys, values = (self._values[f"{name}_{part}"] for part in ("name", "value"))
         longest = int(np.maximum(lengths(keys), lengths(values)).max(initial=0))
-        return rows, self._known(rows, keys), self._slices(rows, values), longest
+        return rows, self._intern(rows, keys), self._slices(rows, values), longest
 
     def _first(self, *names: str) -> Spans:
         spans = self._values[names[0]]
@@ -195,18 +198,18 @@ class Entries:
             spans = np.where(lengths(spans), spans, self._values[name])
         return spans
 
-    def _known(self, rows: I64, spans: Spans) -> Texts:
-        """Texts, of those that were met before the very same string."""
+    def _intern(self, rows: I64, spans: Spans) -> Texts:
+        """Texts of spans; equal texts are the same object."""
         if not len(rows):
             return np.zeros(0, np.object_)
-        looked = _TEXTS.look(self.buffer, spans)
-        texts = _STRINGS[looked.slots]
-        if not looked.known.all():
-            missed = np.flatnonzero(~looked.known)
+        lookup = _TEXTS.lookup(self.buffer, spans)
+        texts = _STRINGS[lookup.slots]
+        if not lookup.hits.all():
+            missed = np.flatnonzero(~lookup.hits)
             texts[missed] = list(map(sys.intern, self._slices(rows[missed], spans[missed])))
             sound = missed[~self.malformed[rows[missed]]]
-            put, slots = _TEXTS.put(looked, sound)
-            _STRINGS[slots] = texts[put]
+            stored, slots = _TEXTS.store(lookup, sound)
+            _STRINGS[slots] = texts[stored]
         return texts
 
     def _slices(self, rows: I64, spans: Spans) -> list[str]:
@@ -220,7 +223,7 @@ class Entries:
         return found
 
     def _decoded(self, text: str, row: int) -> str:
-        """What was taken for Latin-1 as the UTF-8 that it is."""
+        """Decode as UTF-8 a text that was decoded as Latin-1."""
         try:
             return text.encode("latin-1").decode()
         except UnicodeDecodeError:

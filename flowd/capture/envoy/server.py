@@ -1,4 +1,4 @@
-"""Envoy's access-log service (envoy.service.accesslog.v3): gateways stream their entries here."""
+"""The gRPC server of Envoy's access-log service (envoy.service.accesslog.v3, ALS)."""
 
 # grpc's handler factories are generic without bounds, which strict checking calls unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -14,7 +14,13 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from flowd.capture.envoy.decode import DEFAULT_LIMITS, EntryDecoder, Limits, Source, source_of
+from flowd.capture.envoy.decode import (
+    DEFAULT_LIMITS,
+    AlsLimits,
+    EntryDecoder,
+    StreamIdentifier,
+    stream_identifier,
+)
 from flowd.errors import UsageError
 from flowd.model.losses import Losses, Place
 from flowd.model.records.request import RequestBatch
@@ -26,27 +32,30 @@ from flowd.wire.als.als_pb2 import Envelope
 log = logging.getLogger(__name__)
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 PART = "envoy-als"
-FLUSH_SECONDS = 0.4  # reading a batch has a price of its own, 3 ms for a few entries
+FLUSH_SECONDS = 0.4  # decoding a batch costs 3 ms even for a few entries
 FLUSH_ROWS = 4096
 FLUSH_BYTES = 8 << 20
 
 
 class AlsServer:
-    """A gRPC server that turns access-log streams into REQUEST batches.
+    """Receives access-log streams and decodes them into REQUEST batches.
 
     Args:
         listen: `host:port`; an IPv6 host in brackets, port 0 for any free one.
+        losses: receives malformed, oversized and excess messages and entries under
+            Place.ACCESS_LOG.
         trusted_hops: proxies before Envoy whose X-Forwarded-For counts.
 
     Attributes:
-        streams_ended: what was under way on such a stream can be lost.
+        address: the bound `host:port`, "" before `start`.
+        streams_ended: streams that ended; entries in transit on them can be lost.
     """
 
     def __init__(
         self,
         listen: str,
         losses: Losses,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: AlsLimits = DEFAULT_LIMITS,
         *,
         trusted_hops: int = 0,
     ) -> None:
@@ -63,7 +72,7 @@ class AlsServer:
         self.address = ""
 
     async def start(self) -> None:
-        """Bind and listen; `address` then is the bound `host:port`.
+        """Bind and listen, and set `address`.
 
         Raises:
             UsageError: the address cannot be bound.
@@ -71,7 +80,7 @@ class AlsServer:
         host = _probe(self._listen)
         options = [
             ("grpc.so_reuseport", 0),  # a second agent must not share the port unnoticed
-            # Above its own limit gRPC ends the stream and tells the handler nothing to count
+            # Above this limit gRPC ends the stream without the handler, which could not count it
             ("grpc.max_receive_message_length", 4 * self._limits.message_bytes),
             ("grpc.max_concurrent_streams", self._limits.streams),
         ]
@@ -98,11 +107,11 @@ class AlsServer:
 
     @property
     def received(self) -> int:
-        """Entries so far, intermediate ones too."""
+        """Total of received entries, including intermediate ones."""
         return self._entries.seen + self._entries.intermediate
 
     def status(self) -> list[PartStatus]:
-        """Streams open and ended, and entries seen."""
+        """The address, open and ended streams, and totals of entries."""
         if self._server is None:
             return [PartStatus(PART, State.OFF)]
         entries = self._entries
@@ -114,7 +123,7 @@ class AlsServer:
         return [PartStatus(PART, State.ON, detail)]
 
     async def close(self) -> None:
-        """Stop listening and end all streams; what was received is in the queue afterwards."""
+        """Stop listening, end all streams, and put the received entries into the queue."""
         if self._server is not None:
             await self._server.stop(grace=None)
             self._server = None
@@ -140,12 +149,12 @@ class AlsServer:
         return b""
 
     async def _read(self, messages: AsyncIterator[bytes]) -> None:
-        """Take a stream's messages until it ends.
+        """Add a stream's messages until it ends.
 
         Raises:
-            ValueError: one was malformed or too large; it is counted.
+            ValueError: a message was malformed or too large; it is counted.
         """
-        source = Source()
+        identifier = StreamIdentifier()
         async for raw in messages:
             if len(raw) > self._limits.message_bytes:
                 self._losses.add(Place.ACCESS_LOG, "message_too_large")
@@ -155,9 +164,9 @@ class AlsServer:
             except DecodeError as error:
                 self._losses.add(Place.ACCESS_LOG, "malformed")
                 raise ValueError("not a StreamAccessLogsMessage") from error
-            source = source_of(message, source, self._limits)
-            self._entries.add(message, source, time.time_ns())
-            if len(self._entries) >= FLUSH_ROWS or self._entries.held >= FLUSH_BYTES:
+            identifier = stream_identifier(message, identifier, self._limits)
+            self._entries.add(message, identifier, time.time_ns())
+            if len(self._entries) >= FLUSH_ROWS or self._entries.pending_bytes >= FLUSH_BYTES:
                 self._flush()
 
     def _flush(self) -> None:
@@ -166,10 +175,10 @@ class AlsServer:
 
 
 def _probe(listen: str) -> str:
-    """The host of a listen address that can be bound.
+    """Check that a listen address can be bound; returns its host.
 
     Raises:
-        UsageError: it is not `host:port`, or cannot be bound.
+        UsageError: the address is not `host:port` or cannot be bound.
     """
     host, _, port = listen.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")

@@ -1,4 +1,4 @@
-"""What short spans of bytes mean, looked up for a whole array of them at once."""
+"""A hash table of short byte spans, looked up for a whole array of spans at once."""
 
 import secrets
 from dataclasses import dataclass
@@ -10,27 +10,32 @@ from flowd.capture.envoy.protoscan import I64, PADDING, U64, Buffer, Spans, leng
 
 _U = np.uint64
 _MASKS: U64 = np.array([(1 << 8 * octets) - 1 for octets in range(9)], np.uint64)
-_FACTORS: U64 = np.array([secrets.randbits(64) | 1 for _ in range(PADDING // 8)], np.uint64)
+_MULTIPLIERS: U64 = np.array([secrets.randbits(64) | 1 for _ in range(PADDING // 8)], np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """Spans by their words: places in the cache, and whether it is their bytes that stand there."""
+class Lookup:
+    """The slot of each span, and whether the slot holds the span's bytes.
+
+    Attributes:
+        slots, hits, lengths: shape (N,).
+        words: the spans' bytes as columns of 64-bit words, shape (N,) each.
+    """
 
     slots: I64
-    known: NDArray[np.bool_]
+    hits: NDArray[np.bool_]
     words: list[U64]
     lengths: I64
 
 
 class SpanCache:
-    """Places for the bytes of spans, each found by all of its bytes; a newer one takes the place.
+    """A direct-mapped cache: each span has one slot, and a newer span replaces the older one.
 
-    The factors of the places are random, so nobody can send bytes that meet on purpose.
+    The hash multipliers are random, so a sender cannot construct collisions.
 
     Args:
-        octets: longest span that has a place, a multiple of 8, at most PADDING.
-        bits: there are 2**bits places.
+        octets: longest span that is cached, in bytes, a multiple of 8, at most PADDING.
+        bits: the cache has 2**bits slots.
     """
 
     def __init__(self, octets: int, bits: int) -> None:
@@ -40,32 +45,32 @@ class SpanCache:
         self._words = [np.zeros(self.size, np.uint64) for _ in range(octets // 8)]
         self._lengths = np.full(self.size, -1, np.int64)
 
-    def look(self, buffer: Buffer, spans: Spans) -> Looked:
-        """Where each span is, or would be."""
+    def lookup(self, buffer: Buffer, spans: Spans) -> Lookup:
+        """Look up spans, shape (N,)."""
         at, size = starts(spans), lengths(spans)
         shortest, longest = int(size.min(initial=0)), int(size.max(initial=0))
-        mixed, words = size.view(np.uint64) * _FACTORS[0], list[U64]()
+        hashed, words = size.view(np.uint64) * _MULTIPLIERS[0], list[U64]()
         for place in range(-(-min(longest, self._octets) // 8)):
             word = buffer.words[at + 8 * place if place else at]
             if shortest < 8 * place + 8:
                 word &= _MASKS[np.minimum(np.maximum(size - 8 * place, 0), 8)]
             words.append(word)
-            mixed = (mixed ^ word) * _FACTORS[place]
-            mixed ^= mixed >> _U(32)
-        slots = (mixed * _FACTORS[0] >> self._shift).view(np.int64)
-        known = self._lengths[slots] == size
-        for word, held in zip(words, self._words, strict=False):
-            known &= held[slots] == word
-        return Looked(slots, known, words, size)
+            hashed = (hashed ^ word) * _MULTIPLIERS[place]
+            hashed ^= hashed >> _U(32)
+        slots = (hashed * _MULTIPLIERS[0] >> self._shift).view(np.int64)
+        hits = self._lengths[slots] == size
+        for word, stored in zip(words, self._words, strict=False):
+            hits &= stored[slots] == word
+        return Lookup(slots, hits, words, size)
 
-    def put(self, looked: Looked, rows: I64) -> tuple[I64, I64]:
-        """Give these rows of what was looked up their places, one each; those rows and places."""
-        rows = rows[looked.lengths[rows] <= self._octets]
-        slots, first = np.unique(looked.slots[rows], return_index=True)
+    def store(self, lookup: Lookup, rows: I64) -> tuple[I64, I64]:
+        """Store these rows of a lookup, one a slot; returns the stored rows and their slots."""
+        rows = rows[lookup.lengths[rows] <= self._octets]
+        slots, first = np.unique(lookup.slots[rows], return_index=True)
         rows = rows[first]
-        self._lengths[slots] = looked.lengths[rows]
-        for word, held in zip(looked.words, self._words, strict=False):
-            held[slots] = word[rows]
-        for held in self._words[len(looked.words) :]:
-            held[slots] = 0
+        self._lengths[slots] = lookup.lengths[rows]
+        for word, stored in zip(lookup.words, self._words, strict=False):
+            stored[slots] = word[rows]
+        for stored in self._words[len(lookup.words) :]:
+            stored[slots] = 0
         return rows, slots

@@ -1,4 +1,4 @@
-"""What Envoys themselves say of their access logs: entries written, and dropped for want of room."""
+"""Scrape Envoy's own counters of access-log entries: written, and dropped at a full buffer."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ PATH = "/stats/prometheus"
 QUERY = "filter=access_logs%7Cserver.uptime"
 FATES = ("written", "dropped")
 SOURCES = {"grpc": "envoy-als", "open_telemetry": "otlp-logs"}
-"""Access loggers by Envoy's name, and the source here that their entries come to."""
+"""The source that receives the entries, by the access logger in the names of Envoy's counters."""
 
 _UPTIME = "envoy_server_uptime"
 _LOGS = re.compile(
@@ -37,40 +37,42 @@ _LOGS = re.compile(
 _LINES = re.compile(rf"^(?:{_UPTIME}|{_LOGS.pattern})[ {{][^\n]{{0,1000}}$".encode(), re.MULTILINE)
 
 
-class Reading(NamedTuple):
-    """One look at an Envoy: its counters by (source, fate), and how long it runs, in seconds."""
+class Scrape(NamedTuple):
+    """Counters of one Envoy by (source, fate), and its uptime in seconds."""
 
     counts: dict[tuple[str, str], int]
     uptime: float
 
 
 class EnvoyStats:
-    """Reads Envoys' Prometheus pages from time to time.
+    """Scrapes Envoys' Prometheus pages every READ_SECONDS.
 
-    What is lost while the agent is away or slow, Envoy alone counts: `access_logs.grpc_access_log`
-    and `access_logs.open_telemetry_access_log`, see "Access log statistics" in Envoy's documentation.
-    The counters are passed on as they are and so begin again with Envoy, not with the agent.
+    Only Envoy counts entries that are lost while the agent is down or slow:
+    `access_logs.grpc_access_log` and `access_logs.open_telemetry_access_log`, see "Access log
+    statistics" in Envoy's documentation. The counters keep Envoy's values, so they reset with Envoy
+    and not with the agent.
 
     Args:
-        urls: of the pages; `/stats/prometheus` where one has no path.
-        losses: `logs_dropped` under Place.ENVOY: what all of them dropped since the first look.
+        urls: of the pages; the default path is `/stats/prometheus`.
+        losses: `logs_dropped` under Place.ENVOY: entries dropped by all Envoys since the first
+            scrape.
 
     Raises:
-        UsageError: a URL that cannot be used, or two of one host and port.
+        UsageError: an unusable URL, or two URLs of one host and port.
     """
 
     def __init__(self, urls: Sequence[str], losses: Losses) -> None:
         self._losses = losses
-        self._pages = [_Page(url) for url in urls]
-        names = Counter(page.name for page in self._pages)
+        self._targets = [_ScrapeTarget(url) for url in urls]
+        names = Counter(page.name for page in self._targets)
         if twice := [name for name, times in names.items() if times > 1]:
             raise UsageError(f"envoy_stats names {twice[0]} twice", "one URL for one Envoy")
-        if self._pages:
+        if self._targets:
             losses.add(Place.ENVOY, "logs_dropped", 0)
 
     async def run(self, failed: Callable[[str, str], None]) -> None:
-        """Read every page until cancelled; `failed` as in `flowd.runtime.tasks.guard`."""
-        if not self._pages:
+        """Scrape every page until cancelled; `failed` as in `flowd.runtime.tasks.guard`."""
+        if not self._targets:
             return
         import httpx2
 
@@ -78,26 +80,26 @@ class EnvoyStats:
             httpx2.AsyncClient(
                 timeout=ANSWER_SECONDS,
                 trust_env=False,
-                verify=any(page.url.startswith("https:") for page in self._pages),
+                verify=any(page.url.startswith("https:") for page in self._targets),
                 headers={"accept": "text/plain", "accept-encoding": "identity"},
             ) as client,
             asyncio.TaskGroup() as tasks,
         ):
-            for page in self._pages:
+            for page in self._targets:
                 tasks.create_task(guard(page.part, self._watch(client, page), failed))
 
     def counts(self) -> dict[tuple[str, str, str], int]:
-        """Each Envoy's own counters by (host:port, source, fate), as they were read last."""
-        return {(page.name, *key): n for page in self._pages for key, n in page.counts.items()}
+        """Each Envoy's counters of the last scrape, by (host:port, source, fate)."""
+        return {(page.name, *key): n for page in self._targets for key, n in page.counts.items()}
 
     def status(self) -> list[PartStatus]:
-        """One line a page."""
-        return [page.status() for page in self._pages]
+        """One status for each page."""
+        return [page.status() for page in self._targets]
 
-    async def _watch(self, client: "httpx2.AsyncClient", page: "_Page") -> None:
+    async def _watch(self, client: "httpx2.AsyncClient", page: "_ScrapeTarget") -> None:
         while True:
             try:
-                dropped = page.take(await read(client, page.url))
+                dropped = page.update(await read(client, page.url))
                 self._losses.add(Place.ENVOY, "logs_dropped", dropped)
                 page.trouble = ""
             except ConnectError as error:
@@ -107,63 +109,62 @@ class EnvoyStats:
             await asyncio.sleep(READ_SECONDS)
 
 
-class _Page:
-    """One Envoy's page, and what it said last.
+class _ScrapeTarget:
+    """One Envoy's page and its last scrape.
 
     Attributes:
-        trouble: why it could not be read the last time.
+        trouble: why the last scrape failed, "" if it succeeded.
     """
 
     def __init__(self, url: str) -> None:
         self.url, self.name = _address(url)
         self.part = f"{PART}/{self.name}"
         self.trouble = ""
-        self._last: Reading | None = None
+        self._last: Scrape | None = None
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """Envoy's counters by (source, fate), as they were read last."""
+        """Envoy's counters of the last scrape, by (source, fate)."""
         return self._last.counts if self._last else {}
 
-    def take(self, now: Reading) -> int:
-        """Keep a reading; returns what was dropped since the last one, 0 at the first.
+    def update(self, now: Scrape) -> int:
+        """Keep a scrape; returns the entries dropped since the last one, 0 for the first.
 
-        Uptime or a counter that fell is another life of Envoy, which began at 0.
+        A lower uptime or counter means a restart of Envoy, after which counters begin at 0.
         """
         last, self._last = self._last, now
         if last is None:
             return 0
-        risen = 0
+        increase = 0
         for source in SOURCES.values():
             keys = [(source, fate) for fate in FATES]
-            fell = any(now.counts.get(key, 0) < last.counts.get(key, 0) for key in keys)
-            before = {} if fell or now.uptime < last.uptime else last.counts
+            reset = any(now.counts.get(key, 0) < last.counts.get(key, 0) for key in keys)
+            before = {} if reset or now.uptime < last.uptime else last.counts
             dropped = (source, "dropped")
-            risen += now.counts.get(dropped, 0) - before.get(dropped, 0)
-        return risen
+            increase += now.counts.get(dropped, 0) - before.get(dropped, 0)
+        return increase
 
     def status(self) -> PartStatus:
-        """On with the numbers; degraded with the reason, the numbers staying."""
+        """ON with the counters, DEGRADED with reason and last counters, OFF before a scrape."""
         counts = self.counts
-        told = [
+        totals = [
             f"{source} {count(counts.get((source, 'written'), 0))} written,"
             f" {count(counts.get((source, 'dropped'), 0))} dropped"
             for source in SOURCES.values()
             if any((source, fate) in counts for fate in FATES)
         ]
         if self.trouble:
-            return PartStatus(self.part, State.DEGRADED, "; ".join([self.trouble, *told]))
+            return PartStatus(self.part, State.DEGRADED, "; ".join([self.trouble, *totals]))
         if self._last is None:
             return PartStatus(self.part, State.OFF, "not read yet")
-        return PartStatus(self.part, State.ON, "; ".join(told) or "no entry over gRPC yet")
+        return PartStatus(self.part, State.ON, "; ".join(totals) or "no entry over gRPC yet")
 
 
-async def read(client: "httpx2.AsyncClient", url: str) -> Reading:
-    """Ask for a page; redirects are not followed.
+async def read(client: "httpx2.AsyncClient", url: str) -> Scrape:
+    """Scrape a page, without following redirects.
 
     Raises:
-        ConnectError: no answer in time, another answer than a page of MAX_BYTES at most, or no
-            Prometheus text.
+        ConnectError: no complete answer in time, a page above MAX_BYTES, or no Prometheus text.
     """
     import httpx2
 
@@ -182,15 +183,15 @@ async def read(client: "httpx2.AsyncClient", url: str) -> Reading:
     except (TimeoutError, httpx2.TimeoutException):
         raise ConnectError(f"no whole answer within {ANSWER_SECONDS:.0f} s", _REACH) from None
     except httpx2.HTTPError as error:
-        raise ConnectError(_why(error), _REACH) from None
+        raise ConnectError(_root_cause(error), _REACH) from None
     return parse(body)
 
 
-def parse(body: bytes | bytearray) -> Reading:
-    """The counters of access logs in a page, summed over labels; all other lines are passed over.
+def parse(body: bytes | bytearray) -> Scrape:
+    """Parse the access-log counters of a page in Prometheus text format, summed over labels.
 
     Raises:
-        ConnectError: a line of theirs that is no Prometheus text, or no count.
+        ConnectError: a line of such a counter is no Prometheus text, or its value no count.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -205,25 +206,29 @@ def parse(body: bytes | bytearray) -> Reading:
                     uptime = sample.value
                 elif named := _LOGS.fullmatch(sample.name):
                     counts[SOURCES[named[1]], named[2]] += int(sample.value)
-    except (ValueError, IndexError):  # the parser raises both for what it cannot read
+    except (ValueError, IndexError):  # the parser raises both for invalid text
         raise ConnectError("the answer is no Prometheus text", _CHECK) from None
-    return Reading(dict(counts), uptime)
+    return Scrape(dict(counts), uptime)
 
 
 _CHECK = f"give Envoy's own {PATH} in `envoy_stats`"
 _REACH = "check `envoy_stats`, and that Envoy runs"
 
 
-def _why(error: BaseException) -> str:
-    """The innermost reason, on one line."""
+def _root_cause(error: BaseException) -> str:
+    """The innermost exception's message, on one line."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return printable(said or type(error).__name__, 200)
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(message or type(error).__name__, 200)
 
 
 def _address(text: str) -> tuple[str, str]:
-    """The URL to ask, and its host and port."""
+    """The URL to scrape, and its `host:port`.
+
+    Raises:
+        UsageError: the URL is unusable.
+    """
     shown = printable(text, 200)
     try:
         url = urlsplit(text)
@@ -236,8 +241,8 @@ def _address(text: str) -> tuple[str, str]:
         raise UsageError("envoy_stats: a URL with a password cannot be used", _FORM)
     path = PATH if url.path in ("", "/") else url.path
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    asked = urlunsplit((url.scheme, url.netloc, path, url.query or QUERY, ""))
-    return asked, printable(f"{host}:{port}", 200)
+    target = urlunsplit((url.scheme, url.netloc, path, url.query or QUERY, ""))
+    return target, printable(f"{host}:{port}", 200)
 
 
 _FORM = f"as in http://127.0.0.1:9901{PATH}"

@@ -1,4 +1,4 @@
-"""Addresses that went from one holder to another, and the connections that were the first one's."""
+"""Detect addresses with a new owner, and select the former owner's connections."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,53 +8,57 @@ from numpy.typing import NDArray
 
 from flowd.model.directory import Directory
 
-FORMER = 65_536
+MAX_FORMER = 65_536
+"""Most released addresses whose last owner is remembered."""
 
 
-class Moved:
-    """Who held each address last.
+class AddressReuse:
+    """The last owner of each address; an owner is an endpoint's kind, namespace and name.
 
-    A pod that gets new labels is a new endpoint and the same holder; another pod is another one.
-    The last FORMER holders of addresses that nobody has are remembered.
+    A pod with changed labels is a new endpoint of the same owner.
     """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._held: dict[bytes, int] = {}
+        self._current: dict[bytes, int] = {}
         self._former: dict[bytes, int] = {}
 
     def update(self, changes: Mapping[bytes, int]) -> dict[bytes, int]:
-        """Addresses, 16 bytes, that have another holder than the last one, and its endpoint index.
+        """Addresses (16 bytes) that have a new owner, with the new endpoint index.
 
         Args:
-            changes: endpoint index by address; 0 for nobody's.
+            changes: endpoint index by address; 0 for an address without an owner.
         """
-        moved: dict[bytes, int] = {}
+        reassigned: dict[bytes, int] = {}
         for address, index in changes.items():
-            last = self._held.pop(address, 0)
+            last = self._current.pop(address, 0)
             if not index:
                 if last:
                     self._former[address] = last
                 continue
             last = last or self._former.pop(address, 0)
-            if last not in (0, index) and self._holder(last) != self._holder(index):
-                moved[address] = index
-            self._held[address] = index
-        while len(self._former) > FORMER:
+            if last not in (0, index) and self._owner(last) != self._owner(index):
+                reassigned[address] = index
+            self._current[address] = index
+        while len(self._former) > MAX_FORMER:
             del self._former[next(iter(self._former))]
-        return moved
+        return reassigned
 
-    def _holder(self, index: int) -> tuple[str, str, str]:
+    def _owner(self, index: int) -> tuple[str, str, str]:
         endpoint = self._directory.endpoints[index]
         return endpoint.kind, endpoint.namespace, endpoint.name
 
 
-def of_former_holders(moved: Mapping[bytes, int], entries: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which CONNECTION rows are of somebody who has an address no more."""
-    found = np.zeros(len(entries), np.bool_)
+def of_former_owners(reassigned: Mapping[bytes, int], entries: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each CONNECTION row belongs to a former owner of a reassigned address, shape (N,).
+
+    Args:
+        reassigned: new endpoint index by address, as `AddressReuse.update` returns it.
+    """
+    selected = np.zeros(len(entries), np.bool_)
     addresses = np.ascontiguousarray(entries["key"]["addr"]).view("u8")
-    for address, index in moved.items():
-        here = (addresses == np.frombuffer(address, "u8")).all(axis=2)
-        held = entries["endpoint"]
-        found |= (here & (held != 0) & (held != index)).any(axis=1)
-    return found
+    endpoints = entries["endpoint"]
+    for address, index in reassigned.items():
+        matches = (addresses == np.frombuffer(address, "u8")).all(axis=2)
+        selected |= (matches & (endpoints != 0) & (endpoints != index)).any(axis=1)
+    return selected

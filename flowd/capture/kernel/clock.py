@@ -1,4 +1,4 @@
-"""The kernel's time stamps as Unix time."""
+"""Convert CLOCK_MONOTONIC time stamps of the kernel to Unix time."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ READINGS = 3
 
 
 class UnixEpoch:
-    """Unix time at which CLOCK_MONOTONIC was 0, the same until somebody sets the clock.
+    """Unix time in ns at which CLOCK_MONOTONIC was 0; constant until the system clock is set.
 
-    Whoever reads two clocks can be kept from running in between, so one is read on both sides of the
-    other. What is known stays while it is within `STEP_NS` of what these can mean; two records of one
-    connection would otherwise not agree on when it began.
+    The process can be preempted between reading two clocks, so CLOCK_MONOTONIC is read before and
+    after Unix time, which bounds the epoch. The known epoch stays while it is within `STEP_NS` of
+    these bounds; otherwise two records of one connection would disagree on its start.
 
     Args:
         unix, monotonic: the clocks, ns.
@@ -28,7 +28,7 @@ class UnixEpoch:
         self._epoch = 0
 
     def now(self) -> int:
-        """The epoch, ns."""
+        """The current epoch, ns."""
         earliest, latest = self._read()
         if not earliest - STEP_NS <= self._epoch <= latest + STEP_NS:
             readings = [(earliest, latest), *(self._read() for _ in range(READINGS - 1))]

@@ -1,4 +1,4 @@
-"""Dropped packets from the kernel, with its own reason for each."""
+"""Read counts of dropped packets, by drop reason, from the kernel's map into DROP rows."""
 
 import os
 from typing import Any
@@ -18,16 +18,16 @@ from flowd_bpf.load.drop_types import DropTypes, drop_types
 from flowd_bpf.maps.maps import HashMap, PerCpuCounters
 
 TUPLES = 8192
-SUBSYSTEM = 16  # bits of a reason below the number of the subsystem that it belongs to
+SUBSYSTEM = 16  # bits of a reason below its subsystem (include/net/dropreason.h)
 
 
 class KernelDrops:
-    """The part that counts drops; where the kernel cannot do it, connections go on without.
+    """The optional part that counts drops; capture of connections works without it.
 
     Args:
-        directory: its `drop_reasons` get the kernel's names.
-        losses: `drops_full` under Place.KERNEL: packets for which the kernel's map had no space.
-        wanted: False leaves everything out.
+        directory: `drop_reasons` receives the kernel's names.
+        losses: `drops_full` under Place.KERNEL: dropped packets that found the map full.
+        wanted: False switches the part off.
     """
 
     def __init__(self, directory: Directory, losses: Losses, *, wanted: bool) -> None:
@@ -35,12 +35,12 @@ class KernelDrops:
         self._losses = losses
         self._types: DropTypes | None = None
         self._link: int | None = None
-        self._why = "not started" if wanted else "switched off by the setting `drops`"
+        self._detail = "not started" if wanted else "switched off by the setting `drops`"
         self._state = State.OFF
         self._wanted = wanted
 
     def unit(self) -> loader.DropUnit | None:
-        """What the loader shall build, or None; then `status` tells why."""
+        """The unit for the loader to build, or None with the reason in `status`."""
         if not self._wanted:
             return None
         try:
@@ -50,8 +50,8 @@ class KernelDrops:
             return None
         return self._types.unit
 
-    def start(self, loaded: loader.Loaded) -> None:
-        """Attach what was loaded; a refusal is in `status`."""
+    def start(self, loaded: loader.LoadedPrograms) -> None:
+        """Attach the loaded program; `status` reports a refusal."""
         if self._types is None:
             return
         if error := loaded.failed.get("drops"):
@@ -67,21 +67,24 @@ class KernelDrops:
         self._full = PerCpuCounters(loaded.maps["flowd_drops_full"], 1)
 
     def read(self, epoch: int) -> DropBatch:
-        """Rows since the last call; `epoch` is the Unix time in ns at which CLOCK_MONOTONIC was 0.
+        """DROP rows since the last call, shape (N,); deletes them from the map.
+
+        Args:
+            epoch: Unix time in ns at which CLOCK_MONOTONIC was 0.
 
         Raises:
-            BpfError: the kernel refuses what it did before.
+            BpfError: the kernel refuses a map operation.
         """
         if self._link is None:
             return empty_drops()
-        self._losses.put(Place.KERNEL, "drops_full", int(self._full.read()[0]))
+        self._losses.set_total(Place.KERNEL, "drops_full", int(self._full.read()[0]))
         batches = [self._rows(keys, counts, epoch) for keys, counts in self._map.scan(delete=True)]
         return np.concatenate([empty_drops(), *batches])
 
     def status(self) -> PartStatus:
-        """On, off with the reason, or degraded to the sockets' tuples."""
+        """ON, OFF with the reason, or DEGRADED to the sockets' tuples."""
         if self._link is None or self._types is None:
-            return PartStatus("drops", self._state, self._why)
+            return PartStatus("drops", self._state, self._detail)
         known = f"{len(self._types.reasons)} reasons"
         if self._packets:
             return PartStatus("drops", State.ON, f"{known}, addresses from the packets")
@@ -93,16 +96,16 @@ class KernelDrops:
         )
 
     def close(self) -> None:
-        """Detach."""
+        """Detach the program."""
         if self._link is not None:
             os.close(self._link)
             self._link = None
-            self._why = "stopped"
+            self._detail = "stopped"
 
     def _refuse(self, error: BpfError) -> None:
         self._types = None
         self._state = State.DEGRADED
-        self._why = f"{error}; {error.hint}" if error.hint else str(error)
+        self._detail = f"{error}; {error.hint}" if error.hint else str(error)
 
     def _name(self, reason: int) -> str:
         assert self._types is not None

@@ -1,4 +1,4 @@
-"""Who has which address, in the kernel: single addresses and networks, changed without a gap."""
+"""Write the endpoint of each address and network into the kernel's maps, without gaps."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,30 +13,33 @@ INDEX = np.dtype("u4")
 
 
 class KernelEndpoints:
-    """The maps flowd_endpoints and flowd_prefixes, and what shall be in them.
+    """Keeps the maps flowd_endpoints and flowd_prefixes equal to the wanted entries.
 
-    Of what changes, the kernel replaces each entry in one step, and new entries come before old ones
-    go, so no address that stays known is unknown for a moment.
+    The kernel replaces an entry atomically, and new entries are written before old ones are
+    deleted, so a lookup of an address that stays known never misses.
 
     Args:
-        losses: `endpoints_full` under Place.KERNEL: addresses and networks without a place.
+        losses: `endpoints_full` under Place.KERNEL: addresses and networks that found a map full.
     """
 
     def __init__(self, losses: Losses) -> None:
         self._losses = losses
         self._wanted: dict[bytes, int] = {}
         self._written: dict[bytes, int] = {}
-        self._homeless: set[bytes] = set()
+        self._rejected: set[bytes] = set()
         self._networks: dict[bytes, int] = {}
         self._networks_written: dict[bytes, int] = {}
-        self._networks_homeless: set[bytes] = set()
+        self._networks_rejected: set[bytes] = set()
         self._maps: tuple[HashMap, HashMap] | None = None
 
     def start(self, maps: Mapping[str, int]) -> None:
-        """Write what is wanted so far into the maps, descriptors by name.
+        """Write the wanted entries into the maps.
+
+        Args:
+            maps: file descriptors by name.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refuses a map operation.
         """
         key = np.dtype([("addr", "u1", (16,))])
         self._maps = (
@@ -47,14 +50,17 @@ class KernelEndpoints:
         self._write_networks()
 
     def stop(self) -> None:
-        """Write no more: the maps go."""
+        """Stop writing, before the maps are closed."""
         self._maps = None
 
     def change(self, entries: Mapping[bytes, int]) -> None:
-        """Directory.endpoints index by address, 16 bytes, of what is different; 0 for nobody's.
+        """Change some addresses.
+
+        Args:
+            entries: Directory.endpoints index by address (16 bytes); 0 removes the address.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refuses a map operation.
         """
         for address, index in entries.items():
             if index:
@@ -64,10 +70,14 @@ class KernelEndpoints:
         self._write(entries)
 
     def set_networks(self, networks: Iterable[tuple[bytes, int, int]]) -> None:
-        """Make these the networks: first address, length in bits (IPv4 mapped), endpoint index.
+        """Replace all networks.
+
+        Args:
+            networks: first address (16 bytes), prefix length of 128 bits (IPv4-mapped), endpoint
+                index.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refuses a map operation.
         """
         self._networks = {
             np.uint32(bits).tobytes() + first: index for first, bits, index in networks
@@ -78,21 +88,21 @@ class KernelEndpoints:
         if self._maps is None:
             return
         addresses, written = self._maps[0], self._written
-        entries = dict.fromkeys(self._homeless, 0) | dict(entries)
-        fresh = {at: self._wanted[at] for at in entries if at in self._wanted}
-        changed = [at for at, index in fresh.items() if written.get(at) != index]
-        changed.sort(key=lambda at: at not in written)  # what is there has its place
-        gone = [at for at in entries if at in written and at not in self._wanted]
-        indexes = np.array([fresh[at] for at in changed], INDEX)
-        done = addresses.update(_keys(changed, 16), indexes)
-        addresses.delete(_keys(gone, 16))
-        if done < len(changed):
-            done += addresses.update(_keys(changed[done:], 16), indexes[done:])
-        homeless = set(changed[done:])
-        self._losses.add(Place.KERNEL, "endpoints_full", len(homeless - self._homeless))
-        self._homeless = homeless
-        written.update((at, fresh[at]) for at in changed[:done])
-        for address in (*gone, *homeless):
+        entries = dict.fromkeys(self._rejected, 0) | dict(entries)
+        wanted = {at: self._wanted[at] for at in entries if at in self._wanted}
+        changed = [at for at, index in wanted.items() if written.get(at) != index]
+        changed.sort(key=lambda at: at not in written)  # existing entries need no free space
+        removed = [at for at in entries if at in written and at not in self._wanted]
+        indexes = np.array([wanted[at] for at in changed], INDEX)
+        stored = addresses.update(_keys(changed, 16), indexes)
+        addresses.delete(_keys(removed, 16))
+        if stored < len(changed):
+            stored += addresses.update(_keys(changed[stored:], 16), indexes[stored:])
+        rejected = set(changed[stored:])
+        self._losses.add(Place.KERNEL, "endpoints_full", len(rejected - self._rejected))
+        self._rejected = rejected
+        written.update((at, wanted[at]) for at in changed[:stored])
+        for address in (*removed, *rejected):
             written.pop(address, None)
 
     def _write_networks(self) -> None:
@@ -100,18 +110,18 @@ class KernelEndpoints:
             return
         networks, before = self._maps[1], self._networks_written
         changed = [key for key, index in self._networks.items() if before.get(key) != index]
-        gone = [key for key in before if key not in self._networks]
+        removed = [key for key in before if key not in self._networks]
         indexes = np.array([self._networks[key] for key in changed], INDEX)
-        done = networks.update(_keys(changed, PREFIX.itemsize), indexes)
-        networks.delete(_keys(gone, PREFIX.itemsize))
-        if done < len(changed):
-            done += networks.update(_keys(changed[done:], PREFIX.itemsize), indexes[done:])
-        homeless = set(changed[done:])
-        new = homeless - self._networks_homeless
+        stored = networks.update(_keys(changed, PREFIX.itemsize), indexes)
+        networks.delete(_keys(removed, PREFIX.itemsize))
+        if stored < len(changed):
+            stored += networks.update(_keys(changed[stored:], PREFIX.itemsize), indexes[stored:])
+        rejected = set(changed[stored:])
+        new = rejected - self._networks_rejected
         self._losses.add(Place.KERNEL, "endpoints_full", len(new))
-        self._networks_homeless = homeless
+        self._networks_rejected = rejected
         self._networks_written = {
-            key: index for key, index in self._networks.items() if key not in homeless
+            key: index for key, index in self._networks.items() if key not in rejected
         }
 
 

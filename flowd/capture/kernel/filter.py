@@ -1,4 +1,4 @@
-"""Which connections the kernel programs take: a filter, and one in so many of what it lets through."""
+"""The capture filter of the kernel programs: networks, ports, protocols, and sampling."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ from flowd.errors import UsageError
 from flowd.model.address import pack
 from flowd.model.enums import Protocol
 from flowd.settings import Settings
-from flowd_bpf.layout import CHOICE, PREFIX
+from flowd_bpf.layout import FILTER_WORD, PREFIX
 from flowd_bpf.maps.maps import HashMap
 
 MAX_CIDRS = 4096  # MAX_FILTER_CIDRS of config.h
 PORTS = 65536
 PROTOCOLS = 256
 
-_OTHERS_STAY, _OTHERS_GO = 1, 2  # filter.h
+_DEFAULT_INCLUDE, _DEFAULT_EXCLUDE = 1, 2  # values of FILTER_* in filter.h
 _BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Connections that are wanted, each list as in the settings; `!` before an entry leaves it out.
+class CaptureFilter:
+    """Selects the connections to capture; lists are written as in the settings.
 
-    A connection is left out when an entry with `!` names either end, its port, or the protocol; and
-    where a list has entries without `!`, one of them must name it. Of networks within each other the
-    longest prefix counts. Every one in `sampling` of what is left is taken, by a hash of the tuple,
-    so that a connection is counted whole or not at all, and the same on every node it crosses.
+    An entry with `!` excludes connections whose address, port or protocol it matches. If a list has
+    entries without `!`, a connection must match one of them. Of nested networks the longest prefix
+    decides. Sampling then keeps one connection in `sampling`, by a hash of the tuple, so a
+    connection is counted completely or not at all, and every node it crosses makes the same choice.
 
     Raises:
-        UsageError: an entry that cannot be.
+        UsageError: an entry is invalid.
     """
 
     cidrs: Sequence[str] = ()
@@ -45,9 +45,9 @@ class Filter:
         self._numbers()
 
     def defines(self) -> Mapping[str, int]:
-        """Switches of filter.h; nothing is compiled for an empty list."""
-        found = {
-            name: _others(entries)
+        """Macros of filter.h; an empty list compiles to nothing."""
+        macros = {
+            name: _default(entries)
             for name, entries in (
                 ("FILTER_CIDR", self.cidrs),
                 ("FILTER_PORT", self.ports),
@@ -55,13 +55,16 @@ class Filter:
             )
             if entries
         }
-        return found | ({"SAMPLING": self.sampling} if self.sampling > 1 else {})
+        return macros | ({"SAMPLING": self.sampling} if self.sampling > 1 else {})
 
     def fill(self, maps: Mapping[str, int]) -> None:
-        """Write the lists into the maps (descriptors by name) before anything is attached.
+        """Write the lists into the maps, before any program is attached.
+
+        Args:
+            maps: file descriptors by name.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refuses a map operation.
         """
         if self.cidrs:
             networks = self._networks()
@@ -72,23 +75,23 @@ class Filter:
             HashMap(maps["flowd_filter_cidrs"], PREFIX, np.dtype("u4")).update(keys, values)
         if self.ports or self.protocols:
             bits = self._numbers()
-            rows = np.zeros(bits.shape[1] // _BITS, CHOICE)
+            rows = np.zeros(bits.shape[1] // _BITS, FILTER_WORD)
             for column, wanted in (("unwanted", 0), ("wanted", 1)):
                 packed = np.packbits(bits[wanted], bitorder="little")
                 rows[column] = packed.view("<u8")
             indexes = np.arange(len(rows), dtype="u4")
-            HashMap(maps["flowd_filter_numbers"], np.dtype("u4"), CHOICE).update(indexes, rows)
+            HashMap(maps["flowd_filter_numbers"], np.dtype("u4"), FILTER_WORD).update(indexes, rows)
 
     def __str__(self) -> str:
-        """What `flowd status` says; "" when everything is taken."""
+        """The filter as `flowd status` prints it; "" when every connection is captured."""
         lists = (("", self.cidrs), ("port ", self.ports), ("", self.protocols))
-        said = [f"only {what}{' '.join(entries)}" for what, entries in lists if entries]
+        clauses = [f"only {what}{' '.join(entries)}" for what, entries in lists if entries]
         if self.sampling > 1:
-            said.append(f"1 in {self.sampling} connections")
-        return ", ".join(said)
+            clauses.append(f"1 in {self.sampling} connections")
+        return ", ".join(clauses)
 
     def _networks(self) -> dict[tuple[int, bytes], int]:
-        """By length in bits and first address, whether the network is wanted."""
+        """1 for included and 0 for excluded, by prefix length of 128 bits and first address."""
         found: dict[tuple[int, bytes], int] = {}
         for wanted, text in _entries(self.cidrs):
             try:
@@ -102,7 +105,7 @@ class Filter:
         return found
 
     def _numbers(self) -> NDArray[np.bool_]:
-        """Shape (2, PORTS + PROTOCOLS): those that are unwanted, and those that are wanted."""
+        """Excluded (row 0) and included (row 1) numbers, shape (2, PORTS + PROTOCOLS)."""
         bits = np.zeros((2, PORTS + PROTOCOLS), np.bool_)
         for wanted, text in _entries(self.ports):
             first, last = _range(text)
@@ -112,13 +115,13 @@ class Filter:
         return bits
 
 
-def filter_of(settings: Settings) -> Filter:
-    """The filter that settings ask for.
+def capture_filter(settings: Settings) -> CaptureFilter:
+    """The filter of the settings.
 
     Raises:
-        UsageError: an entry that cannot be.
+        UsageError: an entry is invalid.
     """
-    return Filter(
+    return CaptureFilter(
         settings.filter_cidr, settings.filter_port, settings.filter_protocol, settings.sampling
     )
 
@@ -127,8 +130,8 @@ def _entries(entries: Iterable[str]) -> list[tuple[int, str]]:
     return [(int(not entry.startswith("!")), entry.removeprefix("!")) for entry in entries]
 
 
-def _others(entries: Sequence[str]) -> int:
-    return _OTHERS_GO if any(wanted for wanted, _ in _entries(entries)) else _OTHERS_STAY
+def _default(entries: Sequence[str]) -> int:
+    return _DEFAULT_EXCLUDE if any(wanted for wanted, _ in _entries(entries)) else _DEFAULT_INCLUDE
 
 
 def _number(text: str, below: int, fail: Callable[[], UsageError]) -> int:

@@ -1,4 +1,4 @@
-"""The interfaces that the programs are on, as they come and go."""
+"""Attach the kernel programs to network interfaces, and follow changes of interfaces."""
 
 import asyncio
 import logging
@@ -7,54 +7,55 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from flowd.model.directory import Directory
-from flowd_bpf.attach.attacher import Attacher
 from flowd_bpf.attach.interfaces import Interface, LinkWatch
+from flowd_bpf.attach.programs import Attacher
 from flowd_bpf.errors import BpfError
 
 log = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.05
-GONE = 256  # interfaces whose names are kept for rows that are still on their way
+MAX_REMOVED = 256  # removed interfaces whose names are kept for rows that are still queued
 
 
-Apart: TypeAlias = Callable[..., Awaitable[None]]
-"""Runs a call with its arguments on the thread for what waits."""
+RunInThread: TypeAlias = Callable[..., Awaitable[None]]
+"""Runs a blocking call with its arguments in the attach thread."""
 
 
-class KernelLinks:
-    """Attaches to what appears, and forgets what is gone.
+class KernelInterfaces:
+    """Attaches the programs to new interfaces and detaches them from removed ones.
 
     Args:
-        directory: its `interfaces` are kept current.
+        directory: `interfaces` is kept current.
         globs: as in LinkWatch.
-        apart: attaching waits for the kernel's readers, 12 ms a program, so it has another thread.
-        gather: seconds in which what else changes is left for the next look.
+        attacher: attaches the programs to one interface.
+        run_in_thread: attaching blocks for an RCU grace period, 12 ms a program.
+        gather: seconds between two polls, in which further changes are collected.
 
     Attributes:
-        failed: why an interface is not captured, by index.
+        failed: reason why an interface is not captured, by index.
 
     Raises:
-        OSError: there is no netlink here.
+        OSError: rtnetlink is not available.
     """
 
     def __init__(
         self,
         directory: Directory,
         globs: Sequence[str],
-        way: Attacher,
-        apart: Apart,
+        attacher: Attacher,
+        run_in_thread: RunInThread,
         gather: float = GATHER_SECONDS,
     ) -> None:
         self.failed: dict[int, str] = {}
         self._directory = directory
-        self._way = way
-        self._apart = apart
+        self._attacher = attacher
+        self._run_in_thread = run_in_thread
         self._gather = gather
         self._watch = LinkWatch(globs)
-        self._gone: deque[int] = deque()
+        self._removed: deque[int] = deque()
 
     async def watch(self) -> None:
-        """Follow what changes, until cancelled.
+        """Follow changes of interfaces until cancelled.
 
         Raises:
             OSError: the kernel does not answer.
@@ -70,42 +71,42 @@ class KernelLinks:
         try:
             await changed.wait()
         finally:
-            loop.remove_reader(self._watch)  # it stays readable until it is read
+            loop.remove_reader(self._watch)  # the socket stays readable until it is read
 
     async def follow(self) -> None:
-        """Attach to what appeared since the last call, and detach from what is gone.
+        """Attach to interfaces that appeared since the last call, and detach from removed ones.
 
         Raises:
             OSError: the kernel does not answer.
         """
-        appeared, gone = self._watch.poll()
-        for link in gone:
+        appeared, removed = self._watch.poll()
+        for link in removed:
             self.failed.pop(link.index, None)
-            await self._apart(self._detach, self._way, link)
-            self._gone.append(link.index)
+            await self._run_in_thread(self._detach, self._attacher, link)
+            self._removed.append(link.index)
         for link in appeared:
             self._directory.interfaces[link.index] = link.name
-            await self._apart(self._attach, self._way, link)
-        while len(self._gone) > GONE:
-            index = self._gone.popleft()
+            await self._run_in_thread(self._attach, self._attacher, link)
+        while len(self._removed) > MAX_REMOVED:
+            index = self._removed.popleft()
             if index not in self._watch.links:
                 self._directory.interfaces.pop(index, None)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the rtnetlink socket."""
         self._watch.close()
 
-    def _attach(self, way: Attacher, link: Interface) -> None:
+    def _attach(self, attacher: Attacher, link: Interface) -> None:
         try:
-            way.attach(link)
+            attacher.attach(link)
         except BpfError as error:
             self.failed[link.index] = f"{link.name}: {error.message}"
             log.warning(
                 "interface is not captured", extra={"interface": link.name, "why": str(error)}
             )
 
-    def _detach(self, way: Attacher, link: Interface) -> None:
+    def _detach(self, attacher: Attacher, link: Interface) -> None:
         try:
-            way.detach(link.index)
+            attacher.detach(link.index)
         except BpfError as error:
             log.warning("interface kept", extra={"interface": link.name, "why": str(error)})

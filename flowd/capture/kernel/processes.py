@@ -1,4 +1,4 @@
-"""Who owns a socket: from the kernel's pid, command and cgroup number to a Process."""
+"""Find the process, container and pod that own a socket, by pid, command and cgroup id."""
 
 import re
 import time
@@ -15,7 +15,7 @@ from flowd.model.process import Process
 from flowd.text import printable
 
 LIMIT = 8192
-"""Processes in the directory, until new ones are known by their command alone."""
+"""Processes in the directory; later ones are registered by their command alone."""
 
 COMMAND_CHARACTERS = 64
 V1_SECONDS = 10.0
@@ -29,11 +29,11 @@ _CONTAINER = re.compile(rf"(?:^|[/:])(?!\w+-conmon-)(?:[\w-]+-)?({_HEX}{{64}})(?
 
 
 def parse_cgroup(path: str) -> tuple[str, str]:
-    """Container id and pod UID out of a cgroup's path, each "" when there is none.
+    """Container id and pod UID of a cgroup path, each "" when there is none.
 
-    The kubelet's cgroupfs and systemd drivers, also below another prefix as in kind; containers of
-    containerd, CRI-O, Docker and Podman. Inside a pod the outermost container counts, which is the
-    one that Kubernetes knows.
+    Reads paths of the kubelet's cgroupfs and systemd drivers, also below a prefix as in kind, and
+    containers of containerd, CRI-O, Docker and Podman. In a pod with nested containers the
+    outermost one counts, which Kubernetes knows.
     """
     pods = list(_POD.finditer(path))
     if pods:
@@ -44,16 +44,19 @@ def parse_cgroup(path: str) -> tuple[str, str]:
 
 
 class Processes:
-    """Indexes into Directory.processes for records with `pid`, `command` and `cgroup`.
+    """Registers the owners of sockets in Directory.processes.
 
     Args:
-        losses: `processes_full` under Place.CAPTURE: processes that the directory had no more space
-            for, of which the command is known alone, or nothing.
-        mount: of cgroup2; None where there is none.
-        proc: mount of proc.
+        directory: `processes` receives the owners.
+        losses: `processes_full` under Place.CAPTURE: processes above `limit`, which are registered
+            by their command alone, or not at all above twice the limit.
+        mount: mount point of cgroup2; None where there is none.
+        proc: mount point of procfs.
+        limit: processes in the directory, and entries of each cache.
 
     Attributes:
-        pids: whether the kernel's pids are those of this process's pid namespace.
+        in_initial_pid_namespace: whether this process is in the pid namespace whose pids the
+            kernel programs report.
     """
 
     def __init__(
@@ -69,20 +72,24 @@ class Processes:
         self._losses = losses
         self._limit = limit
         self._proc = proc
-        self.pids = _initial_pids(proc)
+        self.in_initial_pid_namespace = _in_initial_pid_namespace(proc)
         self._paths = CgroupPaths(mount)
         self._parsed: dict[int, tuple[str, str]] = {}
         self._by_pid: dict[int, tuple[str, str]] = {}
-        self._forget_at = 0.0
-        # Where controllers are still those of cgroup v1, containers may be told apart only there.
-        self._v1 = any(not line.startswith("0::") for line in self._cgroup_lines("self"))
+        self._pids_expire = 0.0
+        # With controllers on cgroup v1, only the paths of v1 may name the container.
+        self._has_v1 = any(not line.startswith("0::") for line in self._cgroup_lines("self"))
 
     def indexes(self, records: NDArray[Any]) -> NDArray[np.uint32]:
-        """Index of the owner of each record, shape (n,); 0 is not known."""
+        """Directory.processes index of each record's owner, shape (N,); 0 for an unknown owner.
+
+        Args:
+            records: shape (N,), with the fields `pid`, `command` and `cgroup`.
+        """
         owners = np.empty((len(records), 4), np.uint64)
         owners[:, 0], owners[:, 1] = records["pid"], records["cgroup"]
         owners[:, 2:] = np.ascontiguousarray(records["command"]).view(np.uint64)
-        # A pid is that of one process, but for one that ended and another that has it now
+        # Records of one pid have one owner, unless the pid was reused among them
         _, first, inverse = np.unique(owners[:, 0], return_index=True, return_inverse=True)
         if (owners != owners[first][inverse]).any():
             _, first, inverse = np.unique(owners, axis=0, return_index=True, return_inverse=True)
@@ -95,7 +102,7 @@ class Processes:
         return np.array(found, "u4")[inverse.reshape(-1)]
 
     def index(self, pid: int, cgroup: int, command: bytes) -> int:
-        """Index of one process; `command` ends at its first zero byte."""
+        """Directory.processes index of one process; `command` ends at its first zero byte."""
         text = command.partition(b"\0")[0].decode(errors="replace")
         name = printable(text, COMMAND_CHARACTERS)
         if not name and not cgroup:
@@ -116,7 +123,7 @@ class Processes:
     def _container(self, pid: int, cgroup: int) -> tuple[str, str]:
         known = self._parsed.get(cgroup)
         if known is None:
-            lines = self._cgroup_lines(str(pid)) if self.pids else []
+            lines = self._cgroup_lines(str(pid)) if self.in_initial_pid_namespace else []
             hint = next((line[3:] for line in lines if line.startswith("0::")), "")
             path = self._paths.find(cgroup, hint)
             if path is None:
@@ -125,16 +132,16 @@ class Processes:
             if len(self._parsed) >= self._limit:
                 self._parsed.clear()
             self._parsed[cgroup] = known
-        return known if any(known) or not self._v1 else self._of_v1(pid)
+        return known if any(known) or not self._has_v1 else self._from_v1(pid)
 
-    def _of_v1(self, pid: int) -> tuple[str, str]:
-        """By the cgroups of the pid, remembered for a short time as pids are used again."""
-        if not self.pids:
+    def _from_v1(self, pid: int) -> tuple[str, str]:
+        """Container and pod by the pid's v1 cgroups, cached briefly because pids are reused."""
+        if not self.in_initial_pid_namespace:
             return "", ""
         now = time.monotonic()
-        if now >= self._forget_at or len(self._by_pid) >= self._limit:
+        if now >= self._pids_expire or len(self._by_pid) >= self._limit:
             self._by_pid.clear()
-            self._forget_at = now + V1_SECONDS
+            self._pids_expire = now + V1_SECONDS
         known = self._by_pid.get(pid)
         if known is None:
             parsed = [parse_cgroup(line) for line in self._cgroup_lines(str(pid))]
@@ -149,7 +156,7 @@ class Processes:
             return []
 
 
-def _initial_pids(proc: Path) -> bool:
+def _in_initial_pid_namespace(proc: Path) -> bool:
     try:
         return str((proc / "self/ns/pid").readlink()) == INITIAL_PIDS
     except OSError:

@@ -1,4 +1,4 @@
-"""TCP sockets from the kernel: round trips, retransmissions, failed connects, and who owns them."""
+"""Read TCP socket reports from the kernel: RTT, retransmissions, failed connects, and owners."""
 
 import os
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from flowd_bpf.errors import BpfError
 from flowd_bpf.layout import SOCKET_EVENT, SocketCounter
 from flowd_bpf.load import loader
 from flowd_bpf.load.socket_types import (
-    ATTACHED,
+    CGROUP_PROGRAMS,
     DETAIL_RECORDS,
     RING_BYTES,
     TRACEPOINTS,
@@ -27,12 +27,12 @@ from flowd_bpf.load.socket_types import (
 from flowd_bpf.maps.maps import HashMap, PerCpuCounters
 from flowd_bpf.maps.ring import Ring
 
-_SAME = (
+_COPIED = (
     *("cookie", "cgroup", "bytes_acked", "bytes_received", "connect_ns", "local_addr"),
     *("remote_addr", "srtt_us", "min_rtt_us", "retransmits", "pid", "local_port"),
     *("remote_port", "family", "role", "error"),
 )
-_WITHOUT = {
+_REPORTS = {
     "flowd_sock_state": "why a connect failed",
     "flowd_reset_out": "resets sent",
     "flowd_reset_in": "resets received",
@@ -40,17 +40,17 @@ _WITHOUT = {
 
 
 class KernelSockets:
-    """The part that follows sockets; where the kernel cannot do it, connections go on without.
+    """The optional part that follows TCP sockets; capture of connections works without it.
 
     Args:
-        directory: its `processes` get the owners.
-        losses: under Place.KERNEL `sockets_ring_full`: records for which the ring had no space, and
+        directory: `processes` receives the owners.
+        losses: under Place.KERNEL `sockets_ring_full`: records that found the ring full, and
             `sockets_full`: sockets for whose state the kernel had no memory.
-        wanted: False leaves everything out.
+        wanted: False switches the part off.
         ring_bytes: size of the ring, a power of two.
-        active_seconds: between records of a socket that is in use.
-        detail_records: a second and CPU, of sockets that are established; those above it tell that
-            with their next report.
+        active_seconds: interval of records of a socket in use.
+        detail_records: most records a second and CPU of newly established sockets; the others
+            report that with their next record.
     """
 
     def __init__(
@@ -67,27 +67,27 @@ class KernelSockets:
         self._losses = losses
         self._wanted = wanted
         self._ring_bytes = ring_bytes
-        self._active = active_seconds
-        self._details = detail_records
+        self._active_seconds = active_seconds
+        self._detail_records = detail_records
         self._state = State.OFF
-        self._why = "not started" if wanted else "switched off by the setting `sockets`"
+        self._detail = "not started" if wanted else "switched off by the setting `sockets`"
         self._stack = ExitStack()
         self._ring: Ring | None = None
 
     @property
     def fd(self) -> int | None:
-        """Readable when the ring fills, to be read sooner than usual; None when off."""
+        """File descriptor of the ring for polling, which wakes when the ring fills; None when off."""
         return None if self._ring is None else self._ring.fd
 
     def unit(self) -> loader.SocketUnit | None:
-        """What the loader shall build, or None."""
+        """The unit for the loader to build, or None."""
         if not self._wanted:
             return None
-        ticks = max(1, round(self._active * loader.ticks_per_second()))
-        return socket_unit(self._ring_bytes, ticks, self._details)
+        ticks = max(1, round(self._active_seconds * loader.ticks_per_second()))
+        return socket_unit(self._ring_bytes, ticks, self._detail_records)
 
-    def start(self, loaded: loader.Loaded) -> None:
-        """Attach what was loaded; a refusal is in `status`."""
+    def start(self, loaded: loader.LoadedPrograms) -> None:
+        """Attach the loaded programs; `status` reports a refusal."""
         if not self._wanted:
             return
         try:
@@ -97,12 +97,12 @@ class KernelSockets:
         except BpfError as error:
             self.close()
             self._state = State.DEGRADED
-            self._why = f"{error}; {error.hint}" if error.hint else str(error)
+            self._detail = f"{error}; {error.hint}" if error.hint else str(error)
 
-    def _attach(self, loaded: loader.Loaded) -> None:
+    def _attach(self, loaded: loader.LoadedPrograms) -> None:
         path, whole = find_cgroup2()
         self._processes = Processes(self._directory, self._losses, path)
-        missing = [_WITHOUT[name] for name in TRACEPOINTS if name not in loaded.programs]
+        missing = [_REPORTS[name] for name in TRACEPOINTS if name not in loaded.programs]
         for name in TRACEPOINTS:
             if name in loaded.programs:
                 fd = libbpf.raw_tracepoint_open(loaded.programs[name], TRACEPOINTS[name])
@@ -113,60 +113,66 @@ class KernelSockets:
         self._counters = PerCpuCounters(loaded.maps["flowd_socket_counters"], len(SocketCounter))
         self._ring = Ring(loaded.maps["flowd_socket_events"], self._ring_bytes, SOCKET_EVENT)
         links = CgroupLinks(path)
-        links.attach({attach: loaded.programs[name] for name, (_, attach) in ATTACHED.items()})
+        links.attach(
+            {attach: loaded.programs[name] for name, (_, attach) in CGROUP_PROGRAMS.items()}
+        )
         self._stack.callback(links.close)
         lacks = [f"not known: {', '.join(missing)}"] if missing else []
         if not whole:
             lacks.append("only this container's cgroup: mount the node's /sys/fs/cgroup")
-        if not self._processes.pids:
+        if not self._processes.in_initial_pid_namespace:
             lacks.append("no pids, as this is another pid namespace")
         self._state = State.DEGRADED if lacks else State.ON
-        self._why = "; ".join([f"attached to {path}", *lacks])
+        self._detail = "; ".join([f"attached to {path}", *lacks])
 
     def read(self, epoch: int) -> SocketBatch:
-        """Rows since the last call; `epoch` is the Unix time in ns at which CLOCK_MONOTONIC was 0."""
+        """SOCKET rows since the last call, shape (N,).
+
+        Args:
+            epoch: Unix time in ns at which CLOCK_MONOTONIC was 0.
+        """
         if self._ring is None:
             return empty_sockets()
         events = self._ring.read()
         return self._rows(events, epoch) if len(events) else empty_sockets()
 
-    def count(self) -> None:
-        """Bring the losses up to date.
+    def update_losses(self) -> None:
+        """Update the losses from the kernel's counters.
 
         Raises:
-            BpfError: the kernel refuses what it did before.
+            BpfError: the kernel refuses a map operation.
         """
         if self._ring is None:
             return
         counters = self._counters.read()
         lost = {"sockets_ring_full": SocketCounter.RING_FULL, "sockets_full": SocketCounter.FULL}
         for reason, counter in lost.items():
-            self._losses.put(Place.KERNEL, reason, int(counters[counter]))
+            self._losses.set_total(Place.KERNEL, reason, int(counters[counter]))
 
     def status(self) -> PartStatus:
-        """On, off with the reason, or degraded with what is missing."""
-        return PartStatus("sockets", self._state, self._why)
+        """ON, OFF with the reason, or DEGRADED with the missing capabilities."""
+        return PartStatus("sockets", self._state, self._detail)
 
     def detach(self) -> None:
-        """Let no more records be written; those in the ring can still be read."""
+        """Detach the programs; records in the ring can still be read."""
         self._stack.close()
 
     def close(self) -> None:
-        """Detach, and let go of the ring."""
+        """Detach the programs and close the ring."""
         self._stack.close()
         if self._ring is not None:
             self._ring.close()
             self._ring = None
-            self._state, self._why = State.OFF, "stopped"
+            self._state, self._detail = State.OFF, "stopped"
 
     def _rows(self, events: NDArray[Any], epoch: int) -> SocketBatch:
         rows = empty_sockets(len(events))
         rows["time_ns"] = events["time_ns"] + np.uint64(epoch)
-        for column in _SAME:
+        for column in _COPIED:
             rows[column] = events[column]
         rows["reason"] = events["reason"] & 15
         rows["also"] = events["reason"] >> 4
         rows["process"] = self._processes.indexes(events)
-        if not self._processes.pids:
+        if not self._processes.in_initial_pid_namespace:
             rows["pid"] = 0
         return rows

@@ -1,4 +1,4 @@
-"""Tunnels by name: ports to the kernel programs' settings, and ids in rows to the directory."""
+"""Tunnels (VXLAN, Geneve, IPIP): ports as macros of the programs, and ids in rows as names."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from flowd_bpf.layout import TUNNEL, TunnelKind
 from flowd_bpf.maps.maps import HashMap
 
 PORTS = 4
-"""How many ports the programs compare a datagram's with."""
+"""Most tunnel ports that the programs recognize."""
 
 UNNAMED = 1  # TUNNEL_UNNAMED of event.h
 
@@ -22,10 +22,10 @@ _KINDS = {"vxlan": TunnelKind.VXLAN, "geneve": TunnelKind.GENEVE}
 
 
 def port_settings(ports: Sequence[str]) -> Mapping[str, int]:
-    """TUNNEL_0 and its like of config.h, for ports as in `vxlan:4789`.
+    """The macros TUNNEL_0 to TUNNEL_3 of config.h for ports such as `vxlan:4789`.
 
     Raises:
-        UsageError: a port or protocol that cannot be, or more than PORTS of them.
+        UsageError: an invalid port or protocol, or more than PORTS ports.
     """
     if len(ports) > PORTS:
         raise UsageError(f"{len(ports)} tunnel ports", f"there can be {PORTS} at most")
@@ -41,10 +41,10 @@ def port_settings(ports: Sequence[str]) -> Mapping[str, int]:
 
 
 class TunnelNames:
-    """From the kernel's tunnel ids to indexes into Directory.tunnels.
+    """Resolves the kernel's tunnel ids to indexes into Directory.tunnels.
 
-    An id keeps its tunnel for as long as the map flowd_tunnels lives, so each is looked up once and
-    there are never more than the map has room for.
+    An id keeps its tunnel for the lifetime of the map flowd_tunnels, so each id is looked up once,
+    and the cache is bounded by the size of the map.
     """
 
     def __init__(self, directory: Directory, fd: int) -> None:
@@ -53,21 +53,21 @@ class TunnelNames:
         self._indexes: dict[int, int] = {0: 0, UNNAMED: 0}
 
     def resolve(self, rows: ConnectionBatch) -> ConnectionBatch:
-        """The same rows, their column `tunnel` changed from ids to indexes in place.
+        """Replace the ids in the column `tunnel` by indexes, in place; returns the same rows.
 
         Raises:
-            BpfError: the kernel refused it.
+            BpfError: the kernel refuses a map operation.
         """
         column = rows["tunnel"]
-        held = np.flatnonzero(column)
-        if not len(held):
+        tunnelled = np.flatnonzero(column)
+        if not len(tunnelled):
             return rows
-        ids, which = np.unique(column[held], return_inverse=True)
-        self._learn(np.array([i for i in ids.tolist() if i not in self._indexes], "u4"))
-        column[held] = np.array([self._indexes.get(i, 0) for i in ids.tolist()], "u4")[which]
+        ids, inverse = np.unique(column[tunnelled], return_inverse=True)
+        self._look_up(np.array([i for i in ids.tolist() if i not in self._indexes], "u4"))
+        column[tunnelled] = np.array([self._indexes.get(i, 0) for i in ids.tolist()], "u4")[inverse]
         return rows
 
-    def _learn(self, ids: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> None:
+    def _look_up(self, ids: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> None:
         found, tunnels = self._map.get(ids)
         for number, tunnel in zip(found.tolist(), tunnels, strict=True):
             kind = TunnelKind(int(tunnel["kind"]))

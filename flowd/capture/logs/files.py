@@ -1,4 +1,4 @@
-"""Access-log files, followed as they grow: rotation, truncation, files that come later."""
+"""Follow access-log files as `tail -F` does: growth, rotation, truncation, and new files."""
 
 import asyncio
 import glob
@@ -20,23 +20,26 @@ from flowd.text import count
 log = logging.getLogger(__name__)
 PART = "access-log"
 POLL_SECONDS = 0.25
-LOOK_SECONDS = 1.0
+SCAN_SECONDS = 1.0
 SAVE_SECONDS = 5.0
 LINGER_SECONDS = 5.0
-"""How long a file that was renamed or removed is still read: Envoy may go on writing to it."""
+"""Time for which a renamed or removed file is still read, because Envoy can still write to it."""
 MAX_FILES = 1024
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 
 class FileSource:
-    """Follows the files that paths and globs name.
+    """Follows the files of paths and globs.
 
-    A file that is there at the first start is read from its end, or from where an earlier agent
-    ended; one that appears later, or was rotated while no agent ran, from its start. A file is known
-    by device and inode, so a rename neither loses nor repeats a line.
+    A file that exists at the first start is read from its end, or from the position of an earlier
+    agent. A file that appears later, or was rotated while no agent ran, is read from its start.
+    Files are identified by device and inode, so a rename neither loses nor repeats a line.
 
     Args:
-        state_dir: folder in which positions are kept; "" keeps none.
+        paths: file names and globs; compressed files are skipped.
+        losses: `too_many_files` under Place.ACCESS_LOG, and the losses of LineParser.
+        formats: configured formats, as in LineParser.
+        state_dir: folder for the positions; "" keeps none.
     """
 
     def __init__(
@@ -53,31 +56,31 @@ class FileSource:
         self._tails: dict[tuple[int, int], tuple[Tail, LineParser]] = {}
         self._failed: dict[str, str] = {}
         self._entries = 0
-        self._left_out = 0  # of files that are closed
-        self._looked = False
-        self._over = 0
+        self._closed_intermediate = 0  # intermediate entries of closed files
+        self._scanned = False
+        self._over_limit = False
         self._out: Queue[RequestBatch] | None = None
 
     async def run(self, out: Queue[RequestBatch]) -> None:
-        """Put entries into `out` until cancelled; reads nothing while the queue is half full."""
+        """Put entries into `out` until cancelled; pauses while the queue is half full."""
         self._out = out
-        self._look(time.monotonic())
-        looked = saved = time.monotonic()
+        self._scan(time.monotonic())
+        scanned = saved = time.monotonic()
         while True:
             busy = await self._read(out)
             now = time.monotonic()
-            if now - looked >= LOOK_SECONDS:
-                self._look(now)
-                looked = now
+            if now - scanned >= SCAN_SECONDS:
+                self._scan(now)
+                scanned = now
             if now - saved >= SAVE_SECONDS:
                 self._save()
                 saved = now
             await asyncio.sleep(0 if busy else POLL_SECONDS)
 
     async def close(self) -> None:
-        """Take in what was written until now, keep the positions, and close the files."""
+        """Read the files to their ends, save the positions, and close the files."""
         if self._out is not None:
-            self._look(time.monotonic())
+            self._scan(time.monotonic())
             for tail, parser in self._tails.values():
                 while self._next(tail, parser):
                     pass
@@ -88,15 +91,17 @@ class FileSource:
 
     @property
     def received(self) -> int:
-        """Entries so far, intermediate ones too."""
+        """Total of received entries, including intermediate ones."""
         return self._entries + self._intermediate
 
     @property
     def _intermediate(self) -> int:
-        return self._left_out + sum(parser.intermediate for _, parser in self._tails.values())
+        return self._closed_intermediate + sum(
+            parser.intermediate for _, parser in self._tails.values()
+        )
 
     def status(self) -> Sequence[PartStatus]:
-        """Files followed, entries read, and what cannot be opened."""
+        """Numbers of files and entries, and the first file that cannot be read."""
         detail = f"files {len(self._tails)}, entries {count(self._entries)}"
         if left_out := self._intermediate:
             detail += f", intermediate ones left out {count(left_out)}"
@@ -105,11 +110,11 @@ class FileSource:
         return [PartStatus(PART, State.DEGRADED if self._failed else State.ON, detail)]
 
     async def _read(self, out: Queue[RequestBatch]) -> bool:
-        """One chunk of every file; whether there was anything."""
+        """Read one chunk of every file; returns whether any file had new data."""
         busy = False
         for tail, parser in list(self._tails.values()):
             if out.held > out.limit // 2:
-                return False  # what is in a file can wait: ask again after the usual pause
+                return False  # the data stays in the file until the next poll
             busy |= self._next(tail, parser)
             await asyncio.sleep(0)
         return busy
@@ -132,10 +137,10 @@ class FileSource:
             tail.gone_since = time.monotonic()
         return bool(lines) or tail.position != before
 
-    def _look(self, now: float) -> None:
-        """Open what is new under the paths, and let go of what has been gone for long enough."""
+    def _scan(self, now: float) -> None:
+        """Open new files, and close files that were removed or renamed LINGER_SECONDS ago."""
         present: set[tuple[int, int]] = set()
-        for path in self._found():
+        for path in self._glob():
             try:
                 info = os.stat(path)
                 key = info.st_dev, info.st_ino
@@ -147,16 +152,16 @@ class FileSource:
                 present.add(key)
                 self._failed.pop(path, None)
             except FileNotFoundError:
-                continue  # it went away in between, or is not there yet
+                continue  # the file was removed since the glob, or does not exist yet
             except OSError as error:
                 if path not in self._failed:
                     log.warning("access log cannot be read: %s: %s", path, error.strerror or error)
                 self._failed[path] = f"{path}: {error.strerror or error}"
         for key in self._tails.keys() - present:
-            self._leave(key, now)
-        self._looked = True
+            self._linger(key, now)
+        self._scanned = True
 
-    def _found(self) -> list[str]:
+    def _glob(self) -> list[str]:
         found: list[str] = []
         for path in self._paths:
             names = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]
@@ -165,29 +170,29 @@ class FileSource:
 
     def _open(self, path: str) -> bool:
         if len(self._tails) >= MAX_FILES:
-            if not self._over:
+            if not self._over_limit:
                 log.warning("more than %d access logs: %s is not read", MAX_FILES, path)
                 self._losses.add(Place.ACCESS_LOG, "too_many_files")
-            self._over = 1
+            self._over_limit = True
             return False
         tail = Tail(path, self._losses)
-        if not self._looked:
+        if not self._scanned:
             known = self._positions.known
             same = [each for each in known.values() if (each.device, each.inode) == tail.key]
             if same:
                 tail.resume(same[0])
             elif path not in known:
-                tail.to_end()
+                tail.seek_to_end()
         parser = LineParser(self._losses, self._formats)
         self._tails[tail.key] = tail, parser
         return True
 
-    def _leave(self, key: tuple[int, int], now: float) -> None:
+    def _linger(self, key: tuple[int, int], now: float) -> None:
         tail, parser = self._tails[key]
         tail.gone_since = tail.gone_since or now
         if now - tail.gone_since > LINGER_SECONDS and not self._next(tail, parser):
             tail.close()
-            self._left_out += parser.intermediate
+            self._closed_intermediate += parser.intermediate
             del self._tails[key]
 
     def _save(self) -> None:

@@ -1,4 +1,4 @@
-"""From OTLP export requests of Envoy's OpenTelemetry access logger to REQUEST rows."""
+"""Convert OTLP log records of Envoy's OpenTelemetry access logger to REQUEST rows."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -11,8 +11,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from flowd.accesslog.lines_to_rows import LineParser
-from flowd.accesslog.raw_to_columns import ENDS
 from flowd.accesslog.snippet import Format
+from flowd.model.enums import FINAL_TYPES
 from flowd.model.losses import Losses, Place
 from flowd.model.records.request import RequestBatch
 
@@ -24,18 +24,27 @@ Origin = tuple[str, str, str]
 
 
 class OtlpEntries:
-    """Collects log records and gives them as one REQUEST array.
+    """Collects log records and converts them into one REQUEST array.
 
-    The attributes of a record are read as the keys of a JSON entry; where they say too little, the
-    body is read as a line. The record's own time, in microseconds, goes before a logged one.
+    The attributes of a record are read as the keys of a JSON entry; if they are not recognized as
+    one, the body is read as a line. The record's `time_unix_nano` takes precedence over a logged
+    time.
+
+    Args:
+        losses: receives excess records and unreadable entries under Place.ACCESS_LOG.
+        formats: configured formats, as in LineParser.
+        final_only: skip entries that Envoy logs before the end of a request or connection.
+
+    Attributes:
+        seen, intermediate: totals of converted entries and of skipped ones that are not final.
     """
 
     def __init__(
-        self, losses: Losses, formats: Sequence[Format] = (), *, ends_only: bool = True
+        self, losses: Losses, formats: Sequence[Format] = (), *, final_only: bool = True
     ) -> None:
         self._losses = losses
-        self._lines = LineParser(losses, formats, ends_only=False)
-        self._ends_only = ends_only
+        self._lines = LineParser(losses, formats, final_only=False)
+        self._final_only = final_only
         self._origins: list[Origin] = []
         self._times: list[int] = []
         self.seen = 0
@@ -45,35 +54,35 @@ class OtlpEntries:
         return len(self._lines)
 
     def add(self, request: ExportLogsServiceRequest) -> None:
-        """Take a request's records; those over MAX_RECORDS are counted."""
-        taken = 0
+        """Add a request's records; records above MAX_RECORDS are counted and skipped."""
+        added = 0
         for group in request.resource_logs:
             origin = _origin(group.resource)
             for scope in group.scope_logs:
-                room = max(0, MAX_RECORDS - taken)
+                room = max(0, MAX_RECORDS - added)
                 for record in islice(scope.log_records, room):
                     self._record(record, origin)
-                taken += min(room, len(scope.log_records))
+                added += min(room, len(scope.log_records))
                 if (over := len(scope.log_records) - room) > 0:
                     self._losses.add(Place.ACCESS_LOG, "too_many_entries", over)
 
     def take(self) -> RequestBatch:
-        """All entries since the last call, in order of arrival."""
+        """Convert all entries since the last call, in order of arrival, shape (N,)."""
         batch = self._lines.take()
         for index, name in enumerate(_COLUMNS):
             batch[name] = [origin[index] for origin in self._origins]
-        told = np.array(self._times, np.uint64)
-        batch["time_ns"] = np.where(told > 0, told, batch["time_ns"])
+        times = np.array(self._times, np.uint64)
+        batch["time_ns"] = np.where(times > 0, times, batch["time_ns"])
         self._origins, self._times = [], []
-        if self._ends_only:
-            batch = self._ends(batch)
+        if self._final_only:
+            batch = self._final(batch)
         self.seen += len(batch)
         return batch
 
-    def _ends(self, batch: RequestBatch) -> RequestBatch:
-        ends = np.isin(batch["log_type"], ENDS)
-        self.intermediate += len(batch) - int(np.count_nonzero(ends))
-        return batch[ends]
+    def _final(self, batch: RequestBatch) -> RequestBatch:
+        final = np.isin(batch["log_type"], FINAL_TYPES)
+        self.intermediate += len(batch) - int(np.count_nonzero(final))
+        return batch[final]
 
     def _record(self, record: LogRecord, origin: Origin) -> None:
         entry = {
@@ -85,13 +94,13 @@ class OtlpEntries:
             pairs = islice(body.kvlist_value.values, _MAX_ATTRIBUTES)
             entry |= {pair.key: _value(pair.value) for pair in pairs}
         line = body.string_value
-        if self._lines.knows(entry):
-            taken = self._lines.add_object(entry)
+        if self._lines.recognizes(entry):
+            added = self._lines.add_object(entry)
         elif line:
-            taken = self._lines.add(line[: _MAX_TEXT * 4].encode(errors="replace"))
+            added = self._lines.add(line[: _MAX_TEXT * 4].encode(errors="replace"))
         else:
-            taken = self._lines.add_object(entry)
-        if taken:
+            added = self._lines.add_object(entry)
+        if added:
             self._origins.append(origin)
             self._times.append(record.time_unix_nano if record.time_unix_nano < 1 << 63 else 0)
 

@@ -1,4 +1,4 @@
-"""OTLP logs over gRPC (opentelemetry.proto.collector.logs.v1): Envoy's OpenTelemetry logger sends here."""
+"""The gRPC server of OTLP logs (opentelemetry.proto.collector.logs.v1), for Envoy's logger."""
 
 # grpc's handler factories are generic without bounds, which strict checking calls unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -29,14 +29,19 @@ FLUSH_SECONDS = 0.1
 FLUSH_ROWS = 4096
 MESSAGE_BYTES = 4 << 20
 CALLS = 256
-"""Most calls at a time."""
+"""Most concurrent calls."""
 
 
 class OtlpLogsServer:
-    """A gRPC server that turns exported log records into REQUEST batches.
+    """Receives exported log records and converts them to REQUEST batches.
 
     Args:
         listen: `host:port`; an IPv6 host in brackets, port 0 for any free one.
+        losses: receives malformed requests, and the losses of OtlpEntries, under Place.ACCESS_LOG.
+        formats: configured formats, as in LineParser.
+
+    Attributes:
+        address: the bound `host:port`, "" before `start`.
     """
 
     def __init__(self, listen: str, losses: Losses, formats: Sequence[Format] = ()) -> None:
@@ -49,7 +54,7 @@ class OtlpLogsServer:
         self.address = ""
 
     async def start(self) -> None:
-        """Bind and listen; `address` then is the bound `host:port`.
+        """Bind and listen, and set `address`.
 
         Raises:
             UsageError: the address cannot be bound.
@@ -91,11 +96,11 @@ class OtlpLogsServer:
 
     @property
     def received(self) -> int:
-        """Entries so far, intermediate ones too."""
+        """Total of received entries, including intermediate ones."""
         return self._entries.seen + self._entries.intermediate
 
     def status(self) -> Sequence[PartStatus]:
-        """Where it listens and entries seen."""
+        """The address and totals of entries."""
         if self._server is None:
             return [PartStatus(PART, State.OFF)]
         detail = f"{self.address}, entries {count(self._entries.seen)}"
@@ -104,7 +109,7 @@ class OtlpLogsServer:
         return [PartStatus(PART, State.ON, detail)]
 
     async def close(self) -> None:
-        """Stop listening; what was received is in the queue afterwards."""
+        """Stop listening, and put the received entries into the queue."""
         if self._server is not None:
             await self._server.stop(grace=None)
             self._server = None

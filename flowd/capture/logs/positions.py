@@ -1,4 +1,4 @@
-"""Positions in followed files, kept in one small file from one start of the agent to the next."""
+"""Save and load the positions in followed access-log files, across restarts of the agent."""
 
 import json
 import logging
@@ -10,13 +10,14 @@ from flowd.capture.logs.tail import Position
 
 log = logging.getLogger(__name__)
 NAME = "access-log-positions.json"
-_MOST = 16 << 20
+_MAX_BYTES = 16 << 20
 
 
 class Positions:
-    """Reads and writes the file; without a folder nothing is kept.
+    """The file with the positions; failures to read or write it are logged.
 
-    What cannot be read counts as nothing known, what cannot be written is logged.
+    Attributes:
+        known: positions by path as loaded; empty without a folder or a readable file.
     """
 
     def __init__(self, folder: str) -> None:
@@ -25,7 +26,7 @@ class Positions:
         self.known = self._load()
 
     def save(self, positions: dict[str, Position]) -> None:
-        """Put the positions by path into the file in one step, if they changed."""
+        """Replace the file atomically if the positions by path changed."""
         if self._path is None or positions == self._written:
             return
         part = self._path.with_suffix(".part")
@@ -43,7 +44,7 @@ class Positions:
             return {}
         try:
             with self._path.open("rb") as file:
-                found: Any = json.loads(file.read(_MOST))
+                found: Any = json.loads(file.read(_MAX_BYTES))
             return {
                 str(path): Position(int(at[0]), int(at[1]), bytes.fromhex(at[2]).hex(), int(at[3]))
                 for path, at in found.items()

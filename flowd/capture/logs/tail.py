@@ -1,4 +1,4 @@
-"""One file that is read as it grows, by its open descriptor, whatever becomes of its name."""
+"""Read whole lines of one growing file through its open descriptor, independent of its name."""
 
 import os
 import stat
@@ -10,11 +10,15 @@ from flowd.model.losses import Losses, Place
 
 CHUNK = 256 << 10
 HEAD = 64
-"""Bytes at a file's start by which it is known again."""
+"""Bytes at the start of a file that identify it beside device and inode."""
 
 
 class Position(NamedTuple):
-    """How far a file was read: the offset after the last whole line, and which file it was."""
+    """The offset after the last whole line that was read, and the identity of the file.
+
+    Attributes:
+        head: the first bytes of the file, at most HEAD, in hex.
+    """
 
     device: int
     inode: int
@@ -25,11 +29,15 @@ class Position(NamedTuple):
 class Tail:
     """Reads whole lines of a file from an offset on.
 
-    A file that became shorter, or begins otherwise than it did, was truncated: it is read from its
+    A file that became shorter, or whose first bytes changed, was truncated and is read from its
     start again.
 
+    Attributes:
+        key: device and inode.
+        gone_since: monotonic time since which no path names the file, 0 while one does.
+
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: the file cannot be opened, or is no regular file.
     """
 
     def __init__(self, path: str, losses: Losses) -> None:
@@ -42,39 +50,39 @@ class Tail:
         self.key = info.st_dev, info.st_ino
         self.gone_since = 0.0
         self._size = info.st_size
-        self._offset = self._whole = 0
+        self._offset = self._line_end = 0
         self._head = self._read_head()
         self._rest = b""
-        self._cutting = False
+        self._skipping = False
         self._losses = losses
         self._wrapping = Unwrapper(losses)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._fd)
 
-    def to_end(self) -> None:
-        """Start with what is written from now on."""
-        self._offset = self._whole = self._size
+    def seek_to_end(self) -> None:
+        """Skip the lines written so far."""
+        self._offset = self._line_end = self._size
         if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
-            self._cutting = True  # in the middle of a line, whose rest is no entry
+            self._skipping = True  # the rest of an incomplete line is no entry
 
     def resume(self, position: Position) -> bool:
-        """Start where an earlier reader of this very file ended; False when it is another one."""
+        """Continue at a saved position; returns False if it is of another file."""
         same = (position.device, position.inode) == self.key
         head = bytes.fromhex(position.head)
         if not same or position.offset > self._size or not self._head.startswith(head):
             return False
-        self._offset = self._whole = position.offset
+        self._offset = self._line_end = position.offset
         return True
 
     @property
     def position(self) -> Position:
-        """Where a later reader can go on without losing or repeating a line."""
-        return Position(*self.key, self._head[: self._whole].hex(), self._whole)
+        """The position from which a later reader neither loses nor repeats a line."""
+        return Position(*self.key, self._head[: self._line_end].hex(), self._line_end)
 
     def lines(self) -> list[bytes]:
-        """The next whole lines, of at most CHUNK bytes; none when there is nothing new."""
+        """The next whole lines, of at most CHUNK bytes, without container runtimes' framing."""
         size = os.fstat(self._fd).st_size
         if size == self._offset and size == self._size:
             return []
@@ -86,28 +94,30 @@ class Tail:
         data = os.pread(self._fd, CHUNK, self._offset)
         self._offset += len(data)
         *whole, rest = (self._rest + data).split(b"\n")
-        if whole and self._cutting:
-            whole, self._cutting = whole[1:], False
-        elif self._cutting:
+        if whole and self._skipping:
+            whole, self._skipping = whole[1:], False
+        elif self._skipping:
             rest = b""
         if len(rest) > MAX_LINE:
-            whole.append(self._cut(rest))
-            rest, self._cutting = b"", True
+            whole.append(self._truncate(rest))
+            rest, self._skipping = b"", True
         self._rest = rest
-        lines = [line for raw in whole if (line := self._wrapping.feed(self._cut(raw))) is not None]
-        if not self._wrapping.waiting and not self._cutting:
-            self._whole = self._offset - len(rest)
+        lines = [
+            line for raw in whole if (line := self._wrapping.feed(self._truncate(raw))) is not None
+        ]
+        if not self._wrapping.waiting and not self._skipping:
+            self._line_end = self._offset - len(rest)
         return lines
 
-    def _cut(self, line: bytes) -> bytes:
+    def _truncate(self, line: bytes) -> bytes:
         if len(line) <= MAX_LINE:
             return line
         self._losses.add(Place.ACCESS_LOG, "line_too_long")
         return line[:MAX_LINE]
 
     def _restart(self) -> None:
-        self._offset = self._whole = 0
-        self._rest, self._cutting = b"", False
+        self._offset = self._line_end = 0
+        self._rest, self._skipping = b"", False
         self._head = b""
         self._wrapping = Unwrapper(self._losses)
 

@@ -1,7 +1,8 @@
-"""Lines out of container runtimes' log files: CRI and docker's JSON, found by themselves.
+"""Unwrap lines of container runtimes' log files: CRI and Docker's json-file, detected per line.
 
-CRI: `<time> <stdout|stderr> <P|F>[:tags] <text>`, P for a part that the next line goes on from.
-Docker (json-file driver): `{"log": "<text>\\n", "stream": ..., "time": ...}`, a part without `\\n`.
+CRI: `<time> <stdout|stderr> <P|F>[:tags] <text>`; P marks a partial line that the next one
+continues. Docker (json-file driver): `{"log": "<text>\\n", "stream": ..., "time": ...}`; a partial
+line has no `\\n`.
 """
 
 import re
@@ -25,9 +26,10 @@ _docker = msgspec.json.Decoder(_Docker).decode
 
 
 class Unwrapper:
-    """Takes lines of a file one after another and gives those that were written to it.
+    """Converts the lines of a log file to the lines that the container wrote.
 
-    `waiting` tells whether a part was taken whose rest has not come.
+    Args:
+        losses: `line_too_long` under Place.ACCESS_LOG.
     """
 
     def __init__(self, losses: Losses) -> None:
@@ -36,10 +38,11 @@ class Unwrapper:
 
     @property
     def waiting(self) -> bool:
+        """Whether a partial line waits for its rest."""
         return bool(self._parts)
 
     def feed(self, line: bytes) -> bytes | None:
-        """The whole line that this one is or completes, or None for a part."""
+        """The complete line that this line is or ends, or None for a partial line."""
         if line[:1].isdigit() and (found := _CRI.match(line)):
             stream, part = found[1].decode(), line[found.end() :]
             return self._join(stream, part, last=found[2] == b"F")

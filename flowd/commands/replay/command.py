@@ -1,21 +1,26 @@
-"""`flowd replay`: recorded access logs and manifests in, attributed entries out."""
+"""`flowd replay`: attribute recorded access logs to the routes of manifests."""
 
 import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flowd.commands.routes.command import DIALECTS
 from flowd.errors import FlowdError, UsageError
+from flowd.settings import DIALECTS
 
 if TYPE_CHECKING:
-    from flowd.commands.replay.inputs import Entries, InputFormat
-    from flowd.commands.replay.output import LineMaker
+    from flowd.accesslog.snippet import Format
+    from flowd.commands.replay.inputs import InputFormat, RecordedEntries
+    from flowd.commands.replay.output import LineEncoder
+    from flowd.gateway.attribution.attribute import Attributor
+    from flowd.identity.table import IdentityTable
+    from flowd.model.directory import Directory
+    from flowd.model.losses import Losses
 
 FORMATS = ("auto", "json", "text", "als", "otlp", "flows")
 
@@ -102,93 +107,129 @@ def command(
 
     Lines that are no entry are counted on stderr and left out.
     """
-    import numpy as np
-
-    from flowd.accesslog.snippet import load_formats
-    from flowd.commands.replay.inputs import Entries, read_entries
-    from flowd.commands.replay.output import LineMaker
+    from flowd.commands.replay.output import LineEncoder
     from flowd.commands.replay.pace import paced
     from flowd.commands.replay.targets import parse_targets
+    from flowd.model.directory import Directory
+    from flowd.model.losses import Losses
+
+    directory, losses = Directory(), Losses()
+    attributor, identities = _load_cluster(manifests, dialect, directory, losses)
+    entries = _attributed(files, form, _load_formats(snippet), attributor, losses)
+    encoder = LineEncoder(directory, identities)
+    exporters, factor = parse_targets(targets), _speed(speed)
+    pieces = paced(entries, factor)
+    finished = True
+    if exporters:
+        from flowd.commands.replay.into_exporters import ReplayExporters, replay_to
+
+        sinks = ReplayExporters(exporters, directory, losses)
+        finished = asyncio.run(replay_to(_counted(pieces, encoder), sinks, identities, losses))
+    else:
+        _write_lines(pieces, encoder)
+    _report(files, encoder.counts, losses)
+    if not finished:
+        raise KeyboardInterrupt
+
+
+def _load_cluster(
+    manifests: Sequence[str], dialect: str, directory: "Directory", losses: "Losses"
+) -> "tuple[Attributor, IdentityTable]":
+    """Routes and identities of the manifests."""
     from flowd.gateway.attribution.attribute import Attributor
     from flowd.identity.table import IdentityTable
     from flowd.kubernetes.manifests import load_manifests
-    from flowd.model.directory import Directory
-    from flowd.model.losses import Losses, Place
 
-    losses = Losses()
     objects = load_manifests([Path(path) for path in manifests], losses)
-    directory = Directory()
     attributor = Attributor(directory, dialect)
     attributor.update(objects, 0)
     identities = IdentityTable(
         directory, node_name="", cluster_name="default", proc=Path(os.devnull)
     )
     identities.update(objects)
-    formats = load_formats(Path(snippet)) if snippet else []
-    maker = LineMaker(directory, identities)
-    wanted = parse_targets(targets)
-    factor = _speed(speed)
-    name = ""
+    return attributor, identities
 
-    def attributed() -> Iterator[Entries]:
-        nonlocal name
-        for name in files:
-            for entries in read_entries(name, form, formats, losses):
-                batch = np.ascontiguousarray(entries.batch)
-                attributor.attribute(batch)
-                yield Entries(batch, entries.recorded)
 
-    done = True
-    pieces = paced(attributed(), factor)
-    if wanted:
-        from flowd.commands.replay.into_exporters import Targets, replay_to
+def _load_formats(snippet: str | None) -> "Sequence[Format]":
+    from flowd.accesslog.snippet import load_formats
 
-        feeding = replay_to(
-            _counted(pieces, maker), Targets(wanted, directory, losses), identities, losses
-        )
-        done = asyncio.run(feeding)
-    else:
-        for delay, entries in pieces:
-            if delay:
-                sys.stdout.buffer.flush()
-                time.sleep(delay)
-            for line in maker.lines(name, entries.batch, entries.recorded):
-                sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
+    return load_formats(Path(snippet)) if snippet else []
+
+
+def _attributed(
+    files: Sequence[str],
+    form: "InputFormat",
+    formats: "Sequence[Format]",
+    attributor: "Attributor",
+    losses: "Losses",
+) -> "Iterator[RecordedEntries]":
+    """Entries of all files in order, each batch attributed to routes."""
+    import numpy as np
+
+    from flowd.commands.replay.inputs import RecordedEntries, read_entries
+
+    for name in files:
+        for entries in read_entries(name, form, formats, losses):
+            batch = np.ascontiguousarray(entries.batch)
+            attributor.attribute(batch)
+            yield RecordedEntries(batch, entries.recorded, name)
+
+
+def _write_lines(pieces: "Iterable[tuple[float, RecordedEntries]]", encoder: "LineEncoder") -> None:
+    """Write JSON lines to stdout, each piece after its delay in seconds."""
+    for delay, entries in pieces:
+        if delay:
+            sys.stdout.buffer.flush()
+            time.sleep(delay)
+        for line in encoder.lines(entries.input, entries.batch, entries.recorded):
+            sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _report(files: Sequence[str], counts: dict[str, int], losses: "Losses") -> None:
+    """Print the summary on stderr.
+
+    Args:
+        counts: entries by attribution.
+
+    Raises:
+        FlowdError: every line was malformed.
+    """
+    from flowd.model.losses import Place
+
     lost = {r: n for (place, r), n in losses.snapshot().items() if place == Place.ACCESS_LOG and n}
-    total = sum(maker.counts.values())
-    click.echo(_summary(total, len(files), maker.counts, lost), err=True)
+    total = sum(counts.values())
+    click.echo(_summary(total, len(files), counts, lost), err=True)
     if lost and not total:
         raise FlowdError(
             f"{', '.join(files)}: no access-log entry could be read",
             "--input-format and --access-log-format tell what is in the files",
         )
-    if not done:
-        raise KeyboardInterrupt
 
 
 def _speed(text: str) -> float:
-    """The factor of --speed; 0 for not waiting.
+    """The factor of --speed; 0 means no waiting.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is neither `max` nor a number from 0 to 1e9.
     """
     if text == "max":
         return 0.0
     try:
-        found = float(text)
+        factor = float(text)
     except ValueError:
-        found = -1.0
-    if not 0 <= found < 1e9:
+        factor = -1.0
+    if not 0 <= factor < 1e9:
         raise UsageError(f"--speed {text!r} is no factor", "like 1, 0.5, 60 or max")
-    return found
+    return factor
 
 
 def _counted(
-    pieces: "Iterator[tuple[float, Entries]]", maker: "LineMaker"
-) -> "Iterator[tuple[float, Entries]]":
+    pieces: "Iterable[tuple[float, RecordedEntries]]", encoder: "LineEncoder"
+) -> "Iterator[tuple[float, RecordedEntries]]":
+    """The same pieces, counted by attribution on their way to the exporters."""
     for delay, entries in pieces:
-        maker.count(entries.batch)
+        encoder.count(entries.batch)
         yield delay, entries
 
 

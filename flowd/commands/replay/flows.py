@@ -1,4 +1,4 @@
-"""Hubble's JSON lines, as the flow log has them, read back as request entries."""
+"""Read Hubble's JSON lines, as the flow log writes them, back into REQUEST rows."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -7,21 +7,21 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from flowd.accesslog.times import nanoseconds
+from flowd.accesslog.times import parse_time
 from flowd.accesslog.values import MAX_TEXT, VERSIONS, address, flags, number, text
 from flowd.model.enums import EntryKind
 from flowd.model.losses import Losses, Place
 from flowd.model.records.request import RequestBatch, empty_requests
 
 Recorded = dict[str, Any]
-"""The extension of a flow: gateway, listener, route, rule, match, backend, attribution."""
+"""Extension of a flow: gateway, listener, route, rule, match, backend, attribution."""
 
 
-class FlowLines:
-    """Collects flows, one entry each; lines of other events are passed over.
+class FlowLogParser:
+    """Collects flows, one row each; lines of other events are skipped.
 
-    A flow's source and destination are the two ends that the log knew: the client, and the backend
-    (the gateway where none was chosen).
+    A flow has two addresses, those of the client and of the backend, or of the gateway for a
+    request without a backend. They fill `client_*` and `up_remote_*`.
     """
 
     def __init__(self, losses: Losses) -> None:
@@ -32,7 +32,7 @@ class FlowLines:
         return len(self._flows)
 
     def add(self, line: bytes) -> None:
-        """Take one line."""
+        """Parse one line; a malformed one is counted as `malformed_json`."""
         if not line.strip():
             return
         try:
@@ -47,16 +47,16 @@ class FlowLines:
             self._flows.append(flow)
 
     def take(self) -> tuple[RequestBatch, dict[int, Recorded]]:
-        """All flows since the last call, and by row what they tell of the route."""
+        """Rows of all flows since the last call, and by row the recorded route extension."""
         batch = empty_requests(len(self._flows))
         recorded: dict[int, Recorded] = {}
         for at, flow in enumerate(self._flows):
             self._fill(batch, at, flow)
             extension = _part(flow, "extensions")
-            told = _part(extension, "value") or extension
-            if told.get("route") or told.get("gateway"):
-                recorded[at] = dict(told)
-            batch["flags"][at] = max(flags(",".join(map(str, _items(told, "response_flags")))), 0)
+            route = _part(extension, "value") or extension
+            if route.get("route") or route.get("gateway"):
+                recorded[at] = dict(route)
+            batch["flags"][at] = max(flags(",".join(map(str, _items(route, "response_flags")))), 0)
         self._flows = []
         return batch, recorded
 
@@ -69,7 +69,7 @@ class FlowLines:
             packed, _, bad = address(ip.get(name))
             batch[f"{end}_addr"][at] = np.frombuffer(packed, np.uint8)
             batch[f"{end}_port"][at] = _number(ports.get(f"{name}_port"), 0xFFFF)
-            self._bad("bad_address", bad)
+            self._count_bad("bad_address", bad)
         l7 = _part(flow, "l7")
         http = _part(l7, "http")
         batch["kind"][at] = EntryKind.HTTP if http else EntryKind.TCP
@@ -90,21 +90,21 @@ class FlowLines:
         try:
             parts = urlsplit(url)
         except ValueError:
-            self._bad("bad_url", True)
+            self._count_bad("bad_url", True)
             return
         batch["scheme"][at], batch["host"][at] = parts.scheme, parts.netloc
         batch["path"][at] = parts.path + (f"?{parts.query}" if parts.query else "")
 
     def _time(self, flow: Mapping[str, Any]) -> int:
         try:
-            found = nanoseconds(_text(flow.get("time")))
+            found = parse_time(_text(flow.get("time")))
         except (ValueError, OverflowError):
             found = -1
         fits = 0 <= found < 1 << 63
-        self._bad("bad_time", not fits)
+        self._count_bad("bad_time", not fits)
         return found if fits else 0
 
-    def _bad(self, reason: str, bad: bool) -> None:
+    def _count_bad(self, reason: str, bad: bool) -> None:
         if bad:
             self._losses.add(Place.ACCESS_LOG, reason)
 

@@ -1,4 +1,4 @@
-"""Recorded access logs of every kind, as batches of entries in the order of the file."""
+"""Read recorded access logs (text, JSON, ALS, OTLP, flow logs) into batches of REQUEST rows."""
 
 import gzip
 import io
@@ -15,10 +15,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from flowd.accesslog.lines_to_rows import MAX_LINE, Form, LineParser
 from flowd.accesslog.snippet import Format
-from flowd.capture.envoy.decode import EntryDecoder, Source, source_of
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier, stream_identifier
 from flowd.capture.logs.otlp_entries import OtlpEntries
 from flowd.capture.logs.wrapping import Unwrapper
-from flowd.commands.replay.flows import FlowLines, Recorded
+from flowd.commands.replay.flows import FlowLogParser, Recorded
 from flowd.errors import UsageError
 from flowd.model.losses import Losses, Place
 from flowd.model.records.request import RequestBatch
@@ -28,27 +28,39 @@ InputFormat: TypeAlias = Literal["auto", "json", "text", "als", "otlp", "flows"]
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-Kind: TypeAlias = InputFormat | Literal["framed"]
+InputKind: TypeAlias = InputFormat | Literal["framed"]
 ROWS = 2048
 MAX_MESSAGE = 64 << 20
 _SNIFF = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """Entries in order; `recorded` holds what a flow log already tells of the route, by row."""
+class RecordedEntries:
+    """Access-log entries in the order of the file.
+
+    Attributes:
+        batch: one row an entry, shape (n,).
+        recorded: by row, the route that a flow log recorded with the entry.
+        input: name of the file.
+    """
 
     batch: RequestBatch
     recorded: dict[int, Recorded] = field(default_factory=dict[int, Recorded])
+    input: str = ""
 
 
 def read_entries(
-    name: str, form: Kind, formats: Sequence[Format], losses: Losses
-) -> Iterator[Entries]:
-    """The entries of a file, plain or gzip; `-` is standard input. What is malformed is counted.
+    name: str, form: InputKind, formats: Sequence[Format], losses: Losses
+) -> Iterator[RecordedEntries]:
+    """Entries of a file, plain or gzip, in batches of about ROWS; malformed input is counted.
+
+    Args:
+        name: path of the file; `-` is standard input.
+        form: kind of the input; `auto` decides by the first bytes.
+        formats: access-log formats to try before the built-in ones.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the file cannot be read.
     """
     try:
         raw = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115
@@ -57,7 +69,7 @@ def read_entries(
             if stream.peek(2)[:2] == b"\x1f\x8b":
                 stream = io.BufferedReader(_Unzipped(stream, losses), _SNIFF)
             if form == "auto":
-                form = _sniffed(stream.peek(_SNIFF))
+                form = _sniff_kind(stream.peek(_SNIFF))
             match form:
                 case "als" | "otlp" | "framed":
                     yield from _messages(_frames(stream, losses), form, formats, losses)
@@ -70,7 +82,7 @@ def read_entries(
 
 
 class _Unzipped(io.RawIOBase):
-    """A gzip stream that ends where it is damaged, which is counted."""
+    """A decompressed gzip stream that ends at the first damaged byte and counts the damage."""
 
     def __init__(self, stream: BinaryIO, losses: Losses) -> None:
         self._file = gzip.GzipFile(fileobj=stream)
@@ -91,8 +103,8 @@ class _Unzipped(io.RawIOBase):
         return len(data)
 
 
-def _sniffed(start: bytes) -> Kind:
-    """The kind of input that begins so; lines of access logs tell by themselves what they are."""
+def _sniff_kind(start: bytes) -> InputKind:
+    """Kind of an input by its first bytes; LineParser tells JSON and text lines apart itself."""
     if start[:1] == b"\0":
         return "framed"
     first = start.partition(b"\n")[0]
@@ -102,8 +114,8 @@ def _sniffed(start: bytes) -> Kind:
 
 
 def _messages(
-    frames: Iterator[bytes], form: Kind, formats: Sequence[Format], losses: Losses
-) -> Iterator[Entries]:
+    frames: Iterator[bytes], form: InputKind, formats: Sequence[Format], losses: Losses
+) -> Iterator[RecordedEntries]:
     first = next(frames, None)
     if first is not None:
         is_als = form == "als" or (form == "framed" and _is_als(first))
@@ -112,7 +124,7 @@ def _messages(
 
 
 def _is_als(frame: bytes) -> bool:
-    """Whether a frame is a StreamAccessLogsMessage: an export request has field 1 alone."""
+    """Whether a frame is a StreamAccessLogsMessage; ExportLogsServiceRequest has only field 1."""
     try:
         fields = Envelope.FromString(frame).ListFields()
     except DecodeError:
@@ -122,56 +134,58 @@ def _is_als(frame: bytes) -> bool:
 
 def _lines(
     stream: BinaryIO, form: Form, formats: Sequence[Format], losses: Losses
-) -> Iterator[Entries]:
-    parser = LineParser(losses, formats, ends_only=False, form=form)
+) -> Iterator[RecordedEntries]:
+    parser = LineParser(losses, formats, final_only=False, form=form)
     wrapping = Unwrapper(losses)
-    for raw in _whole_lines(stream, losses):
+    for raw in _bounded_lines(stream, losses):
         line = wrapping.feed(raw)
         if line is not None:
             parser.add(line)
         if len(parser) >= ROWS:
-            yield Entries(parser.take())
-    yield Entries(parser.take())
+            yield RecordedEntries(parser.take())
+    yield RecordedEntries(parser.take())
 
 
-def _flows(stream: BinaryIO, losses: Losses) -> Iterator[Entries]:
-    flows = FlowLines(losses)
-    for line in _whole_lines(stream, losses):
+def _flows(stream: BinaryIO, losses: Losses) -> Iterator[RecordedEntries]:
+    flows = FlowLogParser(losses)
+    for line in _bounded_lines(stream, losses):
         flows.add(line)
         if len(flows) >= ROWS:
-            yield Entries(*flows.take())
-    yield Entries(*flows.take())
+            yield RecordedEntries(*flows.take())
+    yield RecordedEntries(*flows.take())
 
 
-def _als(frames: Iterator[bytes], losses: Losses) -> Iterator[Entries]:
-    decoder, source = EntryDecoder(losses, ends_only=False), Source()
+def _als(frames: Iterator[bytes], losses: Losses) -> Iterator[RecordedEntries]:
+    decoder, source = EntryDecoder(losses, final_only=False), StreamIdentifier()
     for frame in frames:
         try:
             message = Envelope.FromString(frame)
         except DecodeError:
             losses.add(Place.ACCESS_LOG, "malformed")
             continue
-        source = source_of(message, source)
+        source = stream_identifier(message, source)
         decoder.add(message, source, 0)
         if len(decoder) >= ROWS:
-            yield Entries(decoder.take())
-    yield Entries(decoder.take())
+            yield RecordedEntries(decoder.take())
+    yield RecordedEntries(decoder.take())
 
 
-def _otlp(frames: Iterator[bytes], formats: Sequence[Format], losses: Losses) -> Iterator[Entries]:
-    entries = OtlpEntries(losses, formats, ends_only=False)
+def _otlp(
+    frames: Iterator[bytes], formats: Sequence[Format], losses: Losses
+) -> Iterator[RecordedEntries]:
+    entries = OtlpEntries(losses, formats, final_only=False)
     for frame in frames:
         try:
             entries.add(ExportLogsServiceRequest.FromString(frame))
         except DecodeError:
             losses.add(Place.ACCESS_LOG, "malformed")
         if len(entries) >= ROWS:
-            yield Entries(entries.take())
-    yield Entries(entries.take())
+            yield RecordedEntries(entries.take())
+    yield RecordedEntries(entries.take())
 
 
 def _frames(stream: BinaryIO, losses: Losses) -> Iterator[bytes]:
-    """Messages behind 4-byte big-endian lengths; ends where one is cut short or absurd."""
+    """Messages behind 4-byte big-endian lengths; ends at a truncated or too large message."""
     while head := stream.read(4):
         size = int.from_bytes(head, "big")
         if len(head) < 4 or size > MAX_MESSAGE:
@@ -184,7 +198,8 @@ def _frames(stream: BinaryIO, losses: Losses) -> Iterator[bytes]:
         yield frame
 
 
-def _whole_lines(stream: BinaryIO, losses: Losses) -> Iterator[bytes]:
+def _bounded_lines(stream: BinaryIO, losses: Losses) -> Iterator[bytes]:
+    """Lines without their ends; longer ones are cut to MAX_LINE bytes and counted."""
     while line := stream.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE and not line.endswith(b"\n"):
             losses.add(Place.ACCESS_LOG, "line_too_long")

@@ -1,4 +1,4 @@
-"""`flowd replay --to`: recorded entries into the agent's exporters."""
+"""Feed recorded entries to the agent's exporters (`flowd replay --to`)."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,7 @@ from typing import Protocol, runtime_checkable
 import click
 from prometheus_client import generate_latest
 
-from flowd.agent import Exporter
-from flowd.commands.replay.inputs import Entries
+from flowd.commands.replay.inputs import RecordedEntries
 from flowd.errors import FlowdError, UsageError
 from flowd.identity.table import IdentityTable
 from flowd.model.directory import Directory
@@ -24,6 +23,7 @@ from flowd.model.records.connection import empty_connections
 from flowd.model.records.request import empty_requests
 from flowd.pipeline.join.join import Join
 from flowd.pipeline.redact import Redactor
+from flowd.runtime.exporter import Exporter
 from flowd.runtime.queue import Queue
 from flowd.settings import Settings
 from flowd_exporters.api_server import ApiServer
@@ -32,25 +32,30 @@ from flowd_exporters.prometheus.exporter import PrometheusExporter
 
 _QUEUE_ROWS = 1 << 20
 _FLUSH_SECONDS = 30.0
-_TURN_SECONDS = 0.002
+_POLL_SECONDS = 0.002
 
 
 @runtime_checkable
-class Flushing(Protocol):
-    """An exporter that holds back what it was given."""
+class Flushable(Protocol):
+    """An exporter that buffers rows and can be told to deliver them."""
 
     def flush(self, seconds: float) -> None: ...
 
 
 @dataclass
-class Targets:
+class ReplayExporters:
     """The exporters that `--to` asks for.
 
+    Attributes:
+        targets: address, path or URL by kind, from `parse_targets`.
+        exporters: those that run as tasks; `prometheus` is fed directly.
+        api: the Hubble API's server, if `hubble` is a target.
+
     Raises:
-        UsageError: what follows `KIND=` cannot be used, or a KIND comes twice.
+        UsageError: a target's address, path or URL cannot be used.
     """
 
-    wanted: dict[str, str]
+    targets: dict[str, str]
     directory: Directory
     losses: Losses
     exporters: list[Exporter] = field(default_factory=list[Exporter])
@@ -59,37 +64,40 @@ class Targets:
 
     def __post_init__(self) -> None:
         settings = Settings()
-        if where := self.wanted.get("hubble"):
+        if target := self.targets.get("hubble"):
             hubble = HubbleExporter(self.directory, self.losses, memory=settings.flow_memory << 20)
-            self.api = ApiServer([where], [hubble.add_to])
+            self.api = ApiServer([target], [hubble.add_to])
             self.exporters.append(hubble)
-        if where := self.wanted.get("flow-log"):
+        if target := self.targets.get("flow-log"):
             from flowd_exporters.flowlog.config import static_log
             from flowd_exporters.flowlog.exporter import FlowLogExporter
 
             size, backups = settings.flow_log_max_size << 20, settings.flow_log_max_backups
-            log = static_log(where, "", "", (), size, backups, settings.flow_log_compress)
+            log = static_log(target, "", "", (), size, backups, settings.flow_log_compress)
             self.exporters.append(FlowLogExporter(self.directory, self.losses, [log]))
-        if where := self.wanted.get("otlp"):
+        if target := self.targets.get("otlp"):
             from flowd_exporters.otlp.exporter import OtlpExporter
 
-            self.exporters.append(OtlpExporter(self.directory, self.losses, endpoint=where))
-        if "prometheus" in self.wanted:
+            self.exporters.append(OtlpExporter(self.directory, self.losses, endpoint=target))
+        if "prometheus" in self.targets:
             self.prometheus = PrometheusExporter(
                 self.directory, self.losses, max_series=settings.max_series
             )
 
 
 async def replay_to(
-    entries: Iterable[tuple[float, Entries]],
-    targets: Targets,
+    entries: Iterable[tuple[float, RecordedEntries]],
+    exporters: ReplayExporters,
     identities: IdentityTable,
     losses: Losses,
 ) -> bool:
     """Feed attributed entries to the exporters; the Hubble API then serves until interrupted.
 
+    Args:
+        entries: pairs of seconds to wait and a piece.
+
     Returns:
-        Whether all were fed; False when it was interrupted before.
+        Whether all entries were fed; False after an earlier interrupt.
 
     Raises:
         FlowdError: an exporter could not deliver everything.
@@ -97,42 +105,44 @@ async def replay_to(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(RuntimeError):  # not in the main thread: nobody can interrupt
+        with contextlib.suppress(
+            RuntimeError
+        ):  # outside the main thread, where signals never arrive
             loop.add_signal_handler(number, stop.set)
-    if targets.api:
-        await targets.api.start()
-        click.echo(f"serving the Hubble API on {targets.api.addresses[0]}", err=True)
-    sinks = [Queue[FlowBatch](each.name, _QUEUE_ROWS, losses) for each in targets.exporters]
+    if exporters.api:
+        await exporters.api.start()
+        click.echo(f"serving the Hubble API on {exporters.api.addresses[0]}", err=True)
+    sinks = [Queue[FlowBatch](each.name, _QUEUE_ROWS, losses) for each in exporters.exporters]
     try:
         async with asyncio.TaskGroup() as tasks:
-            for exporter, sink in zip(targets.exporters, sinks, strict=True):
+            for exporter, sink in zip(exporters.exporters, sinks, strict=True):
                 tasks.create_task(exporter.run(sink))
-            await _feed(entries, targets, sinks, Join(identities, losses, wait_ns=0), stop)
-            done = not stop.is_set()
-            if targets.api and done:
+            await _feed(entries, exporters, sinks, Join(identities, losses, wait_ns=0), stop)
+            finished = not stop.is_set()
+            if exporters.api and finished:
                 click.echo("all entries are in; Ctrl-C ends", err=True)
                 await stop.wait()
             for sink in sinks:
                 sink.close()
     finally:
-        if targets.api:
-            await targets.api.stop()
-    if targets.prometheus:
-        _write_metrics(targets.prometheus, targets.wanted["prometheus"])
+        if exporters.api:
+            await exporters.api.stop()
+    if exporters.prometheus:
+        _write_metrics(exporters.prometheus, exporters.targets["prometheus"])
     failed = {
         reason: count
         for (place, reason), count in losses.snapshot().items()
         if place in (Place.EXPORT, Place.QUEUE) and count
     }
     if failed:
-        told = ", ".join(f"{reason} {count}" for reason, count in failed.items())
-        raise FlowdError(f"not everything was delivered: {told}")
-    return done
+        counts = ", ".join(f"{reason} {count}" for reason, count in failed.items())
+        raise FlowdError(f"not everything was delivered: {counts}")
+    return finished
 
 
 async def _feed(
-    entries: Iterable[tuple[float, Entries]],
-    targets: Targets,
+    entries: Iterable[tuple[float, RecordedEntries]],
+    exporters: ReplayExporters,
     sinks: list[Queue[FlowBatch]],
     join: Join,
     stop: asyncio.Event,
@@ -150,26 +160,30 @@ async def _feed(
         if stop.is_set():
             return
         redactor.redact(chunk.batch)
-        for requests in (chunk.batch, empty_requests()):  # those without a connection come next
+        for requests in (
+            chunk.batch,
+            empty_requests(),
+        ):  # the second, empty step releases requests without a connection
             batch = join.step(empty_connections(), requests, time.time_ns())
-            if targets.prometheus:
-                targets.prometheus.observe(batch)
+            if exporters.prometheus:
+                exporters.prometheus.observe(batch)
             for sink in sinks:
                 sink.put(batch)
         while any(sink.held for sink in sinks) and not stop.is_set():  # noqa: ASYNC110
-            await asyncio.sleep(_TURN_SECONDS)
-        for exporter in targets.exporters:
-            if isinstance(exporter, Flushing):
+            await asyncio.sleep(_POLL_SECONDS)
+        for exporter in exporters.exporters:
+            if isinstance(exporter, Flushable):
                 await asyncio.to_thread(exporter.flush, _FLUSH_SECONDS)
 
 
-def _write_metrics(prometheus: PrometheusExporter, where: str) -> None:
+def _write_metrics(prometheus: PrometheusExporter, path: str) -> None:
+    """Write the metrics as Prometheus text; "" and `-` are standard output."""
     text = generate_latest(prometheus.registry)
-    if not where or where == "-":
+    if not path or path == "-":
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
         return
     try:
-        Path(where).write_bytes(text)
+        Path(path).write_bytes(text)
     except OSError as error:
-        raise UsageError(f"cannot write {where}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""One line of `flowd replay`: an entry and what it belongs to."""
+"""Encode attributed REQUEST rows as JSON lines, the output contract of `flowd replay`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +19,8 @@ from flowd.wire.json import timestamp
 
 
 class RouteLine(msgspec.Struct):
+    """The route of an entry; `rule` and `match` are indices, None if not known."""
+
     kind: str
     namespace: str
     name: str
@@ -27,7 +29,7 @@ class RouteLine(msgspec.Struct):
 
 
 class BackendLine(msgspec.Struct):
-    """`pod` is the pod's name where manifests tell it, else its address."""
+    """`pod` is the pod's name if the manifests have its address, else the address."""
 
     namespace: str
     name: str
@@ -36,21 +38,21 @@ class BackendLine(msgspec.Struct):
 
 
 class Downstream(msgspec.Struct):
-    """The client's socket and the proxy's, `ip:port`."""
+    """Addresses of the client (remote) and the proxy (local), `ip:port`."""
 
     remote: str | None
     local: str | None
 
 
 class Upstream(msgspec.Struct):
-    """The proxy's socket and the backend's, `ip:port`."""
+    """Addresses of the proxy (local) and the backend (remote), `ip:port`."""
 
     local: str | None
     remote: str | None
 
 
 class Line(msgspec.Struct):
-    """The contract of `flowd replay`: these keys, in this order."""
+    """One output line: these keys, in this order, are the contract of `flowd replay`."""
 
     input: str
     time: str
@@ -69,8 +71,12 @@ class Line(msgspec.Struct):
     path: str | None
 
 
-class LineMaker:
-    """Makes the lines of attributed batches; counts them by attribution in `counts`."""
+class LineEncoder:
+    """Encodes attributed batches.
+
+    Attributes:
+        counts: entries encoded or counted so far, by attribution.
+    """
 
     def __init__(self, directory: Directory, identities: IdentityTable) -> None:
         self._directory = directory
@@ -80,21 +86,26 @@ class LineMaker:
     def lines(
         self, name: str, batch: RequestBatch, recorded: dict[int, Recorded]
     ) -> Iterator[bytes]:
-        """JSON of each row, in order."""
+        """JSON of each row of `batch`, in order, without line ends.
+
+        Args:
+            name: name of the input file.
+            recorded: by row, the route that a flow log recorded; it goes before the attribution.
+        """
         encode = msgspec.json.Encoder().encode
         endpoints = self._identities.resolve(batch["up_remote_addr"]).tolist()
         for at, row in enumerate(batch):
             route = self._directory.routes[int(row["route"])]
             backend = self._directory.backends[int(row["backend"])]
             evidence = Attribution(int(row["attribution"])).name.lower()
-            if told := recorded.get(at):
-                route, backend, evidence = _as_recorded(told)
+            if extension := recorded.get(at):
+                route, backend, evidence = _recorded_route(extension)
             self.counts[evidence] = self.counts.get(evidence, 0) + 1
             line = self._line(name, row, (route, backend, evidence), endpoints[at])
             yield safe_json(encode(line))
 
     def count(self, batch: RequestBatch) -> None:
-        """Count the entries of a batch that is shown elsewhere."""
+        """Count the entries of a batch without encoding them."""
         for number in batch["attribution"].tolist():
             evidence = Attribution(number).name.lower()
             self.counts[evidence] = self.counts.get(evidence, 0) + 1
@@ -149,25 +160,25 @@ def _socket(row: np.void, side: str) -> str | None:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _as_recorded(told: dict[str, Any]) -> tuple[RouteRef, BackendRef, str]:
-    """What a flow's extension says (flowd_exporters.hubble.encode.extensions)."""
-    namespace, _, gateway = _text(told, "gateway").partition("/")
-    kind, _, rest = _text(told, "route").partition("/")
+def _recorded_route(extension: dict[str, Any]) -> tuple[RouteRef, BackendRef, str]:
+    """Route, backend and attribution of a flow's extension, as exporters/hubble writes it."""
+    namespace, _, gateway = _text(extension, "gateway").partition("/")
+    kind, _, rest = _text(extension, "route").partition("/")
     route_namespace, _, name = rest.partition("/")
-    rule, match = (_index(told.get(key)) for key in ("rule", "match"))
+    rule, match = (_index(extension.get(key)) for key in ("rule", "match"))
     route = RouteRef(
-        namespace, gateway, _text(told, "listener"), kind, route_namespace, name, rule, match
+        namespace, gateway, _text(extension, "listener"), kind, route_namespace, name, rule, match
     )
-    backend_namespace, _, service = _text(told, "backend").partition("/")
+    backend_namespace, _, service = _text(extension, "backend").partition("/")
     backend, _, port = service.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else 0
-    evidence = _text(told, "attribution").upper()
+    evidence = _text(extension, "attribution").upper()
     known = evidence if evidence in Attribution.__members__ else "NONE"
     return route, BackendRef("Service", backend_namespace, backend, number), known.lower()
 
 
-def _text(told: dict[str, Any], key: str) -> str:
-    value = told.get(key)
+def _text(extension: dict[str, Any], key: str) -> str:
+    value = extension.get(key)
     return value[:1024] if isinstance(value, str) else ""
 
 

@@ -1,4 +1,4 @@
-"""What `flowd replay --to` may name."""
+"""Parse the targets of `flowd replay --to`: KIND=WHERE."""
 
 from collections.abc import Iterable
 
@@ -8,18 +8,18 @@ KINDS = ("hubble", "flow-log", "otlp", "prometheus")
 
 
 def parse_targets(texts: Iterable[str]) -> dict[str, str]:
-    """`KIND=WHERE` by kind; prometheus needs no WHERE.
+    """Address, path or URL of each target, by kind; "" for prometheus without one.
 
     Raises:
-        UsageError: a KIND that is not known, comes twice, or lacks its WHERE.
+        UsageError: a kind is unknown, given twice, or lacks its address, path or URL.
     """
     found: dict[str, str] = {}
     for text in texts:
-        kind, _, where = text.partition("=")
-        if kind not in KINDS or kind in found or not (where or kind == "prometheus"):
+        kind, _, target = text.partition("=")
+        if kind not in KINDS or kind in found or not (target or kind == "prometheus"):
             raise UsageError(
                 f"--to {text!r} cannot be used",
                 "once each: hubble=ADDRESS, flow-log=FILE, otlp=URL, prometheus[=FILE]",
             )
-        found[kind] = where
+        found[kind] = target
     return found

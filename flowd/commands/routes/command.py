@@ -1,4 +1,4 @@
-"""`flowd routes`: Gateway API routes matched, listed and compared, from manifests or an agent."""
+"""`flowd routes`: match, explain, list and compare routes of manifests or of an agent."""
 
 import asyncio
 import sys
@@ -10,7 +10,9 @@ import click
 
 from flowd.commands.routes.headers import headers
 from flowd.errors import FlowdError, UsageError
-from flowd.observe.options.click_options import GroupedCommand, server_options
+from flowd.observe.options.click_options import GroupedCommand
+from flowd.observe.options.server_flags import server_options
+from flowd.settings import DIALECTS
 
 if TYPE_CHECKING:
     from flowd.gateway.report.listing import SplitKey
@@ -19,10 +21,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_REQUEST = (
+_REQUEST_FIELDS = (
     "gateway", "listener", "port", "sni", "host", "path", "method", "scheme", "client_namespace"
 )  # fmt: skip
-DIALECTS = ("spec", "eg", "cilium", "istio", "contour", "kgateway")
 
 
 @click.group("routes")
@@ -140,14 +141,14 @@ def explain(
     from flowd.gateway.report.listing import explanation_rows
     from flowd.observe.output.table import fitted
 
-    _one_source(manifests, params)
+    _check_one_source(manifests, params)
     pairs = dict(_header(text) for text in headers)
-    asked = {name: params[name] for name in _REQUEST if params[name] is not None}
-    request = msgspec.json.encode({**asked, "headers": pairs})
+    fields = {name: params[name] for name in _REQUEST_FIELDS if params[name] is not None}
+    request = msgspec.json.encode({**fields, "headers": pairs})
     if manifests:
         answer = explain_json(_table(manifests, dialect), request)
     else:
-        answer = asyncio.run(_explained(params, request))
+        answer = asyncio.run(_ask_explanation(params, request))
     if output == "json":
         click.echo(answer.decode())
         return
@@ -178,8 +179,8 @@ def list_routes(manifests: tuple[str, ...], dialect: str, output: str, **params:
     from flowd.gateway.report.listing import gateway_rows, problem_rows, route_rows, rule_rows
     from flowd.observe.output.table import fitted
 
-    _one_source(manifests, params)
-    known = _described(manifests, dialect) if manifests else asyncio.run(_routes(params))
+    _check_one_source(manifests, params)
+    known = _described(manifests, dialect) if manifests else asyncio.run(_ask_routes(params))
     if output == "json":
         click.echo(_json(known))
         return
@@ -202,13 +203,13 @@ def split(manifests: tuple[str, ...], dialect: str, output: str, **params: Any) 
     from flowd.gateway.report.listing import share_rows, shares
     from flowd.observe.output.table import fitted
 
-    asked = bool(params["server"]) or not manifests
-    known = _described(manifests, dialect) if manifests else asyncio.run(_routes(params))
-    found = shares(known, asyncio.run(_requests(params)) if asked else None)
+    ask_agent = bool(params["server"]) or not manifests
+    known = _described(manifests, dialect) if manifests else asyncio.run(_ask_routes(params))
+    found = shares(known, asyncio.run(_ask_requests(params)) if ask_agent else None)
     if output == "json":
         click.echo(_json(found))
     else:
-        click.echo(fitted(share_rows(found, asked)), nl=False)
+        click.echo(fitted(share_rows(found, ask_agent)), nl=False)
 
 
 def _table(manifests: tuple[str, ...], dialect: str) -> "RouteTable":
@@ -225,30 +226,30 @@ def _described(manifests: tuple[str, ...], dialect: str) -> "Description":
     return describe(_table(manifests, dialect))
 
 
-def _one_source(manifests: tuple[str, ...], params: dict[str, Any]) -> None:
+def _check_one_source(manifests: tuple[str, ...], params: dict[str, Any]) -> None:
     if manifests and params["server"]:
         raise UsageError("--manifests and --server exclude each other", "leave one of them out")
 
 
-async def _explained(params: dict[str, Any], request: bytes) -> bytes:
-    """An agent's explanation of a request, both as JSON."""
+async def _ask_explanation(params: dict[str, Any], request: bytes) -> bytes:
+    """Ask an agent to explain a request; both are JSON."""
     from flowd.observe.sources.connect import make_client
 
     async with make_client(params) as client:
         return await client.explain(request)
 
 
-async def _routes(params: dict[str, Any]) -> "Description":
-    """What an agent knows of routes."""
-    from flowd.commands.routes.wire import described
+async def _ask_routes(params: dict[str, Any]) -> "Description":
+    """Ask an agent for its gateways and routes."""
+    from flowd.commands.routes.wire import routes_info
     from flowd.observe.sources.connect import make_client
 
     async with make_client(params) as client:
-        return described(await client.routes())
+        return routes_info(await client.routes())
 
 
-async def _requests(params: dict[str, Any]) -> "dict[SplitKey, int]":
-    """Requests by backend that an agent saw in the minutes it remembers."""
+async def _ask_requests(params: dict[str, Any]) -> "dict[SplitKey, int]":
+    """Ask an agent for requests by backend, summed over the history it keeps (some minutes)."""
     from flowd.observe.sources.connect import make_client
 
     counts: dict[SplitKey, int] = {}

@@ -1,4 +1,4 @@
-"""`flowd routes headers`: what a Gateway implementation must be told to log."""
+"""`flowd routes headers`: access-log configuration for each Gateway implementation, as YAML."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 Yaml = dict[str, Any]
 ALS_PORT = 9001
-_ALWAYS = ("traceparent", "x-envoy-original-path", "x-envoy-original-host")
+_ALWAYS_LOGGED = ("traceparent", "x-envoy-original-path", "x-envoy-original-host")
 _OPERATORS = {
     "start_time_s_6f": "%START_TIME(%s.%6f)%",
     "access_log_type": "%ACCESS_LOG_TYPE%",
@@ -38,7 +38,7 @@ _CILIUM = {
     "vhost": "%CEL(xds.virtual_host_name)%",
 }
 _CONTOUR = ("contour_config_kind", "contour_config_namespace", "contour_config_name")
-"""Contour's own names for the metadata that says the route."""
+"""Contour's names of the metadata that identifies the route."""
 
 
 @click.command("headers")
@@ -86,8 +86,8 @@ def headers(manifests: tuple[str, ...], dialect: str, service: str) -> None:
         raise UsageError(f"--service {service!r} is not NAMESPACE/NAME", "like flowd-system/flowd")
     objects = load_manifests([Path(path) for path in manifests], Losses())
     table = RouteTable.build(objects, dialect)
-    names = sorted({*table.header_names, *_ALWAYS} - {"user-agent"})
-    documents = _MAKERS[dialect](names, namespace, name, sorted(table.gateways))
+    names = sorted({*table.header_names, *_ALWAYS_LOGGED} - {"user-agent"})
+    documents = _BUILDERS[dialect](names, namespace, name, sorted(table.gateways))
     if documents:
         click.echo(yaml.safe_dump_all(documents, sort_keys=False, width=200), nl=False)
 
@@ -98,13 +98,13 @@ def _object(version: str, kind: str, namespace: str, spec: Yaml) -> Yaml:
 
 
 def _envoy_gateway(names: Sequence[str], namespace: str, name: str, _: Sequence[str]) -> list[Yaml]:
-    def sink(kind: str, more: Yaml) -> Yaml:
+    def sink(kind: str, options: Yaml) -> Yaml:
         backends = [{"name": name, "namespace": namespace, "port": ALS_PORT}]
-        als = {"type": kind, "logName": f"flowd-{kind.lower()}", "backendRefs": backends, **more}
+        als = {"type": kind, "logName": f"flowd-{kind.lower()}", "backendRefs": backends, **options}
         return {"sinks": [{"type": "ALS", "als": als}]}
 
     http = {"http": {"requestHeaders": list(names), "responseTrailers": ["grpc-status"]}}
-    # The empty setting keeps the default log on standard output
+    # An empty setting keeps the default log on standard output
     log = {"settings": [{}, sink("HTTP", http), sink("TCP", {})]}
     spec = {"telemetry": {"accessLog": log}}
     return [_object("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", "envoy-gateway-system", spec)]
@@ -124,10 +124,14 @@ def _istio(names: Sequence[str], namespace: str, name: str, _: Sequence[str]) ->
 
 
 def operators(names: Sequence[str]) -> dict[str, str]:
-    """JSON keys that the agent knows without being told, and their operators."""
-    asked = {f"req_{name.replace('-', '_')}": f"%REQ({name.upper()})%" for name in names}
+    """Envoy's command operators by the JSON keys that the agent's built-in format reads.
+
+    Args:
+        names: request headers to log in addition.
+    """
+    headers = {f"req_{name.replace('-', '_')}": f"%REQ({name.upper()})%" for name in names}
     return _OPERATORS | {
-        key: text for key, text in asked.items() if not key.startswith("req_x_envoy_original_")
+        key: text for key, text in headers.items() if not key.startswith("req_x_envoy_original_")
     }
 
 
@@ -152,16 +156,18 @@ def _kgateway(
     grpc = {"logName": "flowd", "backendRef": backend, "additionalRequestHeadersToLog": list(names)}
     documents: list[Yaml] = []
     for gateway in gateways:
-        where, _, which = gateway.partition("/")
-        target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": which}
+        gateway_namespace, _, gateway_name = gateway.partition("/")
+        target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway_name}
         spec = {"targetRefs": [target], "accessLog": [{"grpcService": grpc}]}
-        policy = _object("gateway.kgateway.dev/v1alpha1", "HTTPListenerPolicy", where, spec)
-        policy["metadata"]["name"] = f"flowd-{which}"
+        policy = _object(
+            "gateway.kgateway.dev/v1alpha1", "HTTPListenerPolicy", gateway_namespace, spec
+        )
+        policy["metadata"]["name"] = f"flowd-{gateway_name}"
         documents.append(policy)
     return documents
 
 
-_MAKERS: dict[str, Callable[[Sequence[str], str, str, Sequence[str]], list[Yaml]]] = {
+_BUILDERS: dict[str, Callable[[Sequence[str], str, str, Sequence[str]], list[Yaml]]] = {
     "eg": _envoy_gateway,
     "istio": _istio,
     "cilium": _cilium,

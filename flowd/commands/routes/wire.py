@@ -1,4 +1,4 @@
-"""An agent's answer about routes in the shape that descriptions made here have."""
+"""Convert an agent's RoutesResponse (agent.proto) into the RoutesInfo of `flowd.gateway.report`."""
 
 from flowd.gateway.attachment.parent_ref import Condition
 from flowd.gateway.report.describe import (
@@ -14,8 +14,8 @@ from flowd.gateway.table.backend_tls import Problem
 from flowd.wire.flowd import agent_pb2 as agent
 
 
-def described(response: agent.RoutesResponse) -> RoutesInfo:
-    """The same gateways and routes as plain values."""
+def routes_info(response: agent.RoutesResponse) -> RoutesInfo:
+    """Gateways, routes and problems of a response as RoutesInfo; texts are not yet printable."""
     gateways = [
         GatewayInfo(
             gateway.namespace,

@@ -1,8 +1,8 @@
-"""CEL expressions over `_flow`, as Hubble has them (https://github.com/google/cel-spec).
+"""Compile CEL expressions over `_flow`, as in Hubble (https://github.com/google/cel-spec).
 
-An expression costs some microseconds a flow, a hundred times as much as a mask over columns, so it
-is asked last. cel-expr-python stops an evaluation after a number of loop steps; what a batch of
-evaluations may cost together is bounded by `flowd.filter.cost`.
+An expression takes some microseconds for each flow, a hundred times the cost of a column test, and
+is therefore evaluated last. cel-expr-python limits the loop steps of one evaluation;
+`flowd.filter.cost` bounds the evaluations of a batch together.
 """
 
 import re
@@ -24,7 +24,7 @@ _PLACE = re.compile(r"ERROR: [^:]*:(\d+:\d+): (.*)")
 
 
 def compile_expressions(expressions: Sequence[str]) -> Matches:
-    """Whether any of the expressions is true of a flow; an error while evaluating is no.
+    """Compile a test: at least one expression is true; an evaluation error counts as false.
 
     Raises:
         ExpressionError: an expression is malformed, with line and column, or not boolean.
@@ -42,7 +42,7 @@ def compile_expressions(expressions: Sequence[str]) -> Matches:
 def _true(expression: "cel.Expression", data: dict[str, Any]) -> bool:
     try:
         return expression.eval(data=data).value() is True
-    except RuntimeError:  # a bound of the evaluator
+    except RuntimeError:  # a limit of the evaluator
         return False
 
 
@@ -65,7 +65,7 @@ def _compile(expression: str) -> "cel.Expression":
 
 @cache
 def _environment() -> "cel.Env":
-    """Knows `_flow` and, by their short names, the messages and enums of package flow."""
+    """An environment with `_flow`, and the messages and enums of package flow by short names."""
     try:
         from cel_expr_python import cel
     except ImportError:

@@ -1,10 +1,10 @@
-"""What is wrong with a filter, naming the value."""
+"""Errors of filters; the message names the invalid value."""
 
 from flowd.errors import ExitCode, FlowdError
 
 
 class FilterError(FlowdError):
-    """A filter that cannot be built: a bad pattern, an unknown protocol."""
+    """An invalid filter: a malformed pattern, an unknown protocol."""
 
     code = ExitCode.USAGE
 
@@ -14,7 +14,7 @@ class UnsupportedFilter(FilterError):
 
 
 class CostlyFilter(FilterError):
-    """A filter that costs more than a request may take."""
+    """A filter that exceeds the CPU bound of a request."""
 
 
 class ExpressionError(FilterError):

@@ -1,4 +1,7 @@
-"""The small languages inside Hubble's filter values. Every function refuses what is malformed."""
+"""Parse patterns in Hubble's filter values: RE2, name prefix, glob, CIDR, port, status range, URL.
+
+Every function raises FilterError for a malformed value.
+"""
 
 import ipaddress
 import re
@@ -16,16 +19,16 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _REGEX_BYTES = 1 << 20
 
 
-def regex(pattern: str, what: str) -> Predicate:
-    """RE2 search, not anchored (https://github.com/google/re2/wiki/Syntax).
+def regex(pattern: str, field: str) -> Predicate:
+    """Compile an unanchored RE2 search (https://github.com/google/re2/wiki/Syntax).
 
     Raises:
-        FilterError: RE2 refuses the pattern, or google-re2 is not installed.
+        FilterError: RE2 rejects the pattern, or google-re2 is not installed.
     """
     try:
         import re2
     except ImportError:
-        raise FilterError(f"{what}: regular expressions need google-re2") from None
+        raise FilterError(f"{field}: regular expressions need google-re2") from None
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _REGEX_BYTES
@@ -35,7 +38,7 @@ def regex(pattern: str, what: str) -> Predicate:
         reason = error.args[0]
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
         raise FilterError(
-            f"{what}: bad regular expression {shortened(pattern)}: {text[:200]}"
+            f"{field}: bad regular expression {shortened(pattern)}: {text[:200]}"
         ) from None
 
     def search(text: str) -> bool:
@@ -45,14 +48,14 @@ def regex(pattern: str, what: str) -> Predicate:
 
 
 def shortened(value: str, most: int = 80) -> str:
-    """A value as an error names it."""
+    """A value for an error message: quoted, cut to `most` characters."""
     return repr(value if len(value) <= most else f"{value[:most]}...")
 
 
-def name_prefix(value: str, what: str) -> Callable[[str, str], bool]:
-    """`namespace/prefix` over (namespace, name); a bare prefix means namespace `default`."""
+def name_prefix(value: str, field: str) -> Callable[[str, str], bool]:
+    """Parse `namespace/prefix`, over (namespace, name); a bare prefix is in namespace `default`."""
     if not value:
-        raise FilterError(f"{what}: empty value; use namespace/name, namespace/ or /name")
+        raise FilterError(f"{field}: empty value; use namespace/name, namespace/ or /name")
     namespace, slash, prefix = value.partition("/")
     if not slash:
         namespace, prefix = "default", value
@@ -65,18 +68,18 @@ def name_prefix(value: str, what: str) -> Callable[[str, str], bool]:
     return matches
 
 
-def glob(pattern: str, what: str) -> Predicate:
-    """A name where `*` is any run of letters, digits, `-` and `.`; in any case."""
+def glob(pattern: str, field: str) -> Predicate:
+    """Parse a glob: `*` matches letters, digits, `-` and `.`; case is ignored."""
     text = pattern.lower().removesuffix(".")
     if not text or not re.fullmatch(r"[-a-z0-9_.*]+", text):
-        raise FilterError(f"{what}: bad pattern {pattern!r}; letters, digits, - _ . and * only")
+        raise FilterError(f"{field}: bad pattern {pattern!r}; letters, digits, - _ . and * only")
     body = "[-.0-9a-z]*".join(re.escape(part) for part in re.split(r"\*+", text))
     compiled = re.compile(body)
     return lambda name: compiled.fullmatch(name.lower()) is not None
 
 
 def node_glob(pattern: str) -> Callable[[str, str], bool]:
-    """`node` or `cluster/node` over (cluster, node), each a glob; an empty part is any."""
+    """Parse `node` or `cluster/node` globs, over (cluster, node); an empty part matches any."""
     parts = pattern.split("/")
     if len(parts) > 2:
         raise FilterError(f"node_name: too many slashes in {pattern!r}; use cluster/node")
@@ -91,26 +94,26 @@ def node_glob(pattern: str) -> Callable[[str, str], bool]:
     return matches
 
 
-def network(value: str, what: str) -> Network:
-    """An address as a network of one, or a CIDR."""
+def network(value: str, field: str) -> Network:
+    """Parse a CIDR, or an address as a network of one address."""
     _, slash, length = value.partition("/")
     try:
         if "%" in value or (slash and not re.fullmatch("[0-9]{1,3}", length)):
             raise ValueError(value)
         return ipaddress.ip_network(value, strict=False)
     except ValueError:
-        raise FilterError(f"{what}: {value!r} is neither an IP address nor a CIDR") from None
+        raise FilterError(f"{field}: {value!r} is neither an IP address nor a CIDR") from None
 
 
-def port(value: str, what: str) -> int:
-    """A decimal port number."""
+def port(value: str, field: str) -> int:
+    """Parse a decimal port number."""
     if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) > 65535:
-        raise FilterError(f"{what}: {value!r} is not a port number (0-65535)")
+        raise FilterError(f"{field}: {value!r} is not a port number (0-65535)")
     return int(value)
 
 
 def status_range(value: str) -> tuple[int, int]:
-    """First and last HTTP status of `404`, `40+` or `4+`."""
+    """Parse `404`, `40+` or `4+` to the first and last HTTP status."""
     match = re.fullmatch(r"([1-5])(?:([0-9])([0-9])|([0-9])?\+)", value)
     if not match:
         raise FilterError(f"http_status_code: {value!r} is not a status code or prefix (404, 4+)")
@@ -119,7 +122,7 @@ def status_range(value: str) -> tuple[int, int]:
 
 
 def url_path(url: str) -> str | None:
-    """The decoded path of an absolute or rooted URL; None for any other text."""
+    """The percent-decoded path of an absolute or rooted URL; None for other text."""
     if _SCHEME.match(url):
         rest = url.partition(":")[2]
         if rest.startswith("//"):

@@ -1,4 +1,4 @@
-"""FlowFilters as people write them: JSON objects one after the other."""
+"""Parse FlowFilters from JSON text (`--allowlist`, `--denylist`, flow-log settings)."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ EXAMPLE = '{"source_pod":["orders/"],"verdict":["DROPPED"]}'
 
 
 def parse_filters(text: str) -> list[FlowFilter]:
-    """The filters of a text that holds any number of JSON objects, with spaces or commas between.
+    """Parse any number of JSON objects, separated by spaces or commas.
 
     Raises:
         FilterError: the text is not JSON, or an object is not a FlowFilter.
@@ -33,10 +33,10 @@ def parse_filters(text: str) -> list[FlowFilter]:
 
 
 def filter_of(fields: dict[str, Any]) -> FlowFilter:
-    """The filter with these fields, as JSON or YAML gives them.
+    """Build a filter from fields decoded from JSON or YAML.
 
     Raises:
-        FilterError: a field or value that a FlowFilter cannot have.
+        FilterError: an unknown field, or a value of the wrong type.
     """
     try:
         return ParseDict(fields, FlowFilter())

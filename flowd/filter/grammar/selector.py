@@ -1,6 +1,6 @@
-"""Label selectors in the grammar of Kubernetes, over labels in Cilium's form `source:key=value`.
+"""Parse Kubernetes label selectors, over labels in Cilium's form `source:key=value`.
 
-A key without a source, or with the source `any`, is looked for in every source.
+A key without a source, or with the source `any`, matches labels of every source.
 """
 
 import re
@@ -24,7 +24,7 @@ class Requirement:
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Iterable[str]) -> bool:
-        """Whether a set of labels fulfils the clause."""
+        """Whether the labels satisfy the clause."""
         value = self._find(labels)
         match self.operator:
             case "exists":
@@ -53,16 +53,16 @@ class Requirement:
 
 
 def parse_selector(text: str) -> Callable[[Sequence[str]], bool]:
-    """A test over the labels of an endpoint; the empty selector is always true.
+    """Parse a selector into a test over an endpoint's labels; an empty selector matches all.
 
     Raises:
-        FilterError: text is not a selector.
+        FilterError: the text is not a selector.
     """
-    requirements = _Parser(text).requirements()
+    requirements = _SelectorParser(text).requirements()
     return lambda labels: all(requirement.matches(labels) for requirement in requirements)
 
 
-class _Parser:
+class _SelectorParser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[str] = []

@@ -1,36 +1,36 @@
-"""From a gateway's pod and container port to Gateway and listener."""
+"""Data plane: from the address and container port of a proxy to Gateway and listener."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from flowd.gateway.attachment.listener import Listener
+from flowd.gateway.attachment.listener import ListenerState
 from flowd.gateway.matching.dialect import Dialect
 from flowd.kubernetes.objects.core import EndpointSlice, Pod, Service
-from flowd.kubernetes.objects.proxies import Group, gateway_of, group_of, linked_services
-from flowd.kubernetes.objects.snapshot import Key, Objects, differences
+from flowd.kubernetes.objects.proxies import ProxyGroup, gateway_of, linked_services, proxy_group_of
+from flowd.kubernetes.objects.snapshot import ObjectKey, Objects, differences
 from flowd.model.address import pack
 
 PRIVILEGED = 1024
-Owner: TypeAlias = str | Group
-"""`namespace/name` of a Gateway, or several Gateways."""
-_Part: TypeAlias = Service | EndpointSlice | Pod
+ProxyOwner: TypeAlias = str | ProxyGroup
+"""`namespace/name` of a Gateway, or a group of Gateways that share proxies."""
+_PlaneObject: TypeAlias = Service | EndpointSlice | Pod
 
 
-class _Mark(NamedTuple):
-    """An object that is part of a data plane, and whose."""
+class _OwnedObject(NamedTuple):
+    """An object of a data plane, and the Gateways or groups it belongs to."""
 
-    item: _Part
-    owners: tuple[Owner, ...]
+    item: _PlaneObject
+    owners: tuple[ProxyOwner, ...]
 
 
 class DataPlane:
     """Addresses and ports of the proxies, from their Pods, Services and EndpointSlices.
 
-    What belongs to which Gateway is told by labels and names, or by a Gateway that links a Service
+    Labels and names, or a Gateway that links a Service, assign the objects to Gateways
     (flowd.kubernetes.objects.proxies).
 
     Args:
-        before: that of earlier objects; only what differs from them is read.
+        before: the data plane of earlier objects; only differing objects are read again.
     """
 
     def __init__(
@@ -39,59 +39,59 @@ class DataPlane:
         self._offset = dialect.container_port_offset
         self._objects = Objects(services=objects.services, slices=objects.slices, pods=objects.pods)
         self._linked = linked_services(objects)
-        self._marks: dict[tuple[str, Key], _Mark] = {}
-        self._owners: dict[bytes, tuple[Owner, ...]] = {}
-        self._ports: dict[tuple[Owner, int], int] = {}
+        self._owned: dict[tuple[str, ObjectKey], _OwnedObject] = {}
+        self._owners: dict[bytes, tuple[ProxyOwner, ...]] = {}
+        self._ports: dict[tuple[ProxyOwner, int], int] = {}
         known = Objects()
         if before and before._linked == self._linked:
-            self._marks, known = before._marks, before._objects
+            self._owned, known = before._owned, before._objects
         changes = dict(self._changes(known, "services"))
         if changes:
-            # Their slices are of the data plane for their sake
-            self._marks, known = {}, Objects()
+            # Slices belong to the data plane through their Services, so all are read again
+            self._owned, known = {}, Objects()
             changes = dict(self._changes(known, "services"))
         changes |= {**dict(self._changes(known, "slices")), **dict(self._changes(known, "pods"))}
-        if before and not changes and self._marks is before._marks:
+        if before and not changes and self._owned is before._owned:
             self._owners, self._ports = before._owners, before._ports
             return
-        marks = {**self._marks, **changes}
-        self._marks = {key: mark for key, mark in marks.items() if mark}
-        for mark in self._marks.values():
-            self._read(mark, objects)
+        owned = {**self._owned, **changes}
+        self._owned = {key: entry for key, entry in owned.items() if entry}
+        for entry in self._owned.values():
+            self._index(entry, objects)
 
     def _changes(
         self, before: Objects, kind: str
-    ) -> Iterator[tuple[tuple[str, Key], _Mark | None]]:
-        """The objects of data planes that differ, each as it is to be marked now."""
-        pairs: Iterable[tuple[Key, tuple[_Part | None, _Part | None]]] = differences(
-            getattr(before, kind), getattr(self._objects, kind)
+    ) -> Iterator[tuple[tuple[str, ObjectKey], _OwnedObject | None]]:
+        """Objects of data planes that differ from before, with their owners now; None when gone."""
+        pairs: Iterable[tuple[ObjectKey, tuple[_PlaneObject | None, _PlaneObject | None]]] = (
+            differences(getattr(before, kind), getattr(self._objects, kind))
         )
         for key, (_, item) in pairs:
-            owners = self._whose(item) if item else ()
-            if owners or (kind, key) in self._marks:
-                yield (kind, key), _Mark(item, owners) if item and owners else None
+            owners = self._owners_of(item) if item else ()
+            if owners or (kind, key) in self._owned:
+                yield (kind, key), _OwnedObject(item, owners) if item and owners else None
 
-    def _whose(self, item: _Part) -> tuple[Owner, ...]:
+    def _owners_of(self, item: _PlaneObject) -> tuple[ProxyOwner, ...]:
         if isinstance(item, Pod) and item.finished:
             return ()
         if gateway := gateway_of(item):
             return (gateway,)
-        if group := group_of(item):
+        if group := proxy_group_of(item):
             return (group,)
         if isinstance(item, EndpointSlice):
             service = self._objects.services.get((item.metadata.namespace, item.service))
-            return self._whose(service) if service else ()
+            return self._owners_of(service) if service else ()
         return self._linked.get(item.key, ()) if isinstance(item, Service) else ()
 
-    def _read(self, mark: _Mark, objects: Objects) -> None:
-        item, owners = mark
+    def _index(self, entry: _OwnedObject, objects: Objects) -> None:
+        item, owners = entry
         for address in map(pack, item.addresses()):
             known = self._owners.get(address, ())
             self._owners[address] = tuple(dict.fromkeys((*known, *owners)))
         if isinstance(item, Service):
             self._map_ports(owners, item, objects)
 
-    def _map_ports(self, owners: Iterable[Owner], service: Service, objects: Objects) -> None:
+    def _map_ports(self, owners: Iterable[ProxyOwner], service: Service, objects: Objects) -> None:
         named = {
             port.name: port.port
             for part in objects.slices.values()
@@ -105,24 +105,28 @@ class DataPlane:
             for owner in owners:
                 self._ports[owner, container or port.port] = port.port
 
-    def owners_at(self, address: bytes) -> Sequence[Owner]:
-        """Whose proxy has an address (16 bytes)."""
+    def owners_at(self, address: bytes) -> Sequence[ProxyOwner]:
+        """Gateways or groups whose proxy has an address (16 bytes)."""
         return self._owners.get(address, ())
 
-    def behind(
-        self, listeners: Sequence[Listener], container_port: int, groups: Iterable[Group] = ()
-    ) -> list[Listener]:
-        """Those of one Gateway's listeners that the proxy serves on a port of its own.
+    def listeners_behind(
+        self,
+        listeners: Sequence[ListenerState],
+        container_port: int,
+        groups: Iterable[ProxyGroup] = (),
+    ) -> list[ListenerState]:
+        """Select the listeners of one Gateway that the proxy serves on a container port.
 
-        By the Gateway's Service where it is known; else the port itself, and then Envoy Gateway's
-        shift of privileged ports.
+        The target ports of the Gateway's Service decide where it is known; otherwise the port
+        itself, then the port minus Envoy Gateway's offset for privileged ports.
 
         Args:
-            groups: those that the Gateway belongs to.
+            listeners: the listeners of one Gateway.
+            groups: groups that the Gateway belongs to.
         """
         if not listeners:
             return []
-        owners: tuple[Owner, ...] = (listeners[0].gateway_id, *groups)
+        owners: tuple[ProxyOwner, ...] = (listeners[0].gateway_id, *groups)
         ports = (self._ports.get((owner, container_port)) for owner in owners)
         port = next(filter(None, ports), container_port)
         found = [listener for listener in listeners if listener.port == port]

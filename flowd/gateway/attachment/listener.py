@@ -1,9 +1,9 @@
-"""A Gateway's listener and what is attached to it."""
+"""Listener of a Gateway with its attached routes, and selection among listeners of one port."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from flowd.gateway.matching.hostname import ANY, matching, specificity
+from flowd.gateway.matching.hostname import ANY, covering_hostnames, specificity
 from flowd.gateway.matching.rules import Route, RouteKey
 from flowd.gateway.matching.virtual_host import Candidate, VirtualHost
 from flowd.kubernetes.objects import gateway_api as gw
@@ -14,20 +14,20 @@ _TLS_PROTOCOLS = ("HTTPS", "TLS")
 
 
 @dataclass(slots=True)
-class Listener:
-    """One listener; `hostname` is `*` when it has none.
+class ListenerState:
+    """One listener with its attached routes; `hostname` is `*` when the listener has none.
 
     Attributes:
-        number: its place among all listeners of a table.
-        set_id: `namespace/name` of the ListenerSet it is from, or "".
-        problem: why it serves nothing, in the API's words (`HostnameConflict`), or "".
-        one_label: `*` in a route's hostname stands for one label, as in an Ingress.
-        shares_hosts: its virtual hosts are those of other ports too, so that it takes any host.
-        vhosts: by hostname, of HTTPRoutes, GRPCRoutes and Ingresses.
-        streams: by SNI hostname, of TLSRoutes; TCPRoutes and UDPRoutes are under `*`.
-        rewriters: matches of rules that change host or path before it is logged.
-        attached: the routes that it accepts.
-        accepted: these with their hostnames, as they were handed over.
+        number: position among all listeners of a table.
+        set_id: `namespace/name` of the ListenerSet that defines the listener, or "".
+        problem: why the listener serves nothing, as an API reason (`HostnameConflict`), or "".
+        one_label: `*` in the hostname of a route stands for exactly one label, as in an Ingress.
+        shares_hosts: the listener shares virtual hosts with other ports, so it accepts any host.
+        vhosts: virtual hosts of HTTPRoutes, GRPCRoutes and Ingresses by hostname.
+        streams: TLSRoutes by SNI hostname; TCPRoutes and UDPRoutes under `*`.
+        rewriters: matches of rules that rewrite host or path before the request is logged.
+        attached: keys of the accepted routes.
+        accepted: accepted routes, each with a hostname to match under, as given to `attach`.
     """
 
     gateway_namespace: str
@@ -53,21 +53,21 @@ class Listener:
 
     @property
     def full_name(self) -> str:
-        """Its name, after that of its ListenerSet if it has one: these may repeat names."""
+        """Name of the listener, after the name of its ListenerSet: sets may repeat names."""
         return f"{self.set_id}/{self.name}" if self.set_id else self.name
 
     @property
     def is_tls(self) -> bool:
-        """Whether SNI chooses among listeners of its port."""
+        """Whether SNI selects among the listeners of the port."""
         return self.protocol in _TLS_PROTOCOLS
 
     @property
     def is_http(self) -> bool:
         return self.protocol in ("HTTP", "HTTPS")
 
-    def bare(self) -> "Listener":
-        """The same listener with nothing attached."""
-        return Listener(
+    def without_routes(self) -> "ListenerState":
+        """Copy of the listener without attached routes."""
+        return ListenerState(
             self.gateway_namespace,
             self.gateway,
             self.name,
@@ -79,12 +79,14 @@ class Listener:
             self.problem,
         )
 
-    def attach(self, routes: list[tuple[Route, str]], before: "Listener | None" = None) -> None:
-        """Take in the accepted routes, each once for every hostname that it has here.
+    def attach(
+        self, routes: list[tuple[Route, str]], before: "ListenerState | None" = None
+    ) -> None:
+        """Attach the accepted routes.
 
         Args:
-            before: the listener of an earlier table, whose virtual hosts of the same routes are
-                taken over.
+            routes: accepted routes, each once for every hostname to match under.
+            before: the listener of an earlier table; virtual hosts of unchanged routes are reused.
         """
         if self.problem:
             return
@@ -103,7 +105,7 @@ class Listener:
         built: dict[tuple[int, ...], VirtualHost] = {}
         for hostname, competing in by_host.items():
             vhost = before.vhosts.get(hostname) if before else None
-            if vhost is None or not vhost.is_of(competing):
+            if vhost is None or not vhost.built_from(competing):
                 key = tuple(map(id, competing))
                 if key in built:
                     self.vhosts[hostname] = replace(built[key], hostname=hostname)
@@ -115,8 +117,8 @@ class Listener:
             self.attached = before.attached
 
     def vhost(self, host: str) -> VirtualHost | None:
-        """The virtual host that a normal host falls into."""
-        for hostname in matching(host):
+        """The virtual host for a normalized host, or None."""
+        for hostname in covering_hostnames(host):
             if (found := self.vhosts.get(hostname)) and not (
                 self.one_label
                 and hostname.startswith("*.")
@@ -128,13 +130,13 @@ class Listener:
     def find(
         self, host: str, path: str, query: str, method: str, headers: Mapping[str, str]
     ) -> Candidate | None:
-        """The match that takes an HTTP request; arguments as VirtualHost.find."""
+        """The match that accepts an HTTP request; arguments as VirtualHost.find."""
         vhost = self.vhost(host)
         return vhost.find(path, query, method, headers) if vhost else None
 
     def stream(self, sni: str) -> Candidate | None:
-        """The route that takes a connection: by its server name, or any."""
-        for hostname in matching(sni) if sni else (ANY,):
+        """The route that accepts a connection, by server name; without SNI the one under `*`."""
+        for hostname in covering_hostnames(sni) if sni else (ANY,):
             if (route := self.streams.get(hostname)) and route.rules:
                 return Candidate(route, route.rules[0], route.rules[0].matches[0])
         return None
@@ -146,21 +148,24 @@ def _same(one: list[tuple[Route, str]], other: list[tuple[Route, str]]) -> bool:
     )
 
 
-def choose(listeners: Iterable[Listener], sni: str, host: str) -> list[Listener]:
-    """The listeners of one port that a connection or request may belong to.
+def select_listeners(
+    listeners: Iterable[ListenerState], sni: str, host: str
+) -> list[ListenerState]:
+    """Select the listeners of one port for a connection or request.
 
-    The most specific hostname takes it and nothing falls through to a wider one; what several
-    Gateways share stays together. Empty when no hostname covers it.
+    The listeners with the most specific covering hostname are selected, without fallback to a less
+    specific one; several Gateways may have listeners of that hostname. Empty when no hostname
+    covers the name.
 
     Args:
         sni: server name of a TLS connection, "" for none.
-        host: normal host of an HTTP request, "" for none.
+        host: normalized host of an HTTP request, "" for none.
     """
-    covering: dict[str, list[Listener]] = {}
+    covering: dict[str, list[ListenerState]] = {}
     listeners = list(listeners)
     for listener in listeners:
         name = (sni or host) if listener.is_tls else host
-        if listener.hostname in (matching(name) if name else (ANY,)):
+        if listener.hostname in (covering_hostnames(name) if name else (ANY,)):
             covering.setdefault(listener.hostname, []).append(listener)
     if not covering:
         return [listener for listener in listeners if listener.shares_hosts]
@@ -168,7 +173,7 @@ def choose(listeners: Iterable[Listener], sni: str, host: str) -> list[Listener]
 
 
 def supported_kinds(listener: gw.Listener) -> tuple[str, ...]:
-    """Route kinds that a listener's protocol can take (gateway-api, apis/v1/gateway_types.go)."""
+    """Route kinds of a listener protocol (gateway-api, apis/v1/gateway_types.go)."""
     match listener.protocol:
         case "HTTP" | "HTTPS":
             return HTTP_KINDS

@@ -1,66 +1,66 @@
-"""Gateways with all their listeners: their own, and those that ListenerSets add."""
+"""Gateways with all their listeners, including those of ListenerSets, and listener conflicts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flowd.gateway.attachment.listener import Listener
+from flowd.gateway.attachment.listener import ListenerState
 from flowd.gateway.matching.hostname import ANY
 from flowd.kubernetes.objects import gateway_api as gw
 from flowd.kubernetes.objects.snapshot import Objects
 
 _GROUPS = {"HTTP": "HTTP", "HTTPS": "TLS", "TLS": "TLS", "TCP": "TCP", "UDP": "UDP"}
-"""Protocols that can share a port as long as their hostnames differ."""
+"""Protocols of equal value can share a port if their hostnames differ."""
 
 
 @dataclass(slots=True)
-class Gateway:
-    """A Gateway and its listeners, in the order of precedence; also an IngressClass."""
+class GatewayState:
+    """A Gateway or IngressClass with its listeners in order of precedence."""
 
     namespace: str
     name: str
     class_name: str
-    listeners: list[Listener]
+    listeners: list[ListenerState]
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A listener, with the part of its object that says whom it takes.
+class ParentListener:
+    """A listener with its specification, which restricts the routes that may attach.
 
     Attributes:
-        namespace: of the Gateway or ListenerSet that it stands in.
+        namespace: namespace of the Gateway or ListenerSet that defines the listener.
     """
 
-    listener: Listener
+    listener: ListenerState
     spec: gw.Listener
     namespace: str
 
 
 @dataclass(slots=True)
-class Offers:
-    """What a parentRef can name.
+class ParentIndex:
+    """Listeners by the parent that a parentRef can name.
 
     Attributes:
-        by_parent: by kind, namespace and name of the Gateway or ListenerSet.
-        problems: why a ListenerSet adds nothing.
+        by_parent: listeners by kind, namespace and name of the Gateway or ListenerSet.
+        problems: reason why the Gateway rejects a ListenerSet, by the same key.
     """
 
-    by_parent: dict[tuple[str, str, str], list[Offer]] = field(
-        default_factory=dict[tuple[str, str, str], list[Offer]]
+    by_parent: dict[tuple[str, str, str], list[ParentListener]] = field(
+        default_factory=dict[tuple[str, str, str], list[ParentListener]]
     )
     problems: dict[tuple[str, str, str], str] = field(
         default_factory=dict[tuple[str, str, str], str]
     )
 
 
-def read_gateways(objects: Objects) -> tuple[dict[str, Gateway], Offers]:
-    """Gateways by `namespace/name`, and their listeners as parentRefs see them.
+def read_gateways(objects: Objects) -> tuple[dict[str, GatewayState], ParentIndex]:
+    """Build Gateways by `namespace/name`, and the index of their listeners by parent.
 
-    A listener that conflicts with another has a `problem`: of a Gateway's own both do, of a
-    ListenerSet's the later one (GEP-1713: the Gateway, then sets by age, then by name).
+    Conflicting listeners get a `problem`: both of a Gateway's own listeners, but only the later
+    listener of a ListenerSet (GEP-1713: the Gateway, then sets by age, then by name).
     """
-    gateways: dict[str, Gateway] = {}
-    offers = Offers()
+    gateways: dict[str, GatewayState] = {}
+    parents = ParentIndex()
     sets = list(_sets(objects))
     number = 0
     for (namespace, name), gateway in sorted(objects.gateways.items()):
@@ -69,19 +69,21 @@ def read_gateways(objects: Objects) -> tuple[dict[str, Gateway], Offers]:
         ]
         for kind, entry in sets:
             ref = entry.spec.parent_ref
-            where = entry.metadata.namespace
-            if (ref.kind, ref.namespace or where, ref.name) != ("Gateway", namespace, name):
+            set_namespace = entry.metadata.namespace
+            if (ref.kind, ref.namespace or set_namespace, ref.name) != ("Gateway", namespace, name):
                 continue
-            key = kind, where, entry.metadata.name
-            if _allowed(gateway.spec.allowed_listeners.namespaces, namespace, where, objects):
+            key = kind, set_namespace, entry.metadata.name
+            if _allowed(
+                gateway.spec.allowed_listeners.namespaces, namespace, set_namespace, objects
+            ):
                 owners.append((key, entry.spec.listeners))
             else:
-                offers.problems[key] = f"Gateway {namespace}/{name} does not allow ListenerSet"
-        known: list[Listener] = []
+                parents.problems[key] = f"Gateway {namespace}/{name} does not allow ListenerSet"
+        listeners: list[ListenerState] = []
         for key, specs in owners:
-            mine: list[Offer] = []
+            added: list[ParentListener] = []
             for spec in specs:
-                listener = Listener(
+                listener = ListenerState(
                     namespace,
                     name,
                     spec.name,
@@ -92,17 +94,17 @@ def read_gateways(objects: Objects) -> tuple[dict[str, Gateway], Offers]:
                     "" if key[0] == "Gateway" else f"{key[1]}/{key[2]}",
                 )
                 number += 1
-                mine.append(Offer(listener, spec, key[1]))
-                _note_conflict(listener, known)
-                known.append(listener)
-            offers.by_parent[key] = mine
+                added.append(ParentListener(listener, spec, key[1]))
+                _note_conflict(listener, listeners)
+                listeners.append(listener)
+            parents.by_parent[key] = added
         class_name = gateway.spec.gateway_class_name
-        gateways[f"{namespace}/{name}"] = Gateway(namespace, name, class_name, known)
-    return gateways, offers
+        gateways[f"{namespace}/{name}"] = GatewayState(namespace, name, class_name, listeners)
+    return gateways, parents
 
 
 def _sets(objects: Objects) -> Iterator[tuple[str, gw.ListenerSet]]:
-    """ListenerSets by age, then by name; one under its old name counts as its new one."""
+    """Yield ListenerSets by age, then by name; an XListenerSet counts as a ListenerSet."""
     merged = {**objects.x_listener_sets, **objects.listener_sets}
 
     def age(item: gw.ListenerSet) -> tuple[bool, str, str, str]:
@@ -113,20 +115,20 @@ def _sets(objects: Objects) -> Iterator[tuple[str, gw.ListenerSet]]:
         yield "ListenerSet", item
 
 
-def _allowed(allowed: gw.ListenerNamespaces, mine: str, other: str, objects: Objects) -> bool:
+def _allowed(allowed: gw.ListenerNamespaces, own: str, other: str, objects: Objects) -> bool:
     match allowed.from_:
         case "All":
             return True
         case "Same":
-            return mine == other
+            return own == other
         case "Selector":
             return allowed.selector.matches(objects.namespace_labels(other))
         case "None":
             return False
 
 
-def _note_conflict(listener: Listener, known: list[Listener]) -> None:
-    for other in known:
+def _note_conflict(listener: ListenerState, listeners: list[ListenerState]) -> None:
+    for other in listeners:
         if other.problem and other.set_id:
             continue
         problem = _conflict(listener, other)
@@ -138,7 +140,7 @@ def _note_conflict(listener: Listener, known: list[Listener]) -> None:
 
 
 class HasPort(Protocol):
-    """As much of a listener as decides what it can share."""
+    """Attributes of a listener that decide about conflicts."""
 
     @property
     def name(self) -> str: ...
@@ -151,9 +153,9 @@ class HasPort(Protocol):
 
 
 def conflicts(listeners: Sequence[HasPort]) -> dict[str, str]:
-    """Names of the listeners of one Gateway that share what cannot be shared, and the reason.
+    """Find conflicting listeners of one Gateway; return the reason by listener name.
 
-    One of a ListenerSet has the set's name before its own and loses against what stands before it.
+    A listener of a ListenerSet (its name has the set's name in front) loses to all earlier ones.
     """
     found: dict[str, str] = {}
     for at, listener in enumerate(listeners):
@@ -167,7 +169,7 @@ def conflicts(listeners: Sequence[HasPort]) -> dict[str, str]:
 
 
 def _conflict(one: HasPort, other: HasPort) -> str:
-    """What two listeners of a Gateway cannot share, or ""."""
+    """Reason why two listeners of a Gateway conflict (API reason), or ""."""
     if one.port != other.port or (one.protocol == "UDP") != (other.protocol == "UDP"):
         return ""
     if _GROUPS.get(one.protocol) != _GROUPS.get(other.protocol):

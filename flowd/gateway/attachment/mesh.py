@@ -1,10 +1,10 @@
-"""Routes whose parent is a Service (GAMMA, GEP-1426): matched at the client's proxy."""
+"""Mesh routes: routes whose parent is a Service (GAMMA, GEP-1426), matched at the client."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flowd.gateway.attachment.parent_ref import Condition, Parent, resolved_refs
+from flowd.gateway.attachment.parent_ref import Condition, ParentStatus, resolved_refs
 from flowd.gateway.matching.rules import Route
 from flowd.gateway.matching.virtual_host import Candidate, VirtualHost
 from flowd.kubernetes.objects import gateway_api as gw
@@ -25,10 +25,10 @@ class MeshPort:
 
 
 class Mesh:
-    """The routes of Services, by the port and by the namespace of the client.
+    """Routes of Services, by Service port and namespace of the client.
 
-    A consumer route (in another namespace than the Service) holds for clients of its own
-    namespace only, and where there is one the producer routes do not count for them.
+    A consumer route (in another namespace than the Service) applies to clients in its own namespace
+    only, and replaces the producer routes for these clients.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -37,36 +37,36 @@ class Mesh:
         self._hosts: dict[tuple[MeshPort, str], VirtualHost] = {}
         self._addresses: dict[bytes, Service] | None = None
 
-    def attach(self, route: Route, ref: gw.ParentRef) -> Parent:
-        """Attach a route to the Service that a parentRef names, and tell how it went."""
+    def attach(self, route: Route, ref: gw.ParentReference) -> ParentStatus:
+        """Attach a route to the Service of a parentRef; return the status of the parentRef."""
         namespace = ref.namespace or route.namespace
         service = self._services.get((namespace, ref.name))
         reason, message = "Accepted", route.problem
         ports = [port.port for port in service.spec.ports] if service else []
-        wanted = [port for port in ports if ref.port in (None, port)]
+        matching_ports = [port for port in ports if ref.port in (None, port)]
         if service is None:
             reason, message = "NoMatchingParent", f"Service {namespace}/{ref.name} is not there"
-        elif not wanted:
-            words = f"has no port {ref.port}" if ref.port else "has no ports"
-            reason, message = "NoMatchingParent", f"Service {namespace}/{ref.name} {words}"
+        elif not matching_ports:
+            missing = f"has no port {ref.port}" if ref.port else "has no ports"
+            reason, message = "NoMatchingParent", f"Service {namespace}/{ref.name} {missing}"
         elif not route.rules:
             reason, message = route.reason, route.problem or "no rules"
         if reason == "Accepted":
-            for port in wanted:
+            for port in matching_ports:
                 routes = self._routes[MeshPort(namespace, ref.name, port)]
                 if route not in routes:
                     routes.append(route)
         accepted = Condition("Accepted", reason == "Accepted", reason, message)
         conditions = (accepted, resolved_refs(route))
-        return Parent(namespace, ref.name, ref.section_name, (), conditions, "Service")
+        return ParentStatus(namespace, ref.name, ref.section_name, (), conditions, "Service")
 
     def target(self, host: str, port: int | None, namespace: str) -> MeshPort | None:
-        """The port with routes that a client means by a host (a DNS name or address) and port.
+        """The Service port with routes that a client addresses, or None.
 
         Args:
-            host: normal.
-            port: None for the only one with routes, or 80.
-            namespace: of the client, in which a name of one label is looked up.
+            host: normalized DNS name or address.
+            port: None stands for 80, else for the only port with routes.
+            namespace: namespace of the client; resolves names of one label.
         """
         if not self._routes:
             return None
@@ -85,13 +85,13 @@ class Mesh:
             return self._at(host.strip("[]"))
         if len(labels) > 2 and labels[2] != "svc":
             return None
-        where = labels[1] if len(labels) > 1 else namespace
-        return self._services.get((where, labels[0]))
+        service_namespace = labels[1] if len(labels) > 1 else namespace
+        return self._services.get((service_namespace, labels[0]))
 
     def _at(self, address: str) -> Service | None:
         if self._addresses is None:
-            wanted = {(key.namespace, key.name) for key in self._routes}
-            services = (self._services[key] for key in sorted(wanted))
+            keys = {(key.namespace, key.name) for key in self._routes}
+            services = (self._services[key] for key in sorted(keys))
             self._addresses = {
                 pack(text): service for service in services for text in service.addresses()
             }
@@ -101,10 +101,10 @@ class Mesh:
             return None
 
     def routes(self, port: MeshPort, namespace: str) -> list[Route]:
-        """The routes that hold for clients of a namespace; "" for one that is not known."""
-        every = self._routes.get(port, [])
-        consumer = [route for route in every if route.namespace == namespace != port.namespace]
-        chosen = consumer or [route for route in every if route.namespace == port.namespace]
+        """Routes that apply to clients of a namespace ("" when unknown), oldest first."""
+        attached = self._routes.get(port, [])
+        consumer = [route for route in attached if route.namespace == namespace != port.namespace]
+        chosen = consumer or [route for route in attached if route.namespace == port.namespace]
         return sorted(chosen, key=lambda route: route.age)
 
     def find(
@@ -116,7 +116,7 @@ class Mesh:
         method: str,
         headers: Mapping[str, str],
     ) -> Candidate | None:
-        """The match that takes a client's request; arguments as VirtualHost.find."""
+        """The match that accepts the request of a client; arguments as VirtualHost.find."""
         routes = self.routes(port, namespace)
         key = port, namespace if any(entry.namespace != port.namespace for entry in routes) else ""
         if key not in self._hosts:
@@ -125,7 +125,7 @@ class Mesh:
         return self._hosts[key].find(path, query, method, headers)
 
     def stream(self, port: MeshPort, namespace: str) -> Candidate | None:
-        """The route that takes a client's connection: the oldest."""
+        """The oldest TCPRoute, TLSRoute or UDPRoute for a client's connection, or None."""
         for route in self.routes(port, namespace):
             if route.kind in _STREAMS:
                 return Candidate(route, route.rules[0], route.rules[0].matches[0])

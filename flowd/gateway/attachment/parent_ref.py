@@ -1,11 +1,11 @@
-"""Which listeners accept a route, in the Gateway API's own words when none does."""
+"""Attach a route by one parentRef: accepting listeners and the conditions of the parent status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flowd.gateway.attachment.listener import Listener, supported_kinds
-from flowd.gateway.attachment.listeners import Offer
+from flowd.gateway.attachment.listener import ListenerState, supported_kinds
+from flowd.gateway.attachment.listeners import ParentListener
 from flowd.gateway.matching.hostname import ANY, intersection
 from flowd.gateway.matching.rules import Route
 from flowd.kubernetes.objects import gateway_api as gw
@@ -14,7 +14,7 @@ from flowd.kubernetes.objects.snapshot import Objects
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A status condition of a route's parent."""
+    """A condition of a parent status (gateway-api, RouteParentStatus.conditions)."""
 
     type: str
     status: bool
@@ -28,14 +28,15 @@ _RESOLVED = Condition("ResolvedRefs", True, "ResolvedRefs")
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
-    """A parentRef of a route, and how it went.
+class ParentStatus:
+    """Status of one parentRef of a route (gateway-api, RouteParentStatus).
 
     Attributes:
-        kind: Gateway, ListenerSet, Service or IngressClass; the two names are of the Gateway that
-            a ListenerSet belongs to where it is known, else of what the parentRef names.
-        section: the listener that the parentRef names, or "".
+        gateway_namespace, gateway: the Gateway; of a ListenerSet, its Gateway where known; else
+            the object that the parentRef names.
+        section: sectionName of the parentRef, or "".
         listeners: names of the listeners that accept the route.
+        kind: Gateway, ListenerSet, Service or IngressClass.
     """
 
     gateway_namespace: str
@@ -48,81 +49,86 @@ class Parent:
 
 def attach_parent(
     route: Route,
-    ref: gw.ParentRef,
-    offers: Sequence[Offer] | None,
+    ref: gw.ParentReference,
+    candidates: Sequence[ParentListener] | None,
     objects: Objects,
     problem: str = "",
-) -> tuple[Parent, list[tuple[Listener, str]]]:
-    """The outcome for one parentRef, and (listener, hostname) for each pair to match under.
+) -> tuple[ParentStatus, list[tuple[ListenerState, str]]]:
+    """Attach a route by one parentRef.
 
     Args:
-        offers: the listeners of the Gateway or ListenerSet that the parentRef names; None when
-            there is none.
-        problem: why there is none.
+        candidates: listeners of the Gateway or ListenerSet that the parentRef names; None when it
+            does not exist.
+        problem: why it does not exist.
+
+    Returns:
+        Status of the parentRef, and each accepting listener with a hostname to match under.
     """
     namespace = ref.namespace or route.namespace
-    pairs, reason, message = _attach(route, ref, offers, objects, problem)
-    good = bool(pairs) and not message
-    accepted = _ACCEPTED if good else Condition("Accepted", bool(pairs), reason, message)
+    pairs, reason, message = _attach(route, ref, candidates, objects, problem)
+    unrestricted = bool(pairs) and not message
+    accepted = _ACCEPTED if unrestricted else Condition("Accepted", bool(pairs), reason, message)
     names = tuple(dict.fromkeys(listener.full_name for listener, _ in pairs))
     conditions = (accepted, resolved_refs(route))
-    owner = offers[0].listener if offers else None
-    where = (owner.gateway_namespace, owner.gateway) if owner else (namespace, ref.name)
-    return _parent(Parent(*where, ref.section_name, names, conditions, ref.kind)), pairs
+    owner = candidates[0].listener if candidates else None
+    gateway = (owner.gateway_namespace, owner.gateway) if owner else (namespace, ref.name)
+    return _parent(ParentStatus(*gateway, ref.section_name, names, conditions, ref.kind)), pairs
 
 
 @lru_cache(1024)
-def _parent(parent: Parent) -> Parent:
-    """One object for all parentRefs of which the same is true."""
+def _parent(parent: ParentStatus) -> ParentStatus:
+    """Intern a status: equal statuses share one object."""
     return parent
 
 
 def _attach(
     route: Route,
-    ref: gw.ParentRef,
-    offers: Sequence[Offer] | None,
+    ref: gw.ParentReference,
+    candidates: Sequence[ParentListener] | None,
     objects: Objects,
     problem: str,
-) -> tuple[list[tuple[Listener, str]], str, str]:
-    if offers is None:
+) -> tuple[list[tuple[ListenerState, str]], str, str]:
+    if candidates is None:
         gateway = f"{ref.namespace or route.namespace}/{ref.name}"
         return [], "NoMatchingParent", problem or f"{ref.kind} {gateway} is not there"
-    wanted = [
-        offer
-        for offer in offers
-        if ref.section_name in ("", offer.spec.name) and ref.port in (None, offer.spec.port)
+    named = [
+        candidate
+        for candidate in candidates
+        if ref.section_name in ("", candidate.spec.name) and ref.port in (None, candidate.spec.port)
     ]
-    if not wanted:
+    if not named:
         gateway = f"{ref.namespace or route.namespace}/{ref.name}"
-        asked = f"listener {ref.section_name}" if ref.section_name else f"port {ref.port}"
-        return [], "NoMatchingParent", f"{ref.kind} {gateway} has no {asked}"
-    allowing = [offer for offer in wanted if _allows(offer, route, objects)]
+        part = f"listener {ref.section_name}" if ref.section_name else f"port {ref.port}"
+        return [], "NoMatchingParent", f"{ref.kind} {gateway} has no {part}"
+    allowing = [candidate for candidate in named if _allows(candidate, route, objects)]
     if not allowing:
-        names = ", ".join(offer.spec.name for offer in wanted)
+        names = ", ".join(candidate.spec.name for candidate in named)
         return [], "NotAllowedByListeners", f"{route.kind} of {route.namespace} on {names}"
     pairs = [
-        (offer.listener, shared)
-        for offer in allowing
-        for shared in _hostnames(route, offer.listener)
+        (candidate.listener, shared)
+        for candidate in allowing
+        for shared in _hostnames(route, candidate.listener)
     ]
     if not pairs:
-        names = ", ".join(f"{offer.spec.name} {offer.listener.hostname}" for offer in allowing)
+        names = ", ".join(
+            f"{candidate.spec.name} {candidate.listener.hostname}" for candidate in allowing
+        )
         return [], "NoMatchingListenerHostname", f"{', '.join(route.hostnames)} on {names}"
     if not route.rules:
         return [], route.reason, route.problem or "no rules"
     return pairs, "Accepted", route.problem
 
 
-def _hostnames(route: Route, listener: Listener) -> list[str]:
-    """The hostnames that route and listener share; TCP and UDP have none to compare."""
+def _hostnames(route: Route, listener: ListenerState) -> list[str]:
+    """Hostnames that route and listener have in common; `*` for TCP and UDP."""
     if not (listener.is_http or listener.is_tls) or route.kind == "TCPRoute":
         return [ANY]
     shared = (intersection(name, listener.hostname) for name in route.hostnames)
     return list(dict.fromkeys(name for name in shared if name))
 
 
-def _allows(offer: Offer, route: Route, objects: Objects) -> bool:
-    spec = offer.spec
+def _allows(candidate: ParentListener, route: Route, objects: Objects) -> bool:
+    spec = candidate.spec
     if route.kind not in supported_kinds(spec):
         return False
     kinds = spec.allowed_routes.kinds
@@ -133,7 +139,7 @@ def _allows(offer: Offer, route: Route, objects: Objects) -> bool:
         case "All":
             return True
         case "Same":
-            return route.namespace == offer.namespace
+            return route.namespace == candidate.namespace
         case "Selector":
             return allowed.selector.matches(objects.namespace_labels(route.namespace))
         case "None":
@@ -141,7 +147,7 @@ def _allows(offer: Offer, route: Route, objects: Objects) -> bool:
 
 
 def resolved_refs(route: Route) -> Condition:
-    """The ResolvedRefs condition: the worst of what is wrong with the route's backends."""
+    """The ResolvedRefs condition, with the most severe reason among the backends of the route."""
     backends = [
         backend
         for rule in route.rules

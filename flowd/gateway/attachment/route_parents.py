@@ -1,44 +1,49 @@
-"""A route with all its parentRefs: where each one attaches it."""
+"""Attach routes by all their parentRefs, and resolve kind conflicts of one hostname."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from flowd.gateway.attachment.listener import HTTP_KINDS, Listener
-from flowd.gateway.attachment.listeners import Offers
+from flowd.gateway.attachment.listener import HTTP_KINDS, ListenerState
+from flowd.gateway.attachment.listeners import ParentIndex
 from flowd.gateway.attachment.mesh import Mesh
-from flowd.gateway.attachment.parent_ref import Condition, Parent, attach_parent
-from flowd.gateway.matching.hostname import ANY, covers, matching
+from flowd.gateway.attachment.parent_ref import Condition, ParentStatus, attach_parent
+from flowd.gateway.matching.hostname import ANY, covering_hostnames, covers
 from flowd.gateway.matching.rules import Route
 from flowd.kubernetes.objects import gateway_api as gw
 from flowd.kubernetes.objects.snapshot import Objects
 
-Pair: TypeAlias = tuple[Route, str]
-"""A route, and a hostname to match it under."""
+AcceptedRoute: TypeAlias = tuple[Route, str]
+"""An accepted route with a hostname to match it under."""
 
 _SET_KINDS = {"XListenerSet": "ListenerSet"}
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
-    """Where a route is attached.
+class RouteAttachment:
+    """Attachment of one route.
 
     Attributes:
-        pairs: number of a listener, and what it accepts: the route and a hostname to match it under.
+        parents: status of each parentRef.
+        pairs: number of the accepting listener, and the route with a hostname to match it under.
         uses_mesh: a Service is among the parents.
     """
 
     route: Route
-    parents: list[Parent]
-    pairs: tuple[tuple[int, Pair], ...]
+    parents: list[ParentStatus]
+    pairs: tuple[tuple[int, AcceptedRoute], ...]
     uses_mesh: bool
 
 
 def attach_route(
-    route: Route, refs: Sequence[gw.ParentRef], offers: Offers, mesh: Mesh, objects: Objects
-) -> Attached:
-    """Attach a route to every parent that it names; parents of kinds not known are passed over."""
-    parents: list[Parent] = []
+    route: Route,
+    refs: Sequence[gw.ParentReference],
+    index: ParentIndex,
+    mesh: Mesh,
+    objects: Objects,
+) -> RouteAttachment:
+    """Attach a route to every parent it names; parents of unknown kinds are ignored."""
+    parents: list[ParentStatus] = []
     pairs: dict[tuple[int, str], None] = {}
     uses_mesh = False
     for ref in refs:
@@ -51,23 +56,23 @@ def attach_route(
             continue
         key = kind, ref.namespace or route.namespace, ref.name
         parent, found = attach_parent(
-            route, ref, offers.by_parent.get(key), objects, offers.problems.get(key, "")
+            route, ref, index.by_parent.get(key), objects, index.problems.get(key, "")
         )
         parents.append(parent)
         pairs.update(((listener.number, hostname), None) for listener, hostname in found)
-    every = tuple((number, (route, hostname)) for number, hostname in pairs)
-    return Attached(route, parents, every, uses_mesh)
+    accepted = tuple((number, (route, hostname)) for number, hostname in pairs)
+    return RouteAttachment(route, parents, accepted, uses_mesh)
 
 
-def part_kinds(
+def resolve_kind_conflicts(
     pairs: Sequence[tuple[Route, str]],
 ) -> tuple[list[tuple[Route, str]], list[Route]]:
-    """Keep what one listener may accept: no HTTPRoute and GRPCRoute with hostnames that overlap.
+    """Reject routes of one listener that conflict in kind: HTTPRoute and GRPCRoute on one hostname.
 
     The older route wins (gateway-api, apis/v1/grpcroute_types.go, GRPCRouteSpec.Hostnames).
 
     Returns:
-        The pairs that stay, and the routes that do not.
+        The accepted pairs, and the rejected routes.
     """
     if len({route.kind for route, _ in pairs if route.kind in HTTP_KINDS}) < 2:
         return list(pairs), []
@@ -76,50 +81,57 @@ def part_kinds(
     for route, hostname in pairs:
         names.setdefault(route.key, []).append(hostname)
         routes[route.key] = route
-    taken: dict[str, set[str]] = {kind: set() for kind in HTTP_KINDS}
+    hostnames: dict[str, set[str]] = {kind: set() for kind in HTTP_KINDS}
     lost: dict[tuple[str, str, str], Route] = {}
     for route in sorted(routes.values(), key=lambda entry: entry.age):
         if route.kind not in HTTP_KINDS:
             continue
-        (other,) = (taken[kind] for kind in HTTP_KINDS if kind != route.kind)
+        (other,) = (hostnames[kind] for kind in HTTP_KINDS if kind != route.kind)
         if any(_overlaps(name, other) for name in names[route.key]):
             lost[route.key] = route
         else:
-            taken[route.kind].update(names[route.key])
+            hostnames[route.kind].update(names[route.key])
     return [pair for pair in pairs if pair[0].key not in lost], list(lost.values())
 
 
-def _overlaps(hostname: str, taken: set[str]) -> bool:
-    if not taken:
+def _overlaps(hostname: str, hostnames: set[str]) -> bool:
+    if not hostnames:
         return False
-    if hostname == ANY or any(name in taken for name in matching(hostname)):
+    if hostname == ANY or any(name in hostnames for name in covering_hostnames(hostname)):
         return True
-    return hostname.startswith("*") and any(covers(hostname, name) for name in taken)
+    return hostname.startswith("*") and any(covers(hostname, name) for name in hostnames)
 
 
-def share_hosts(listeners: Sequence[Listener], accepted: dict[int, list[Pair]]) -> None:
-    """Let listeners without TLS of one Gateway accept what any of them does, also for their ports.
+def share_virtual_hosts(
+    listeners: Sequence[ListenerState], accepted: dict[int, list[AcceptedRoute]]
+) -> None:
+    """Share the routes of all listeners without TLS of one Gateway, across ports.
 
-    As Cilium has it, whose listeners of that kind are one RouteConfiguration (`listener-insecure`).
-    Gateways with a single such listener are left alone.
+    Cilium puts these listeners into one RouteConfiguration (`listener-insecure`). A Gateway with a
+    single such listener is not changed.
+
+    Args:
+        accepted: accepted routes by number of the listener, changed in place.
     """
     plain = [entry for entry in listeners if entry.protocol == "HTTP" and not entry.problem]
     if len(plain) < 2:
         return
     pairs = [pair for listener in plain for pair in accepted[listener.number]]
-    every = list({(id(route), hostname): (route, hostname) for route, hostname in pairs}.values())
+    shared = list({(id(route), hostname): (route, hostname) for route, hostname in pairs}.values())
     for listener in plain:
         listener.shares_hosts = True
-        accepted[listener.number] = every
+        accepted[listener.number] = shared
 
 
-def without_listener(parent: Parent, namespace: str, gateway: str, listener: str) -> Parent:
-    """A parent whose listener does not accept the route for the sake of an older one."""
+def without_listener(
+    parent: ParentStatus, namespace: str, gateway: str, listener: str
+) -> ParentStatus:
+    """Parent status after a listener rejected the route in favour of an older one."""
     if (parent.gateway_namespace, parent.gateway) != (namespace, gateway):
         return parent
-    left = tuple(name for name in parent.listeners if name != listener)
-    if left or not parent.listeners:
-        return replace(parent, listeners=left)
+    remaining = tuple(name for name in parent.listeners if name != listener)
+    if remaining or not parent.listeners:
+        return replace(parent, listeners=remaining)
     message = f"an older route of the other kind has the hostname on {listener}"
     accepted = Condition("Accepted", False, "HostnameConflict", message)
     return replace(parent, listeners=(), conditions=(accepted, *parent.conditions[1:]))

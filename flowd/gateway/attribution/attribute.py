@@ -1,4 +1,4 @@
-"""The attribute stage: fills route, backend and attribution of request rows."""
+"""Attribute stage: fill the columns route, backend, attribution and outcome of REQUEST rows."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowd.gateway.attribution.entry import (
-    Columns,
-    Detail,
-    Shape,
-    ShapeKey,
-    detail_columns,
+    EntryFields,
+    EntryKey,
+    EntryKeyTuple,
+    FieldColumns,
+    entry_keys,
+    field_columns,
     no_route_reason,
-    shapes,
 )
-from flowd.gateway.attribution.evidence import Answer, Evidence
-from flowd.gateway.attribution.request_classes import Likeness
-from flowd.gateway.attribution.response_flags import Trait, fill_outcomes
+from flowd.gateway.attribution.evidence import AttributionResult, Evidence
+from flowd.gateway.attribution.request_classes import RequestClasses
+from flowd.gateway.attribution.response_flags import RuleTrait, fill_outcomes
 from flowd.gateway.table.route_table import RouteTable
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.directory import Directory
@@ -27,41 +27,49 @@ from flowd.model.enums import Attribution
 from flowd.model.records.request import RequestBatch
 from flowd.model.route import NO_BACKEND, NO_ROUTE, BackendRef, RouteRef
 
-GENERATIONS = 4
+MAX_TABLE_VERSIONS = 4
 MAX_CACHED = 16_384
 MAX_KEY = 1024
-"""Most characters of what is remembered together with an answer."""
-MAX_STRANGERS = 4096
-"""Most names kept of routes, Gateways and Services that no object confirms."""
+"""Most characters of a cache key."""
+MAX_UNCONFIRMED = 4096
+"""Most references kept whose route, Gateway or Service is not among the objects."""
 
 Key = TypeVar("Key")
-Result: TypeAlias = tuple[int, int, int, int]
-"""The values of the columns route, backend and attribution, and the Trait bits of the rule."""
+ResultRow: TypeAlias = tuple[int, int, int, int]
+"""Values of the columns route, backend and attribution, and the RuleTrait bits of the rule."""
 
 
 @dataclass(slots=True)
-class _Generation:
-    """A table, the Unix time in nanoseconds from which it holds, and answers already given."""
+class _TableVersion:
+    """One version of the route table, with the caches of its results.
+
+    Attributes:
+        start: Unix time in nanoseconds from which the version is valid.
+        results: distinct result rows; the caches hold positions in this list.
+        numbered: position in `results` by result row.
+        cache: position by EntryKey, for keys that determine the result.
+        detailed: position by full key (see `_keys`), for all other entries.
+    """
 
     start: int
     table: RouteTable
     evidence: Evidence
-    likeness: Likeness
-    results: list[Result] = field(default_factory=list[Result])
-    numbered: dict[Result, int] = field(default_factory=dict[Result, int])
-    cache: dict[ShapeKey, int] = field(default_factory=dict[ShapeKey, int])
+    request_classes: RequestClasses
+    results: list[ResultRow] = field(default_factory=list[ResultRow])
+    numbered: dict[ResultRow, int] = field(default_factory=dict[ResultRow, int])
+    cache: dict[EntryKeyTuple, int] = field(default_factory=dict[EntryKeyTuple, int])
     detailed: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
 
     _columns: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, 4), np.uint32))
 
     def columns(self) -> NDArray[np.uint32]:
-        """The results as columns, shape (results, 4)."""
+        """Result rows as an array, shape (len(results), 4), dtype u4."""
         if len(self._columns) < len(self.results):
             self._columns = np.array(self.results, np.uint32)
         return self._columns
 
-    def number(self, result: Result) -> int:
-        """The place of a result among all that there were, which are few as the directory is."""
+    def intern(self, result: ResultRow) -> int:
+        """Return the position of a result row in `results`; append it when it is new."""
         number = self.numbered.setdefault(result, len(self.results))
         if number == len(self.results):
             self.results.append(result)
@@ -69,113 +77,120 @@ class _Generation:
 
 
 class Attributor:
-    """Attributes requests to routes by the table that was valid when each began.
+    """Attribute requests to routes by the table that was valid when each request began.
 
     Args:
-        dialect: whose names, ports and order of matches to expect, a key of
+        dialect: implementation whose names, ports and order of matches apply, a key of
             flowd.gateway.matching.dialect.DIALECTS.
 
     Attributes:
-        conflicts: kinds of requests, counted once each while a table holds, for which the proxy's
-            name of the route and the matching rules disagree; the name was kept.
+        conflicts: number of distinct cache keys whose route name contradicts the matching rules;
+            the route name decides. Each key counts once for each table version.
     """
 
     def __init__(self, directory: Directory, dialect: str = "eg") -> None:
         self._directory = directory
         self._dialect = dialect
         self._admitted: set[RouteRef | BackendRef] = set()
-        self._strangers = 0
+        self._unconfirmed = 0
         self.conflicts = 0
-        self._generations: list[_Generation] = []
+        self._versions: list[_TableVersion] = []
         self.update(Objects(), 0)
 
     @property
     def table(self) -> RouteTable:
-        """The table in force."""
-        return self._generations[-1].table
+        """The current route table."""
+        return self._versions[-1].table
 
     def update(self, objects: Objects, now_ns: int | None = None) -> None:
-        """Put a table of these objects in force from now on, or from a Unix time.
+        """Build the route table of these objects, valid from now on or from `now_ns`.
 
-        The first that is not empty holds for the past too. Requests that began before a change are
-        attributed by the table of their time, as long as it is among the last GENERATIONS.
+        The first table that is not empty is valid for the past too. Requests that began before a
+        change use the older table while it is among the last MAX_TABLE_VERSIONS.
+
+        Args:
+            now_ns: Unix time in nanoseconds.
 
         Raises:
             UnsupportedError: a route has a regular expression and google-re2 is not installed.
         """
-        before = self.table if self._generations else None
+        before = self.table if self._versions else None
         table = RouteTable.build(objects, self._dialect, before)
         start = time.time_ns() if now_ns is None else now_ns
         if before:
             before.retire()
-        if self._generations and not (self.table.gateways or self.table.routes):
-            self._generations.clear()
-        self._generations.append(_Generation(start, table, Evidence(table), Likeness(table)))
-        del self._generations[:-GENERATIONS]
+        if self._versions and not (self.table.gateways or self.table.routes):
+            self._versions.clear()
+        self._versions.append(_TableVersion(start, table, Evidence(table), RequestClasses(table)))
+        del self._versions[:-MAX_TABLE_VERSIONS]
 
     def attribute(self, batch: RequestBatch) -> None:
-        """Fill the columns `route`, `backend`, `attribution` and `outcome` of a batch in place."""
+        """Fill the columns `route`, `backend`, `attribution` and `outcome` in place."""
         if not len(batch):
             return
-        starts = np.array([entry.start for entry in self._generations[1:]], np.uint64)
+        starts = np.array([entry.start for entry in self._versions[1:]], np.uint64)
         times: NDArray[np.uint64] = batch["time_ns"]
-        at = np.searchsorted(starts, times, side="right")
+        version_of = np.searchsorted(starts, times, side="right")
         traits = np.zeros(len(batch), np.uint8)
-        for index, generation in enumerate(self._generations):
-            rows = np.flatnonzero(at == index)
+        for index, version in enumerate(self._versions):
+            rows = np.flatnonzero(version_of == index)
             if not len(rows):
                 continue
-            whole = len(rows) == len(batch)  # a copy of rows with objects costs more than the rest
-            numbers = self._results(batch if whole else batch[rows], generation)
-            results = generation.columns()[numbers]
+            all_rows = len(rows) == len(batch)  # copying rows that hold objects dominates the cost
+            numbers = self._results(batch if all_rows else batch[rows], version)
+            results = version.columns()[numbers]
             for place, column in enumerate(("route", "backend", "attribution")):
                 batch[column][rows] = results[:, place]
             traits[rows] = results[:, 3]
         fill_outcomes(batch, traits)
 
-    def _results(self, batch: RequestBatch, generation: _Generation) -> NDArray[np.int64]:
-        """The place of each row's answer among the generation's results."""
-        keys = list(shapes(batch))
-        found = list(map(generation.cache.get, keys))
+    def _results(self, batch: RequestBatch, version: _TableVersion) -> NDArray[np.int64]:
+        """Positions in `version.results`, shape (N,), one for each row."""
+        keys = list(entry_keys(batch))
+        found = list(map(version.cache.get, keys))
         rows = [row for row, number in enumerate(found) if number is None]
         if rows:
-            columns = detail_columns(batch, rows)
+            columns = field_columns(batch, rows)
             wanted = [keys[row] for row in rows]
-            longer = list(_keys(wanted, columns, generation))
-            numbers = list(map(generation.detailed.get, longer))
+            full_keys = list(_keys(wanted, columns, version))
+            numbers = list(map(version.detailed.get, full_keys))
             for place, row in enumerate(rows):
                 number = numbers[place]
                 if number is None:
-                    entry = Detail(*(column[place] for column in columns))
-                    number = self._result(keys[row], longer[place], entry, generation)
+                    fields = EntryFields(*(column[place] for column in columns))
+                    number = self._result(keys[row], full_keys[place], fields, version)
                 found[row] = number
         return np.array(found, np.int64)
 
     def _result(
-        self, shape: ShapeKey, key: tuple[object, ...], entry: Detail, generation: _Generation
+        self,
+        key: EntryKeyTuple,
+        full_key: tuple[object, ...],
+        fields: EntryFields,
+        version: _TableVersion,
     ) -> int:
-        """The answer for an entry whose shape alone does not give it, nor was remembered.
+        """Attribute one entry that missed the first cache; return its position in the results.
 
         Args:
-            key: of the entry, as `_keys` gives it.
+            full_key: the key of the entry from `_keys`.
         """
-        result = generation.detailed.get(key, generation.cache.get(shape))
+        result = version.detailed.get(full_key, version.cache.get(key))
         if result is not None:
             return result
-        answer = generation.evidence.answer(Shape(*shape), entry)
-        result = generation.number(self._numbers(answer, generation.table))
+        answer = version.evidence.answer(EntryKey(*key), fields)
+        result = version.intern(self._result_row(answer, version.table))
         self.conflicts += answer.conflict
-        if answer.by_shape and sum(map(len, (shape[1], shape[2], shape[7]))) <= MAX_KEY:
-            _keep(generation.cache, shape, result)
-        elif _length(key) <= MAX_KEY:
-            _keep(generation.detailed, key, result)
+        if answer.by_key and sum(map(len, (key[1], key[2], key[7]))) <= MAX_KEY:
+            _keep(version.cache, key, result)
+        elif _length(full_key) <= MAX_KEY:
+            _keep(version.detailed, full_key, result)
         return result
 
-    def _numbers(self, answer: Answer, table: RouteTable) -> Result:
+    def _result_row(self, answer: AttributionResult, table: RouteTable) -> ResultRow:
         route, backend, attribution = answer.route, answer.backend, answer.attribution
-        if route not in self._admitted and not self._admit(route, table.confirms(route)):
+        if route not in self._admitted and not self._admit(route, table.contains(route)):
             route, attribution = NO_ROUTE, Attribution.NONE
-        known = backend in self._admitted or table.services.confirms(backend)
+        known = backend in self._admitted or table.services.contains(backend)
         if not self._admit(backend, known):
             backend = NO_BACKEND
         directory = self._directory
@@ -183,25 +198,25 @@ class Attributor:
         return (*numbers, int(attribution), int(_traits(table, route)))
 
     def _admit(self, ref: RouteRef | BackendRef, confirmed: bool) -> bool:
-        """Whether a name may enter the directory, which never forgets."""
+        """Whether a reference may enter the directory, whose entries are never removed."""
         if not confirmed:
-            self._strangers += 1
-            if self._strangers > MAX_STRANGERS:
+            self._unconfirmed += 1
+            if self._unconfirmed > MAX_UNCONFIRMED:
                 return False
         self._admitted.add(ref)
         return True
 
 
-def _traits(table: RouteTable, ref: RouteRef) -> Trait:
-    """What of the rule tells in what became of its requests."""
+def _traits(table: RouteTable, ref: RouteRef) -> RuleTrait:
+    """Traits of a route's rule that influence the outcome of its requests."""
     route = table.routes.get((ref.kind, ref.namespace, ref.name))
-    found = Trait(0)
+    found = RuleTrait(0)
     for rule in route.rules if route else ():
         if rule.index == ref.rule:
             usable = [each for each in rule.backends if each.ref.weight and not each.reason]
             empty = bool(usable) and all(each.ready == 0 for each in usable)
-            found |= Trait.MIRRORS if rule.mirrors else Trait(0)
-            found |= Trait.EMPTY if empty else Trait(0)
+            found |= RuleTrait.MIRRORS if rule.mirrors else RuleTrait(0)
+            found |= RuleTrait.EMPTY if empty else RuleTrait(0)
     return found
 
 
@@ -212,27 +227,27 @@ def _keep(cache: dict[Key, int], key: Key, result: int) -> None:
 
 
 def _keys(
-    shapes: Sequence[ShapeKey], columns: Columns, generation: _Generation
+    keys: Sequence[EntryKeyTuple], columns: FieldColumns, version: _TableVersion
 ) -> Iterator[tuple[object, ...]]:
-    """Equal for entries that nothing in the table can tell apart."""
+    """Cache keys: entries with equal keys get the same route."""
     scheme, host, path, original, method, sni, headers, agent, details, flags = columns
     reasons = [
-        no_route_reason(shape[0], text, bits) if bits or text != "via_upstream" else ""
-        for shape, text, bits in zip(shapes, details, flags, strict=True)
+        no_route_reason(key[0], text, bits) if bits or text != "via_upstream" else ""
+        for key, text, bits in zip(keys, details, flags, strict=True)
     ]
-    asked = [first or second for first, second in zip(original, path, strict=True)]
-    alike = {target: generation.likeness.of(target) for target in set(asked)}
-    names = generation.table.header_names
+    requested = [first or second for first, second in zip(original, path, strict=True)]
+    classes = {target: version.request_classes.class_of(target) for target in set(requested)}
+    names = version.table.header_names
     values = [
         [fields.get(name) for fields in headers] for name in ("x-envoy-original-host", *names)
     ]
     values += [agent] if "user-agent" in names else []
-    targets = map(alike.__getitem__, asked)
-    return zip(shapes, reasons, targets, scheme, host, method, sni, *values, strict=True)
+    targets = map(classes.__getitem__, requested)
+    return zip(keys, reasons, targets, scheme, host, method, sni, *values, strict=True)
 
 
 def _length(key: tuple[object, ...]) -> int:
-    """Characters of the texts in a key, those of the shape left out."""
+    """Number of characters of the texts in a full key, without its EntryKey."""
     _, reason, target, *rest = key
     parts = [reason, *cast("tuple[object, ...]", target), *rest]
     return sum(len(part) for part in parts if isinstance(part, str))

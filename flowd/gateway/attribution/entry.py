@@ -1,4 +1,4 @@
-"""One access-log entry as attribution reads it."""
+"""Access-log entries as attribution reads them: cache key (EntryKey) and remaining fields."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -25,8 +25,11 @@ _BEFORE_ROUTING = frozenset(
 _CODEC = ("http1.", "http2.", "http3.")
 
 
-class Shape(NamedTuple):
-    """What entries of one route, backend and proxy have in common."""
+class EntryKey(NamedTuple):
+    """Fields that all entries of one route, backend and proxy share; key of the first cache.
+
+    `up_addr` and `local_addr` have 16 bytes.
+    """
 
     kind: int
     route_name: str
@@ -39,8 +42,8 @@ class Shape(NamedTuple):
     metadata: Metadata | None = None
 
 
-class Detail(NamedTuple):
-    """What differs from entry to entry."""
+class EntryFields(NamedTuple):
+    """Fields that differ between the entries of one EntryKey."""
 
     scheme: str
     host: str
@@ -54,16 +57,16 @@ class Detail(NamedTuple):
     flags: int
 
 
-ShapeKey: TypeAlias = tuple[int, str, str, bytes, int, bytes, int, str, Metadata | None]
-"""The fields of a Shape as a plain tuple, which is half the price."""
+EntryKeyTuple: TypeAlias = tuple[int, str, str, bytes, int, bytes, int, str, Metadata | None]
+"""The fields of an EntryKey as a plain tuple, which costs half as much to build."""
 
 
-Columns: TypeAlias = list[list[Any]]
-"""A list for each field of Detail."""
+FieldColumns: TypeAlias = list[list[Any]]
+"""One list for each field of EntryFields, all of the same length."""
 
 
-def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
-    """The Shape of each row."""
+def entry_keys(batch: RequestBatch) -> Iterator[EntryKeyTuple]:
+    """The EntryKey of each row, as a plain tuple."""
     up, local = (_addresses(batch, name) for name in ("up_remote_addr", "local_addr"))
     return zip(
         batch["kind"].tolist(),
@@ -79,15 +82,20 @@ def shapes(batch: RequestBatch) -> Iterator[ShapeKey]:
     )
 
 
-def detail_columns(batch: RequestBatch, rows: Sequence[int]) -> Columns:
-    """The Details of these rows, column by column."""
-    return [batch[name][rows].tolist() for name in Detail._fields]
+def field_columns(batch: RequestBatch, rows: Sequence[int]) -> FieldColumns:
+    """The EntryFields of the selected rows, one list for each field."""
+    return [batch[name][rows].tolist() for name in EntryFields._fields]
 
 
 def no_route_reason(kind: int, details: str, flags: int) -> str:
-    """Why Envoy itself found no route, in its response code details' words; "" if it did not say.
+    """Reason why Envoy found no route, in the words of its response code details, or "".
 
-    The result is one of a few words, so that it can be a label.
+    The result is one of a small fixed set, so it can be a metric label.
+
+    Args:
+        kind: an EntryKind value.
+        details: RESPONSE_CODE_DETAILS of the entry.
+        flags: bit set of response flags, by position in RESPONSE_FLAGS.
     """
     if details in _BEFORE_ROUTING:
         return details

@@ -1,131 +1,138 @@
-"""One entry as evidence looks at it, and which matches its host and path may come from."""
+"""Match context of one access-log entry, and the route matches its host and path allow."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from flowd.gateway.attachment.listener import Listener, choose
-from flowd.gateway.attribution.entry import Detail, Shape
+from flowd.gateway.attachment.listener import ListenerState, select_listeners
+from flowd.gateway.attribution.entry import EntryFields, EntryKey
 from flowd.gateway.attribution.names import RouteName
-from flowd.gateway.matching.backend import ServicePoint, serves
-from flowd.gateway.matching.filters import can_produce, renames
-from flowd.gateway.matching.hostname import ANY, matching, normal
+from flowd.gateway.matching.backend import ServicePortRef, serves
+from flowd.gateway.matching.filters import can_rewrite_to, rewrites_hostname
+from flowd.gateway.matching.hostname import ANY, covering_hostnames, normalize_host
 from flowd.gateway.matching.virtual_host import Candidate
 from flowd.model.enums import Attribution
 from flowd.model.route import BackendRef, RouteRef
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The outcome for an entry.
+class AttributionResult:
+    """Route, backend and kind of attribution of one entry.
 
     Attributes:
-        by_shape: every entry of that shape has the same.
-        conflict: the name of the route and the matching rules disagree.
+        by_key: every entry with the same EntryKey has the same result.
+        conflict: the route name contradicts the matching rules.
     """
 
     route: RouteRef
     backend: BackendRef
     attribution: Attribution
-    by_shape: bool = False
+    by_key: bool = False
     conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """What is known of both sides of the proxy, the same for every entry of a shape.
+class ProxyContext:
+    """Downstream and upstream side of the proxy, the same for every entry with one EntryKey.
 
     Attributes:
-        gateway: `namespace/name`, or "".
-        among: the Gateways that it is one of, where a proxy is known to serve several.
-        listeners: those that the proxy's port leaves.
-        placed: the proxy's port is known, so that the narrowest listener of it took the request.
-        points: Services of the upstream address.
-        service, owner: Service, or route and rule, that the cluster is named after.
-        name: what the names say of the route.
-        told: what the metadata says of it.
+        gateway: `namespace/name` of the Gateway, or "".
+        gateways: `namespace/name` of every Gateway the proxy is known to serve; may be empty.
+        listeners: the listeners behind the proxy's port.
+        port_known: the proxy's port selected `listeners`, so the most specific one accepted the
+            request.
+        upstream: Service ports at the upstream address.
+        cluster_service: Service in the cluster name.
+        cluster_route: route and rule in the name of the cluster or filter chain.
+        named_route: route in the Envoy route name.
+        metadata_route: route in the metadata.
     """
 
-    shape: Shape
+    key: EntryKey
     is_http: bool
     gateway: str
-    among: Sequence[str]
-    listeners: list[Listener]
-    placed: bool
-    points: Sequence[ServicePoint]
-    service: ServicePoint | None
-    owner: RouteName | None
-    name: RouteName | None
-    told: RouteName | None
+    gateways: Sequence[str]
+    listeners: list[ListenerState]
+    port_known: bool
+    upstream: Sequence[ServicePortRef]
+    cluster_service: ServicePortRef | None
+    cluster_route: RouteName | None
+    named_route: RouteName | None
+    metadata_route: RouteName | None
+
+    @property
+    def services(self) -> Sequence[ServicePortRef]:
+        """Service in the cluster name, else the Services at the upstream address."""
+        return [self.cluster_service] if self.cluster_service else self.upstream
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """An entry: its two sides, its own part, and its host as compared."""
+class MatchContext:
+    """One entry to match: proxy context, fields, and the requested host in normal form."""
 
-    sides: Sides
-    detail: Detail
+    proxy: ProxyContext
+    fields: EntryFields
     host: str
 
 
-def asked_host(shape: Shape, detail: Detail) -> str:
-    """The host as the client asked for it, as far as something tells."""
-    if original := detail.headers.get("x-envoy-original-host"):
+def requested_host(key: EntryKey, fields: EntryFields) -> str:
+    """The host that the client requested, before any rewrite where the log allows that."""
+    if original := fields.headers.get("x-envoy-original-host"):
         return original
-    told = shape.metadata.host if shape.metadata else ""
-    return detail.host if not told or told.startswith("*") else told
+    host = key.metadata.host if key.metadata else ""
+    return fields.host if not host or host.startswith("*") else host
 
 
-def narrow(case: Case, listeners: list[Listener]) -> list[Listener]:
-    """The listeners that server name and host leave, TLS ones for a TLS connection."""
+def narrow_listeners(context: MatchContext, listeners: list[ListenerState]) -> list[ListenerState]:
+    """Filter listeners by server name (SNI), host and whether the connection uses TLS."""
     if len(listeners) < 2:
         return listeners
-    sni, scheme = normal(case.detail.sni), case.detail.scheme
-    if case.sides.placed:
-        chosen = choose(listeners, sni, case.host) or listeners
+    sni, scheme = normalize_host(context.fields.sni), context.fields.scheme
+    if context.proxy.port_known:
+        chosen = select_listeners(listeners, sni, context.host) or listeners
     else:
-        chosen = [entry for entry in listeners if _covers(entry, sni, case.host)] or listeners
-        if not sni and not scheme and case.sides.is_http:
+        chosen = [entry for entry in listeners if _covers(entry, sni, context.host)] or listeners
+        if not sni and not scheme and context.proxy.is_http:
             return chosen
     tls = bool(sni) or scheme == "https"
     return [entry for entry in chosen if entry.is_tls == tls] or chosen
 
 
-def _covers(listener: Listener, sni: str, host: str) -> bool:
+def _covers(listener: ListenerState, sni: str, host: str) -> bool:
     name = (sni or host) if listener.is_tls else host
-    return listener.hostname in (matching(name) if name else (ANY,))
+    return listener.hostname in (covering_hostnames(name) if name else (ANY,))
 
 
-def is_of(candidate: Candidate, name: RouteName) -> bool:
-    """Whether a candidate belongs to a route, and to its rule where one is named."""
+def belongs_to(candidate: Candidate, name: RouteName) -> bool:
+    """Whether a candidate belongs to the named route, and to the named rule if there is one."""
     return candidate.route.key == name.key and name.rule in (-1, candidate.rule.index)
 
 
-def fits(case: Case, candidate: Candidate, only: RouteName | None) -> bool:
-    """Whether nothing that names or the upstream side tell speaks against a candidate."""
+def fits(context: MatchContext, candidate: Candidate, only: RouteName | None) -> bool:
+    """Whether a candidate agrees with the names of the entry and with its upstream Service."""
     rule = candidate.rule
-    if only and not is_of(candidate, only):
+    if only and not belongs_to(candidate, only):
         return False
-    if only is None and case.sides.shape.route_name and case.sides.shape.route_name != rule.name:
+    if only is None and context.proxy.key.route_name and context.proxy.key.route_name != rule.name:
         return False
-    points = [case.sides.service] if case.sides.service else case.sides.points
-    return not points or serves(rule, points)
+    services = context.proxy.services
+    return not services or serves(rule, services)
 
 
-def direct(listener: Listener, host: str, path: str) -> Iterator[Candidate]:
-    """The matches that a host and path satisfy as they were logged."""
+def direct_matches(listener: ListenerState, host: str, path: str) -> Iterator[Candidate]:
+    """Matches whose path condition the logged host and path satisfy."""
     vhost = listener.vhost(host)
     for candidate in vhost.candidates if vhost else ():
-        if candidate.match.takes_path(path):
+        if candidate.match.matches_path(path):
             yield candidate
 
 
-def rewritten(listener: Listener, host: str, path: str) -> Iterator[Candidate]:
-    """The matches whose rule's rewrite can have made a logged host and path."""
+def rewritten_matches(listener: ListenerState, host: str, path: str) -> Iterator[Candidate]:
+    """Matches whose rule has a rewrite that can have produced the logged host and path."""
     vhost = listener.vhost(host)
     for candidate in vhost.candidates if vhost else ():
-        if can_produce(candidate.rule.filters, host, path):
+        if can_rewrite_to(candidate.rule.filters, host, path):
             yield candidate
     for candidate in listener.rewriters:
         filters = candidate.rule.filters
-        if renames(filters) and can_produce(filters, host, path):
+        if rewrites_hostname(filters) and can_rewrite_to(filters, host, path):
             yield candidate

@@ -1,13 +1,13 @@
-"""What implementations write into Envoy's names of routes and clusters.
+"""Parse Envoy route and cluster names in the formats of the Gateway API implementations.
 
-A name is taken only when every part of it could be a Kubernetes name, so what comes out of here is
-printable and short whatever a stranger's log says.
+A name is accepted only when every part of it is a valid Kubernetes name, so the results are
+printable and short whatever an untrusted log contains.
 """
 
 import re
 from dataclasses import dataclass
 
-from flowd.gateway.matching.backend import ServicePoint
+from flowd.gateway.matching.backend import ServicePortRef
 from flowd.gateway.matching.rules import RouteKey
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -40,7 +40,7 @@ _SERVICES = [
     re.compile(rf"kube_(?P<ns>{_LABEL})_(?P<name>{_LABEL})_(?P<port>[0-9]{{1,5}})"),
     re.compile(rf"(?P<ns>{_LABEL})/(?P<name>{_LABEL})/(?P<port>[0-9]{{1,5}})/[0-9a-f]{{10}}"),
 ]
-"""Istio, Envoy Gateway with mergeBackends, Cilium, kgateway, Contour."""
+"""Cluster names of Istio, Envoy Gateway with mergeBackends, Cilium, kgateway and Contour."""
 
 _CILIUM_CLUSTER = re.compile(rf"(?P<ns>{_LABEL})/cilium-gateway-(?P<gw>{_NAME})/[^/]{{0,255}}")
 _GATEWAY = re.compile(rf"{_LABEL}/{_NAME}")
@@ -56,9 +56,11 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class RouteName:
-    """A route as a name tells it; rule, match and backend are indices, -1 when it does not.
+    """A route parsed from a name.
 
-    `certain` is False where the format also fits names that mean something else.
+    Attributes:
+        rule, match, backend: indices; -1 when the name does not contain them.
+        certain: False where the format also fits names with another meaning.
     """
 
     key: RouteKey
@@ -69,13 +71,13 @@ class RouteName:
 
 
 def route_names(text: str) -> list[RouteName]:
-    """The routes that an Envoy route name may stand for, in the formats that hold one.
+    """Candidate routes for an Envoy route name; empty when no known format fits.
 
-    More than one for kgateway, which joins name and namespace with a hyphen, and for Istio, whose
-    name leaves the kind open.
+    kgateway joins name and namespace with a hyphen, and Istio's names lack the kind: both give
+    several candidates.
     """
     if found := _EG_ROUTE.fullmatch(text):
-        # A rule without matches has one that the API implies: number -1 here, 0 elsewhere.
+        # The implicit match of a rule without matches is number -1 here and 0 elsewhere.
         return [RouteName(_key(found), int(found["rule"]), max(int(found["match"]), 0))]
     if found := _ISTIO_ROUTE.fullmatch(text):
         return [
@@ -94,7 +96,7 @@ def route_names(text: str) -> list[RouteName]:
 
 
 def cluster_route(text: str) -> RouteName | None:
-    """The route and rule that an Envoy Gateway cluster or filter chain is named after."""
+    """Route and rule in the name of an Envoy Gateway cluster or filter chain, or None."""
     if found := _EG_CLUSTER.fullmatch(text):
         return RouteName(_key(found), int(found["rule"]), -1, int(found["backend"] or -1))
     if found := _EG_STREAM.fullmatch(text):
@@ -102,22 +104,22 @@ def cluster_route(text: str) -> RouteName | None:
     return None
 
 
-def cluster_service(text: str) -> ServicePoint | None:
-    """The Service and port that a cluster is named after, in the formats that hold one."""
+def cluster_service(text: str) -> ServicePortRef | None:
+    """Service and port in a cluster name, or None when no known format fits."""
     for pattern in _SERVICES:
         if found := pattern.fullmatch(text):
-            return ServicePoint(found["ns"], found["name"], int(found["port"]))
+            return ServicePortRef(found["ns"], found["name"], int(found["port"]))
     return None
 
 
 def cluster_gateway(text: str) -> str:
-    """`namespace/name` of the Gateway that a Cilium cluster is of, or ""."""
+    """`namespace/name` of the Gateway in the name of a Cilium cluster, or ""."""
     found = _CILIUM_CLUSTER.fullmatch(text) if "/cilium-gateway-" in text else None
     return f"{found['ns']}/{found['gw']}" if found else ""
 
 
 def gateway_name(text: str) -> str:
-    """`namespace/name` of the Gateway that Envoy's node cluster is, or ""."""
+    """`namespace/name` of the Gateway when Envoy's node cluster has that form, or ""."""
     return text if len(text) <= 320 and _GATEWAY.fullmatch(text) else ""
 
 

@@ -1,12 +1,12 @@
-"""What requests have in common that no match of a table can tell apart."""
+"""Equivalence classes of request targets: equal class, same result for every match."""
 
 from flowd.gateway.matching.dialect import split_path
-from flowd.gateway.matching.virtual_host import Query
+from flowd.gateway.matching.virtual_host import QueryParams
 from flowd.gateway.table.route_table import RouteTable
 
 
-class Likeness:
-    """Paths and queries, reduced to what the matches and rewrites of one table look at."""
+class RequestClasses:
+    """Reduce paths and queries to the parts that the matches and rewrites of one table compare."""
 
     def __init__(self, table: RouteTable) -> None:
         targets = table.targets
@@ -17,14 +17,14 @@ class Likeness:
         self._parameters = tuple(sorted(targets.parameters))
         self._nothing = (None,) * len(self._parameters)
 
-    def of(self, target: str) -> tuple[str | None, ...]:
-        """The same for two request targets only when every match takes both or neither."""
+    def class_of(self, target: str) -> tuple[str | None, ...]:
+        """Equivalence class of a target: every match accepts all targets of a class or none."""
         path, query = split_path(target)
         if not self._parameters:
             return (self._path(path),)
         if not query:
             return self._path(path), *self._nothing
-        found = Query(query)
+        found = QueryParams(query)
         return self._path(path), *(found.get(name) for name in self._parameters)
 
     def _path(self, path: str) -> str:
@@ -36,7 +36,7 @@ class Likeness:
         at = path.rfind("/", 0, longest + 1)
         while at > 0:
             if (prefix := path[:at]) in self._prefixes:
-                # Not the prefix alone, which may be an exact path as well
+                # The suffix separates the class from an exact path of the same text
                 return f"{prefix}/*"
             at = path.rfind("/", 0, at)
         return "/*"

@@ -1,6 +1,6 @@
-"""What became of each request or connection, from Envoy's response flags and details.
+"""Fill the column `outcome` from Envoy's response flags and response code details.
 
-Meanings of the flags: Envoy's data/accesslog/v3/accesslog.proto; of the details: its
+Sources: flags, Envoy's data/accesslog/v3/accesslog.proto; details, its
 StreamInfo::ResponseCodeDetails and Http::Utility::resetReasonToString.
 """
 
@@ -27,7 +27,7 @@ _FLAGS = (
     (RequestOutcome.CLIENT_GONE, ("DC", "DR")),
     (RequestOutcome.BAD_REQUEST, ("DPE", "IH")),
 )
-"""Of several flags the first counts."""
+"""Outcome by response flag; the first row with a flag of the entry decides."""
 _DENIED = ("ext_authz", "rbac_access_denied", "jwt_authn", "csrf_origin_mismatch")
 _BITS = {
     outcome: np.uint64(sum(1 << RESPONSE_FLAGS.index(name) for name in names))
@@ -36,31 +36,31 @@ _BITS = {
 _ANY = np.uint64(sum(map(int, _BITS.values())))
 
 
-class Trait(IntFlag):
-    """What is known of the rule that took a request."""
+class RuleTrait(IntFlag):
+    """Properties of the rule that accepted a request."""
 
-    MIRRORS = 1  # it sends copies elsewhere
-    EMPTY = 2  # none of its backends has an endpoint
+    MIRRORS = 1  # the rule has a RequestMirror filter
+    EMPTY = 2  # no backend of the rule has a ready endpoint
 
 
 def fill_outcomes(batch: RequestBatch, traits: NDArray[np.uint8]) -> None:
-    """Fill the column `outcome` in place.
+    """Fill the column `outcome` (RequestOutcome values) in place.
 
     Args:
-        traits: Trait bits of each request's rule, shape (N,).
+        traits: RuleTrait bits of the rule of each request, shape (N,), dtype u1.
     """
-    mirrored = traits & Trait.MIRRORS > 0
+    mirrored = traits & RuleTrait.MIRRORS > 0
     retried = batch["attempts"] > 1
     served = np.where(mirrored, RequestOutcome.MIRRORED, RequestOutcome.FORWARDED)
     served = np.where(retried, RequestOutcome.RETRIED, served)
     outcome = np.where(batch["up_remote_port"] > 0, served, 0).astype(np.uint8)
     flags, details = batch["flags"], batch["details"]
     for row in np.flatnonzero((details != "via_upstream") & (batch["status"] > 0)).tolist():
-        said = _by_details(int(batch["kind"][row]), details[row], int(batch["status"][row]))
-        if said and (details[row] or not outcome[row]):
-            outcome[row] = said
-    # Envoy Gateway answers for a Service without endpoints by a direct response
-    empty = (outcome == RequestOutcome.DIRECT_RESPONSE) & (traits & Trait.EMPTY > 0)
+        local = _by_details(int(batch["kind"][row]), details[row], int(batch["status"][row]))
+        if local and (details[row] or not outcome[row]):
+            outcome[row] = local
+    # Envoy Gateway configures a direct response for a Service without endpoints
+    empty = (outcome == RequestOutcome.DIRECT_RESPONSE) & (traits & RuleTrait.EMPTY > 0)
     outcome[empty & (batch["status"] == 503)] = RequestOutcome.NO_ENDPOINTS
     flagged = np.flatnonzero(flags & _ANY)
     for row in flagged.tolist():
@@ -71,16 +71,16 @@ def fill_outcomes(batch: RequestBatch, traits: NDArray[np.uint8]) -> None:
 def _by_flags(flags: int, details: str, transport_failure: str) -> RequestOutcome:
     outcome = next(outcome for outcome, bits in _BITS.items() if flags & int(bits))
     if outcome is RequestOutcome.CONNECT_FAILED:
-        said = f"{details[:_LONGEST]} {transport_failure[:_LONGEST]}".lower()
-        if "refused" in said or "delayed_connect_error:_111" in said:
+        text = f"{details[:_LONGEST]} {transport_failure[:_LONGEST]}".lower()
+        if "refused" in text or "delayed_connect_error:_111" in text:
             return RequestOutcome.REFUSED
-        if "timeout" in said or "timed_out" in said:
+        if "timeout" in text or "timed_out" in text:
             return RequestOutcome.TIMED_OUT
     return outcome
 
 
 def _by_details(kind: int, details: str, status: int) -> RequestOutcome:
-    """Of an answer that came without a flag which tells; UNKNOWN where a backend may have given it."""
+    """Outcome of a response without a decisive flag, by its response code details and status."""
     if 300 <= status < 400:
         return RequestOutcome.REDIRECTED
     if details == "cors_response":

@@ -1,4 +1,4 @@
-"""From the address a proxy sent to, to the Service behind it and the backendRef that names it."""
+"""Index of Services by address and port, and the backendRef that an upstream address belongs to."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,58 +13,63 @@ from flowd.model.address import pack
 from flowd.model.route import BackendRef
 
 
-class ServicePoint(NamedTuple):
-    """A port of a Service; port 0 stands for any."""
+class ServicePortRef(NamedTuple):
+    """A Service and one of its ports; port 0 stands for any port."""
 
     namespace: str
     name: str
     port: int
 
 
-Name: TypeAlias = tuple[str, str]
+ServiceKey: TypeAlias = tuple[str, str]
 """Namespace and name of a Service."""
 
-Points: TypeAlias = tuple[tuple[int, ServicePoint], ...]
-"""What is at an address: ports, each with the port of the Service that leads there."""
+AddressPorts: TypeAlias = tuple[tuple[int, ServicePortRef], ...]
+"""Ports at one address, each with the Service port that leads there."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """What one Service adds, and the objects that it was read from."""
+class _ServiceEntry:
+    """Index entries of one Service, and the objects they were built from."""
 
     source: tuple[object, ...]
     addresses: tuple[bytes, ...]
     count: tuple[int, int]
 
 
-class Services:
-    """Services by the addresses behind and before them, and how many endpoints each has.
+class ServiceIndex:
+    """Services by their own and their endpoints' addresses, with their numbers of endpoints.
 
-    EndpointSlices decide; a Service without any gets the running Pods that it selects.
+    Endpoints come from EndpointSlices; for a Service without slices, from the running Pods that its
+    selector matches.
 
     Args:
-        before: those of earlier objects; what did not change is taken over.
+        before: the index of earlier objects, whose unchanged entries are reused.
 
     Attributes:
-        changed: namespace and name of the Services that differ from those before.
-        moved: whether any of the objects that they are read from may have changed.
+        changed: namespace and name of each Service whose entries differ from `before`.
+        moved: whether any Service, EndpointSlice or Pod object may differ from `before`.
     """
 
-    def __init__(self, objects: Objects, before: "Services | None" = None) -> None:
-        # Not all of them, as an old table's Services would keep every kind
+    def __init__(self, objects: Objects, before: "ServiceIndex | None" = None) -> None:
+        # Keep only these kinds: the index of an old table must not hold all objects alive
         objects = Objects(services=objects.services, slices=objects.slices, pods=objects.pods)
         self._objects = objects
-        self._points: dict[bytes, Points] = {}
-        self._parts: dict[Name, _Part] = {}
-        self._sliceless: set[Name] = set()
-        self.changed: set[Name] = set()
+        self._by_address: dict[bytes, AddressPorts] = {}
+        self._entries: dict[ServiceKey, _ServiceEntry] = {}
+        self._without_slices: set[ServiceKey] = set()
+        self.changed: set[ServiceKey] = set()
         self.moved = True
         if before:
-            self._sliceless = before._sliceless
+            self._without_slices = before._without_slices
             if _same(objects, before._objects):
-                self._points, self._parts, self.moved = before._points, before._parts, False
+                self._by_address, self._entries, self.moved = (
+                    before._by_address,
+                    before._entries,
+                    False,
+                )
                 return
-            self._points, self._parts = dict(before._points), dict(before._parts)
+            self._by_address, self._entries = dict(before._by_address), dict(before._entries)
         self._read(objects, before._objects if before else Objects())
 
     def _read(self, objects: Objects, before: Objects) -> None:
@@ -72,87 +77,93 @@ class Services:
         for _, pair in differences(before.slices, objects.slices):
             names |= {(part.metadata.namespace, part.service) for part in pair if part}
         if objects.pods is not before.pods:
-            names |= self._sliceless
-        slices: dict[Name, list[EndpointSlice]] = defaultdict(list)
+            names |= self._without_slices
+        slices: dict[ServiceKey, list[EndpointSlice]] = defaultdict(list)
         for part in objects.slices.values():
             name = part.metadata.namespace, part.service
             if name in names and part.service and part.address_type != "FQDN":
                 slices[name].append(part)
-        pods = _Selectable(objects)
-        self._sliceless = self._sliceless - names
+        pods = _PodSelector(objects)
+        self._without_slices = self._without_slices - names
         for name in sorted(names):
             service, parts = objects.services.get(name), slices.get(name, [])
-            chosen = pods.of(service) if service and not parts else []
+            chosen = pods.select(service) if service and not parts else []
             if service and not parts:
-                self._sliceless.add(name)
+                self._without_slices.add(name)
             source = (service, *parts, *chosen)
-            old = self._parts.get(name)
+            old = self._entries.get(name)
             if old and len(old.source) == len(source) and all(map(is_, old.source, source)):
                 continue
             self._forget(name)
             if service or parts:
                 self._add(name, source, service, parts, chosen)
 
-    def _forget(self, name: Name) -> None:
-        """Take out what a Service added."""
-        part = self._parts.pop(name, None)
+    def _forget(self, name: ServiceKey) -> None:
+        """Remove the entries of a Service."""
+        part = self._entries.pop(name, None)
         if part is None:
             return
         self.changed.add(name)
         for address in part.addresses:
-            left = tuple(entry for entry in self._points.get(address, ()) if entry[1][:2] != name)
+            left = tuple(
+                entry for entry in self._by_address.get(address, ()) if entry[1][:2] != name
+            )
             if left:
-                self._points[address] = left
+                self._by_address[address] = left
             else:
-                self._points.pop(address, None)
+                self._by_address.pop(address, None)
 
     def _add(
         self,
-        name: Name,
+        name: ServiceKey,
         source: tuple[object, ...],
         service: Service | None,
         parts: Sequence[EndpointSlice],
         pods: Sequence[Pod],
     ) -> None:
-        """Put in what a Service adds."""
+        """Add the entries of a Service."""
         self.changed.add(name)
         found: dict[bytes, None] = {}
-        for addresses, points in _points(name, service, parts, pods):
-            for address in addresses if points else ():
-                known = self._points.get(address, ())
-                more = tuple(entry for entry in points if entry not in known) if known else points
-                self._points[address] = (*known, *more) if known else points
+        for addresses, service_ports in _address_ports(name, service, parts, pods):
+            for address in addresses if service_ports else ():
+                known = self._by_address.get(address, ())
+                more = (
+                    tuple(entry for entry in service_ports if entry not in known)
+                    if known
+                    else service_ports
+                )
+                self._by_address[address] = (*known, *more) if known else service_ports
                 found[address] = None
-        self._parts[name] = _Part(source, tuple(found), _endpoints(parts, pods))
+        self._entries[name] = _ServiceEntry(source, tuple(found), _endpoints(parts, pods))
 
-    def count(self, namespace: str, name: str) -> tuple[int, int]:
-        """(usable, all) endpoints of a Service; (-1, -1) when the objects do not tell."""
-        part = self._parts.get((namespace, name))
+    def endpoint_count(self, namespace: str, name: str) -> tuple[int, int]:
+        """(usable, all) endpoints of a Service; (-1, -1) when they are not known."""
+        part = self._entries.get((namespace, name))
         return part.count if part else (-1, -1)
 
-    def confirms(self, ref: BackendRef) -> bool:
-        """Whether the Service of a reference is among the objects; true of no reference at all."""
+    def contains(self, ref: BackendRef) -> bool:
+        """Whether the referenced Service is among the objects; True for the empty reference."""
         return not ref.name or (ref.namespace, ref.name) in self._objects.services
 
-    def at(self, address: bytes, port: int) -> Sequence[ServicePoint]:
-        """The Services that a socket address belongs to, or else those of the address alone."""
-        points = self._points.get(address, ())
-        exact = tuple(point for own, point in points if own == port)
+    def at(self, address: bytes, port: int) -> Sequence[ServicePortRef]:
+        """Service ports at an address (16 bytes) and port, else all Services at the address."""
+        service_ports = self._by_address.get(address, ())
+        exact = tuple(point for own, point in service_ports if own == port)
         if len(exact) == 1:
             return exact
-        every = exact or (ServicePoint(*point[:2], 0) for _, point in points)
+        every = exact or (ServicePortRef(*point[:2], 0) for _, point in service_ports)
         return tuple(dict.fromkeys(every))
 
 
-class _Selectable:
-    """The running Pods that a Service's selector may choose from, read when first asked for."""
+class _PodSelector:
+    """Running Pods by label, indexed on first use."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._by_label: dict[tuple[str, str, str], list[Pod]] | None = None
 
-    def of(self, service: Service) -> list[Pod]:
-        """The Pods that a Service selects."""
+    def select(self, service: Service) -> list[Pod]:
+        """Running Pods that the selector of a Service matches."""
         if not service.spec.selector:
             return []
         if self._by_label is None:
@@ -168,30 +179,34 @@ class _Selectable:
 
 
 def _same(one: Objects, other: Objects) -> bool:
-    """Whether nothing that Services are read from changed between two snapshots."""
+    """Whether two snapshots hold the same Services, EndpointSlices and Pods."""
     return one.services is other.services and one.slices is other.slices and one.pods is other.pods
 
 
-def _points(
-    name: Name, service: Service | None, parts: Sequence[EndpointSlice], pods: Sequence[Pod]
-) -> Iterator[tuple[Iterable[bytes], Points]]:
-    """Addresses of a Service and what is at them, the same for all of one slice."""
+def _address_ports(
+    name: ServiceKey, service: Service | None, parts: Sequence[EndpointSlice], pods: Sequence[Pod]
+) -> Iterator[tuple[Iterable[bytes], AddressPorts]]:
+    """Groups of addresses of a Service with the ports at them; one group for each slice."""
     ports = {port.name: port for port in service.spec.ports} if service else {}
     for part in parts:
         known = ((port.port, ports.get(port.name)) for port in part.ports)
-        points = tuple((at, ServicePoint(*name, port.port if port else 0)) for at, port in known)
-        yield (pack(text) for entry in part.endpoints for text in entry.addresses), points
-    points = tuple((port.port, ServicePoint(*name, port.port)) for port in ports.values())
-    yield map(pack, service.addresses() if service else ()), points
-    points = tuple((_target(port), ServicePoint(*name, port.port)) for port in ports.values())
-    yield (pack(text) for pod in pods for text in pod.addresses()), points
+        service_ports = tuple(
+            (at, ServicePortRef(*name, port.port if port else 0)) for at, port in known
+        )
+        yield (pack(text) for entry in part.endpoints for text in entry.addresses), service_ports
+    service_ports = tuple((port.port, ServicePortRef(*name, port.port)) for port in ports.values())
+    yield map(pack, service.addresses() if service else ()), service_ports
+    service_ports = tuple(
+        (_target(port), ServicePortRef(*name, port.port)) for port in ports.values()
+    )
+    yield (pack(text) for pod in pods for text in pod.addresses()), service_ports
 
 
 def _endpoints(parts: Sequence[EndpointSlice], pods: Sequence[Pod]) -> tuple[int, int]:
-    """(usable, all) endpoints of slices, else of Pods; (-1, -1) where there are neither.
+    """(usable, all) endpoints of slices, else of Pods; (-1, -1) without either.
 
-    Usable are the ready ones; where there is none, those that still serve while they terminate
-    (discovery/v1 EndpointConditions, as kube-proxy has it since Kubernetes 1.26, KEP-1669).
+    Usable endpoints are the ready ones; if there are none, those that serve while terminating
+    (discovery/v1 EndpointConditions; kube-proxy since Kubernetes 1.26, KEP-1669).
     """
     if not parts:
         return (len(pods), len(pods)) if pods else (-1, -1)
@@ -210,26 +225,26 @@ def _endpoints(parts: Sequence[EndpointSlice], pods: Sequence[Pod]) -> tuple[int
 
 
 def _target(port: ServicePort) -> int:
-    """The pod's port where the Service gives a number; 0 for a name that only the Pod knows."""
+    """Numeric target port of a Service port; 0 for a named one, which only the Pod resolves."""
     if isinstance(port.target_port, str):
         return 0
     return port.target_port or port.port
 
 
 def backend_of(
-    rule: Rule, points: Sequence[ServicePoint], hint: ServicePoint | None
+    rule: Rule, service_ports: Sequence[ServicePortRef], hint: ServicePortRef | None
 ) -> BackendRef | None:
-    """The backendRef of a rule that took a request.
+    """The backendRef of a rule that served a request.
 
     Args:
-        points: Services of the upstream address, from Services.at.
-        hint: the Service that the cluster's name gives, which decides between several.
+        service_ports: Service ports at the upstream address, from ServiceIndex.at.
+        hint: Service in the cluster name; it decides between several candidates.
 
     Returns:
-        The rule's only backend when no evidence speaks for another; None when it stays open.
+        The only backend of the rule when nothing indicates another; None when it is ambiguous.
     """
     refs = [backend.ref for backend in rule.backends]
-    hits = [ref for ref in refs if any(_names(ref, point) for point in points)]
+    hits = [ref for ref in refs if any(_names(ref, point) for point in service_ports)]
     if hint is not None:
         hits = [ref for ref in hits or refs if _names(ref, hint)] or hits
     if hits:
@@ -239,11 +254,11 @@ def backend_of(
     return None
 
 
-def serves(rule: Rule, points: Sequence[ServicePoint]) -> bool:
-    """Whether one of these Services is among the rule's backends."""
-    return any(_names(backend.ref, point) for backend in rule.backends for point in points)
+def serves(rule: Rule, service_ports: Sequence[ServicePortRef]) -> bool:
+    """Whether one of these Service ports is a backend of the rule."""
+    return any(_names(backend.ref, point) for backend in rule.backends for point in service_ports)
 
 
-def _names(ref: BackendRef, point: ServicePoint) -> bool:
+def _names(ref: BackendRef, point: ServicePortRef) -> bool:
     same = (ref.namespace, ref.name) == (point.namespace, point.name)
     return same and (ref.port == point.port or not ref.port or not point.port)

@@ -1,4 +1,4 @@
-"""Where implementations of the Gateway API differ in matching."""
+"""Differences between Gateway API implementations in match precedence and path handling."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ EXACT, PREFIX, REGEX = "Exact", "PathPrefix", "RegularExpression"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One implementation's order of matches and its handling of paths before them.
+    """Match precedence of one implementation, and its path normalization before matching.
 
     Attributes:
-        path_order: path match types, the one that is tried first at the front.
+        path_order: path match types in order of precedence, highest first.
         method_is_header: a method match counts as a header match, and exact headers beat regex.
         resolve_dots: `.` and `..` segments are resolved (RFC 3986, section 5.2.4).
         merge_slashes: runs of `/` count as one.
         redirect_escaped_slashes: `%2F` and `%5C` are answered by a redirect to the plain form.
         reject_underscores: a request with `_` in a header name is refused.
-        container_port_offset: added to a listener port below 1024 for the proxy's own port.
-        merges_equal: equal matches of several routes become one, with the backends of all.
-        one_kind_a_host: of an HTTPRoute and a GRPCRoute on one hostname only the older is accepted.
-        ports_share_hosts: a Gateway's listeners without TLS have their virtual hosts in common,
-            whatever their ports.
-        extensions: API groups whose filters it knows; rules with others answer 500.
+        container_port_offset: added to a listener port below 1024 to get the proxy's own port.
+        merges_equal: equal matches of several routes are merged, with the backends of all.
+        one_kind_a_host: only the older of an HTTPRoute and a GRPCRoute on one hostname is accepted.
+        ports_share_hosts: all listeners of a Gateway without TLS share their virtual hosts,
+            across ports.
+        extensions: API groups of supported extension filters; rules with others answer 500.
     """
 
     name: str
@@ -61,19 +61,19 @@ DIALECTS = {
         Dialect("kgateway", _REGEX_FIRST, extensions=("gateway.kgateway.dev",)),
     )
 }
-"""By the names that `--dialect` takes; `eg` is Envoy Gateway."""
+"""Dialects by the values of `--dialect`; `eg` is Envoy Gateway."""
 
 _ESCAPED_SLASHES = ("%2f", "%5c")
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """Path and query of a request target, without fragment."""
+    """Split a request target into path and query; the fragment is dropped."""
     path, _, query = path.partition("#")[0].partition("?")
     return path, query
 
 
 def unescaped(path: str) -> str | None:
-    """The path with escaped slashes in plain form, or None when it has none."""
+    """Decode escaped slashes of a path; None when the path has none."""
     lower = path.lower()
     if not any(escape in lower for escape in _ESCAPED_SLASHES):
         return None
@@ -82,8 +82,8 @@ def unescaped(path: str) -> str | None:
     return path.replace("\\", "/")
 
 
-def normalized(path: str, dialect: Dialect) -> str:
-    """The path as the dialect's proxy compares it."""
+def normalize_path(path: str, dialect: Dialect) -> str:
+    """Normalize a path (without query) as the proxies of the dialect do before matching."""
     if dialect.resolve_dots and "/." in path:
         path = _resolve_dots(path)
     if dialect.merge_slashes:

@@ -1,4 +1,4 @@
-"""What a rule's filters do to a request, and back from what was logged after they did it."""
+"""Gateway API filters: redirects, rewrites, header changes, CORS; rewrites reversed for logs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ _TYPES = frozenset(
 
 
 @dataclass(slots=True)
-class Rewritten:
-    """A request as the backend gets it."""
+class RewrittenRequest:
+    """A request after the filters of its rule; `path` includes the query."""
 
     host: str
     path: str
@@ -32,21 +32,27 @@ class Rewritten:
     changed: bool = False
 
 
-def redirect_of(filters: Sequence[gw.Filter]) -> gw.Redirect | None:
-    """The redirect that answers a rule's requests, if it has one."""
+def redirect_of(filters: Sequence[gw.HTTPRouteFilter]) -> gw.HTTPRequestRedirectFilter | None:
+    """The RequestRedirect filter of a rule, or None."""
     return next((entry.request_redirect for entry in filters if entry.request_redirect), None)
 
 
-def location(
-    redirect: gw.Redirect, match: Match, scheme: str, host: str, target: str, port: int
+def redirect_location(
+    redirect: gw.HTTPRequestRedirectFilter,
+    match: Match,
+    scheme: str,
+    host: str,
+    target: str,
+    port: int,
 ) -> str:
     """The Location header of a redirect (gateway-api, HTTPRequestRedirectFilter).
 
     Args:
-        host: Host header as it came.
+        scheme: scheme of the request.
+        host: Host header of the request.
         target: path and query, normalized.
-        port: of the listener; it stays only where neither scheme nor port of the redirect say
-            otherwise, and is left out where it is the scheme's own.
+        port: port of the listener. The location has it only when the redirect sets neither scheme
+            nor port; the default port of the scheme is omitted.
     """
     path, query = split_path(target)
     if redirect.path:
@@ -58,12 +64,16 @@ def location(
     return f"{to}://{authority}{path}{'?' + query if query else ''}"
 
 
-def rewrite(
-    filters: Sequence[gw.Filter], match: Match, host: str, target: str, headers: Mapping[str, str]
-) -> Rewritten:
-    """The request after URLRewrite and RequestHeaderModifier; header names in lower case."""
+def rewrite_request(
+    filters: Sequence[gw.HTTPRouteFilter],
+    match: Match,
+    host: str,
+    target: str,
+    headers: Mapping[str, str],
+) -> RewrittenRequest:
+    """Apply URLRewrite and RequestHeaderModifier to a request; header names become lower case."""
     path, query = split_path(target)
-    after = Rewritten(host, path, {name.lower(): value for name, value in headers.items()})
+    after = RewrittenRequest(host, path, {name.lower(): value for name, value in headers.items()})
     for entry in filters:
         if change := entry.url_rewrite:
             after.host = change.hostname or after.host
@@ -76,7 +86,7 @@ def rewrite(
     return after
 
 
-def _modify(headers: dict[str, str], modify: gw.HeaderModifier) -> None:
+def _modify(headers: dict[str, str], modify: gw.HTTPHeaderFilter) -> None:
     for item in modify.set:
         headers[item.name.lower()] = item.value
     for item in modify.add:
@@ -86,7 +96,7 @@ def _modify(headers: dict[str, str], modify: gw.HeaderModifier) -> None:
         headers.pop(name.lower(), None)
 
 
-def _replaced(change: gw.PathModifier, match: Match, path: str) -> str:
+def _replaced(change: gw.HTTPPathModifier, match: Match, path: str) -> str:
     if change.type == "ReplaceFullPath":
         return change.replace_full_path or "/"
     if match.path_type != PREFIX:
@@ -96,13 +106,13 @@ def _replaced(change: gw.PathModifier, match: Match, path: str) -> str:
     return prefix + rest or "/"
 
 
-def renames(filters: Sequence[gw.Filter]) -> bool:
-    """Whether a rule gives requests another host."""
+def rewrites_hostname(filters: Sequence[gw.HTTPRouteFilter]) -> bool:
+    """Whether the filters rewrite the hostname."""
     return any(entry.url_rewrite and entry.url_rewrite.hostname for entry in filters)
 
 
-def can_produce(filters: Sequence[gw.Filter], host: str, path: str) -> bool:
-    """Whether a rule's URLRewrite can have made this host and path, as they were logged."""
+def can_rewrite_to(filters: Sequence[gw.HTTPRouteFilter], host: str, path: str) -> bool:
+    """Whether the URLRewrite filters can have produced a logged host and path."""
     for entry in filters:
         change = entry.url_rewrite
         if not change:
@@ -118,13 +128,13 @@ def can_produce(filters: Sequence[gw.Filter], host: str, path: str) -> bool:
     return False
 
 
-def refusal(filters: Sequence[gw.Filter], extensions: Sequence[str]) -> str:
-    """Why a rule with these filters answers with an error, in words, or "".
+def unsupported_filter(filters: Sequence[gw.HTTPRouteFilter], extensions: Sequence[str]) -> str:
+    """Reason why a rule with these filters answers with an error, or "".
 
-    A filter that is not known must not be skipped (gateway-api, HTTPRouteFilter, ExtensionRef).
+    An unknown filter must not be skipped (gateway-api, HTTPRouteFilter, ExtensionRef).
 
     Args:
-        extensions: API groups whose filters are known.
+        extensions: API groups of supported extension filters.
     """
     for entry in filters:
         ref = entry.extension_ref
@@ -136,16 +146,18 @@ def refusal(filters: Sequence[gw.Filter], extensions: Sequence[str]) -> str:
     return ""
 
 
-def incompatible(filters: Sequence[gw.Filter]) -> bool:
-    """Whether filters exclude each other: a redirect and a rewrite in one rule."""
+def has_incompatible_filters(filters: Sequence[gw.HTTPRouteFilter]) -> bool:
+    """Whether a rule has both RequestRedirect and URLRewrite, which exclude each other."""
     kinds = {entry.type for entry in filters}
     return {"RequestRedirect", "URLRewrite"} <= kinds
 
 
-def preflight(filters: Sequence[gw.Filter], method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a rule's CORS filter answers a request itself (Fetch, section 3.2.2).
+def answers_preflight(
+    filters: Sequence[gw.HTTPRouteFilter], method: str, headers: Mapping[str, str]
+) -> bool:
+    """Whether the CORS filter of a rule answers a request itself (Fetch, section 3.2.2).
 
-    It does for a preflight from an origin that it allows; any other goes on to the backend.
+    The filter answers a preflight from an allowed origin; other requests go to the backend.
     """
     origin = headers.get("origin", "")
     if method != "OPTIONS" or not origin or "access-control-request-method" not in headers:
@@ -158,7 +170,7 @@ def preflight(filters: Sequence[gw.Filter], method: str, headers: Mapping[str, s
 
 
 def _allows(allowed: str, origin: str) -> bool:
-    """Whether an origin fits one of the list, where `*` may stand for the host's first labels."""
+    """Whether an origin matches an allowed one; its `*` stands for the first labels of the host."""
     allowed, origin = allowed.lower(), origin.lower()
     before, star, after = allowed.partition("*")
     if not star:
@@ -170,8 +182,8 @@ def _allows(allowed: str, origin: str) -> bool:
     )
 
 
-def filter_text(entry: gw.Filter) -> str:
-    """A filter as a person reads it: `RequestRedirect 301`."""
+def filter_text(entry: gw.HTTPRouteFilter) -> str:
+    """Describe a filter for people: `RequestRedirect 301`."""
     if redirect := entry.request_redirect:
         parts = [str(redirect.status_code), redirect.scheme, redirect.hostname]
         parts += [str(redirect.port or ""), _path(redirect.path)]
@@ -197,14 +209,14 @@ def filter_text(entry: gw.Filter) -> str:
     return " ".join(filter(None, [entry.type, *parts]))
 
 
-def _path(change: gw.PathModifier | None) -> str:
+def _path(change: gw.HTTPPathModifier | None) -> str:
     if not change:
         return ""
     return f"{change.type} {change.replace_full_path or change.replace_prefix_match}"
 
 
-def policy_texts(timeouts: gw.Timeouts, retry: gw.Retry | None) -> list[str]:
-    """Timeouts and retries of a rule as a person reads them."""
+def policy_texts(timeouts: gw.HTTPRouteTimeouts, retry: gw.HTTPRouteRetry | None) -> list[str]:
+    """Describe timeouts and retries of a rule for people."""
     times = (("request", timeouts.request), ("backend", timeouts.backend_request))
     texts = [f"Timeout {name}={value}" for name, value in times if value]
     if retry:

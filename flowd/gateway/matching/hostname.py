@@ -1,7 +1,7 @@
 """Hostnames of listeners and routes (gateway-api, apis/v1/shared_types.go, Hostname).
 
-`*.a.b` stands for any number of labels before `a.b` and not for `a.b` itself. No hostname at all
-is written `*` here.
+`*.a.b` stands for one or more labels before `a.b`, so not for `a.b` itself. `*` (ANY) stands for a
+missing hostname.
 """
 
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ MAX_LENGTH = 253
 
 
 def without_port(host: str) -> str:
-    """A Host header without its port; brackets of an IPv6 address stay."""
+    """Remove the port from a Host header; brackets of an IPv6 address stay."""
     name, colon, port = host.rpartition(":")
     return name if colon and (port.isdigit() or not port) else host
 
 
-def normal(host: str) -> str:
-    """A Host header or SNI as it is compared: lower case, without port."""
+def normalize_host(host: str) -> str:
+    """Normalize a Host header or SNI for comparison: lower case, without port."""
     return without_port(host).lower()
 
 
-def matching(host: str) -> Iterator[str]:
-    """The hostnames that cover a normal host, most specific first."""
+def covering_hostnames(host: str) -> Iterator[str]:
+    """Yield the hostnames that cover a normalized host, most specific first."""
     if len(host) <= MAX_LENGTH:
         yield host
         at = host.find(".")
@@ -34,7 +34,7 @@ def matching(host: str) -> Iterator[str]:
 
 
 def covers(hostname: str, host: str) -> bool:
-    """Whether a listener's or route's hostname covers a normal host."""
+    """Whether the hostname of a listener or route covers a normalized host."""
     if hostname == ANY:
         return True
     if hostname.startswith("*."):
@@ -43,7 +43,7 @@ def covers(hostname: str, host: str) -> bool:
 
 
 def intersection(route: str, listener: str) -> str | None:
-    """The narrower of two hostnames where they overlap, or None."""
+    """The more specific of two overlapping hostnames, or None without overlap."""
     if route == ANY or listener == ANY:
         return listener if route == ANY else route
     if covers(listener, route):

@@ -1,4 +1,4 @@
-"""Values that a match compares: exactly, or by an RE2 expression over the whole of them."""
+"""Value matchers of headers, query parameters and paths: exact text or full RE2 match."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ _REGEX_BYTES = 1 << 20
 
 
 class BadPattern(ValueError):
-    """An expression that RE2 refuses."""
+    """A regular expression that RE2 rejects."""
 
 
 @lru_cache(4096)
 def full_match(pattern: str) -> Predicate:
-    """Whether all of a text matches, as Envoy's safe_regex does.
+    """Compile an expression to a predicate that matches whole texts, as Envoy's safe_regex does.
 
     Raises:
-        BadPattern: RE2 refuses the pattern.
+        BadPattern: RE2 rejects the pattern.
         UnsupportedError: google-re2 is not installed.
     """
     try:
@@ -47,8 +47,8 @@ def full_match(pattern: str) -> Predicate:
 
 
 @dataclass(frozen=True, slots=True)
-class ValueTest:
-    """One header or query parameter of a match; header names are in lower case."""
+class ValueMatcher:
+    """Condition on one header or query parameter of a match; header names are in lower case."""
 
     name: str
     value: str
@@ -56,12 +56,11 @@ class ValueTest:
     predicate: Predicate = field(compare=False, repr=False)
 
     @classmethod
-    def build(cls, name: str, value: str, regex: bool) -> "ValueTest":
-        """Compile the test.
+    def build(cls, name: str, value: str, regex: bool) -> "ValueMatcher":
+        """Compile the condition.
 
         Raises:
-            BadPattern: as full_match.
-            UnsupportedError: as full_match.
+            BadPattern, UnsupportedError: as full_match.
         """
         return cls(name, value, regex, full_match(value) if regex else value.__eq__)
 

@@ -1,12 +1,18 @@
-"""Routes as they are matched: rules, matches in order of precedence, backends, filters."""
+"""Routes prepared for matching: rules, matches with their precedence, backends, filters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flowd.gateway.matching.dialect import EXACT, PREFIX, REGEX, Dialect
-from flowd.gateway.matching.patterns import Predicate, ValueTest
-from flowd.kubernetes.objects.gateway_api import Filter, GRPCMatch, HTTPMatch, Retry, Timeouts
+from flowd.gateway.matching.patterns import Predicate, ValueMatcher
+from flowd.kubernetes.objects.gateway_api import (
+    GRPCRouteMatch,
+    HTTPRouteFilter,
+    HTTPRouteMatch,
+    HTTPRouteRetry,
+    HTTPRouteTimeouts,
+)
 from flowd.model.route import BackendRef
 
 RouteKey: TypeAlias = tuple[str, str, str]
@@ -21,38 +27,38 @@ class Match:
 
     Attributes:
         path_type: Exact, PathPrefix or RegularExpression.
-        path: what is compared; prefixes have no slash at the end, so `/` is "".
-        accepts_path: the compiled expression of RegularExpression.
-        method: "" for any.
-        source: as it stands in the object, or how a person writes it, "" where there is nothing.
-        rank: greater is tried first.
+        path: compared value; prefixes have no slash at the end, so `/` is "".
+        accepts_path: compiled predicate of a RegularExpression.
+        method: HTTP method, "" for any.
+        source: match of the object, or its description for people; "" for an L4 match.
+        rank: precedence; the greatest is tried first.
     """
 
     index: int
     path_type: str
     path: str
     method: str
-    headers: tuple[ValueTest, ...]
-    query: tuple[ValueTest, ...]
+    headers: tuple[ValueMatcher, ...]
+    query: tuple[ValueMatcher, ...]
     accepts_path: Predicate | None
-    source: HTTPMatch | GRPCMatch | str
+    source: HTTPRouteMatch | GRPCRouteMatch | str
     rank: Rank
 
     @property
     def text(self) -> str:
-        """The match as a person writes it, for gRPC without the translation to a path."""
+        """Describe the match for people; a gRPC match keeps service and method."""
         if isinstance(self.source, str):
             return self.source
         tests = [f"header {test}" for test in self.headers]
         tests += [f"query {test}" for test in self.query]
-        if isinstance(self.source, HTTPMatch):
+        if isinstance(self.source, HTTPRouteMatch):
             words = [f"{self.path_type} {self.source.path.value}", self.method]
         else:
             wanted = self.source.method
             words = [f"{wanted.type} {wanted.service or '*'}/{wanted.method or '*'}"]
         return " ".join(filter(None, [*words, *tests]))
 
-    def takes_path(self, path: str) -> bool:
+    def matches_path(self, path: str) -> bool:
         """Whether a normalized path without query satisfies the match."""
         if self.path_type == EXACT:
             return path == self.path
@@ -60,7 +66,7 @@ class Match:
             return path.startswith(self.path) and path[len(self.path) : len(self.path) + 1] in "/"
         return self.accepts_path is not None and self.accepts_path(path)
 
-    def takes_rest(
+    def matches_rest(
         self,
         method: str,
         headers: Mapping[str, str],
@@ -70,7 +76,7 @@ class Match:
         """Whether method, headers (names in lower case) and query parameters satisfy the match.
 
         Args:
-            lenient: a header that is not there may have been, as logs hold only some.
+            lenient: accept missing headers, because logs hold only some of them.
         """
         if self.method and self.method != method:
             return False
@@ -90,35 +96,35 @@ class Backend:
     """A backendRef of a rule.
 
     Attributes:
-        reason: why it takes no traffic, in the API's words (`BackendNotFound`), or "".
-        ready, total: endpoints of the Service; -1 when no EndpointSlice tells.
-        filters: those of this backendRef alone.
+        reason: why it receives no traffic, as an API reason (`BackendNotFound`), or "".
+        ready, total: numbers of endpoints of the Service; -1 when unknown.
+        filters: filters of this backendRef only.
     """
 
     ref: BackendRef
     reason: str = ""
     ready: int = -1
     total: int = -1
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[HTTPRouteFilter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of a route, whatever its kind.
+    """A rule of a route of any kind.
 
     Attributes:
-        refusal: why its requests get an error instead of a backend, or "".
+        error_reason: why the rule answers requests with an error, or "".
     """
 
     index: int
     name: str
     matches: tuple[Match, ...]
-    filters: tuple[Filter, ...]
+    filters: tuple[HTTPRouteFilter, ...]
     backends: tuple[Backend, ...]
     mirrors: tuple[Backend, ...] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    retry: Retry | None = None
-    refusal: str = ""
+    timeouts: HTTPRouteTimeouts = field(default_factory=HTTPRouteTimeouts)
+    retry: HTTPRouteRetry | None = None
+    error_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +133,8 @@ class Route:
 
     Attributes:
         key: kind, namespace and name.
-        left_out: index of each rule that is not among `rules`, and why.
-        reason: of the Accepted condition when no rule is left.
+        invalid_rules: index of each invalid rule, which is missing in `rules`, and the reason.
+        reason: reason of the Accepted condition when no rule is valid.
     """
 
     kind: str
@@ -137,7 +143,7 @@ class Route:
     created: str
     hostnames: tuple[str, ...]
     rules: tuple[Rule, ...]
-    left_out: tuple[tuple[int, str], ...] = ()
+    invalid_rules: tuple[tuple[int, str], ...] = ()
     reason: str = "UnsupportedValue"
     key: RouteKey = field(init=False, compare=False)
 
@@ -146,14 +152,14 @@ class Route:
 
     @property
     def problem(self) -> str:
-        """Why rules of it were left out, or ""."""
-        return "; ".join(f"rule {index}: {why}" for index, why in self.left_out)
+        """Reasons why rules were left out, or ""."""
+        return "; ".join(f"rule {index}: {why}" for index, why in self.invalid_rules)
 
     @property
     def age(self) -> tuple[bool, str, str, str]:
-        """Sort key of the API's ties: oldest first, then by namespace and name.
+        """Sort key that breaks ties: oldest first, then by namespace and name.
 
-        An object that was never created in a cluster counts as the youngest.
+        An object without creation timestamp (from a file) counts as the youngest.
         """
         return not self.created, self.created, self.namespace, self.name
 
@@ -167,8 +173,8 @@ def http_rank(match: Match, dialect: Dialect) -> Rank:
 def grpc_rank(match: Match, service: str, method: str, regex: bool, dialect: Dialect) -> Rank:
     """Precedence of a GRPCRoute match: characters in service, then in method, then headers.
 
-    Only regular expressions bring in the order of path types, where the dialect puts them first
-    or last (gateway-api, apis/v1/grpcroute_types.go, GRPCRouteRule).
+    The order of path types matters for regular expressions only, which the dialect tries first or
+    last (gateway-api, apis/v1/grpcroute_types.go, GRPCRouteRule).
     """
     path_type = REGEX if regex else EXACT if service and method else PREFIX
     order = -dialect.path_order.index(path_type)

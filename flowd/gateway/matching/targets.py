@@ -1,4 +1,4 @@
-"""What matches and rewrites look at in the path and query of a request."""
+"""Paths and query parameters that the matches and rewrites of routes compare."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from flowd.gateway.matching.rules import Route
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """Paths and query parameters of one route or of many.
+class MatchTargets:
+    """Paths and query parameters in the matches and rewrites of one or many routes.
 
     Attributes:
         exact: whole paths.
-        prefixes: without a slash at their end.
-        parameters: names in the query.
-        has_regex: a regular expression is among the matches of paths.
+        prefixes: path prefixes without a slash at the end.
+        parameters: names of query parameters.
+        has_regex: a path match is a regular expression.
     """
 
     exact: Collection[str] = ()
@@ -24,8 +24,8 @@ class Targets:
     has_regex: bool = False
 
     @classmethod
-    def of(cls, route: Route) -> "Targets":
-        """Those of a route."""
+    def of(cls, route: Route) -> "MatchTargets":
+        """Collect the targets of one route."""
         exact: set[str] = set()
         prefixes: set[str] = set()
         parameters: set[str] = set()
@@ -46,8 +46,8 @@ class Targets:
         return cls(tuple(exact), tuple(prefixes), tuple(parameters), has_regex)
 
     @classmethod
-    def union(cls, every: Iterable["Targets"]) -> "Targets":
-        """Those of many routes, as sets; the empty prefix is always there."""
+    def union(cls, every: Iterable["MatchTargets"]) -> "MatchTargets":
+        """Merge the targets of many routes into sets; the empty prefix is always included."""
         found = list(every)
         return cls(
             frozenset[str]().union(*(entry.exact for entry in found if entry.exact)),

@@ -1,4 +1,4 @@
-"""The matches that compete for the requests of one hostname."""
+"""Virtual host: the matches that compete for the requests of one hostname."""
 
 import operator
 from collections import defaultdict
@@ -11,15 +11,15 @@ from flowd.gateway.matching.rules import Match, Route, Rule
 
 
 class Candidate(NamedTuple):
-    """A match with the rule and route that it belongs to."""
+    """A match with its route and rule."""
 
     route: Route
     rule: Rule
     match: Match
 
 
-class Query(dict[str, str]):
-    """Query parameters as they stand, not decoded; of several with one name the first counts."""
+class QueryParams(dict[str, str]):
+    """Query parameters by name, not percent-decoded; the first value of a repeated name counts."""
 
     def __init__(self, query: str) -> None:
         pairs = (part.partition("=") for part in query.split("&")) if query else ()
@@ -30,9 +30,13 @@ class Query(dict[str, str]):
 
 @dataclass(slots=True)
 class VirtualHost:
-    """Candidates by what their path demands, so that few are tried for a request.
+    """Candidates of one hostname in order of precedence, indexed by path condition.
 
-    Envoy commits to one virtual host: a request that nothing here takes has no route.
+    Envoy selects one virtual host for a request; a request that no candidate accepts has no route.
+
+    Attributes:
+        candidates: all matches, highest precedence first.
+        rewriters: candidates whose rule has a URLRewrite filter.
     """
 
     hostname: str
@@ -73,55 +77,55 @@ class VirtualHost:
         vhost._longest = max(map(len, vhost._prefix), default=0)
         return vhost
 
-    def is_of(self, routes: Sequence[Route]) -> bool:
-        """Whether it was built of these very routes."""
+    def built_from(self, routes: Sequence[Route]) -> bool:
+        """Whether the virtual host was built from these route objects (compared by identity)."""
         return len(routes) == len(self._routes) and all(map(operator.is_, routes, self._routes))
 
-    def equals(self, found: Candidate) -> list[Candidate]:
-        """The matches of other routes that ask for just the same as a candidate."""
-        wanted = _demand(found.match)
+    def equal_matches(self, found: Candidate) -> list[Candidate]:
+        """Matches of other routes with the same conditions as a candidate."""
+        wanted = _conditions(found.match)
         return [
             other
             for other in self.candidates
-            if other.route is not found.route and _demand(other.match) == wanted
+            if other.route is not found.route and _conditions(other.match) == wanted
         ]
 
     def find(
         self, path: str, query: str, method: str, headers: Mapping[str, str]
     ) -> Candidate | None:
-        """The match that takes a request, or None.
+        """The match that accepts a request, or None.
 
         Args:
             path: normalized, without query.
             headers: names in lower case.
         """
-        parameters: Query | None = None
+        parameters: QueryParams | None = None
         for order in self._orders(path):
             candidate = self.candidates[order]
             match = candidate.match
             if parameters is None and match.query:
-                parameters = Query(query)
-            if match.takes_rest(method, headers, parameters or {}):
+                parameters = QueryParams(query)
+            if match.matches_rest(method, headers, parameters or {}):
                 return candidate
         return None
 
     def _orders(self, path: str) -> list[int]:
-        """The places of all candidates whose path demand is met, in order of precedence."""
+        """Positions of all candidates whose path condition holds, in order of precedence."""
         orders = list(self._exact.get(path, ()))
         if self._prefix:
             for prefix in _prefixes(path, self._longest):
                 orders += self._prefix.get(prefix, ())
         for order in self._other:
-            if self.candidates[order].match.takes_path(path):
+            if self.candidates[order].match.matches_path(path):
                 orders.append(order)
         orders.sort()
         return orders
 
 
 def _prefixes(path: str, longest: int) -> Iterator[str]:
-    """The prefixes of whole path elements up to a length, without a slash at the end.
+    """Yield the prefixes of whole path elements up to a length, without a slash at the end.
 
-    `/a/b` gives `/a/b`, `/a` and the empty one.
+    `/a/b` has the prefixes `/a/b`, `/a` and "".
     """
     if not path.startswith("/"):
         return
@@ -133,7 +137,7 @@ def _prefixes(path: str, longest: int) -> Iterator[str]:
         at = path.rfind("/", 0, at)
 
 
-def _demand(match: Match) -> tuple[object, ...]:
+def _conditions(match: Match) -> tuple[object, ...]:
     tests = frozenset(match.headers), frozenset(match.query)
     return match.path_type, match.path, match.method, *tests
 

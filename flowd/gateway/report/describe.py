@@ -1,12 +1,12 @@
-"""Gateways and routes with what became of them, as plain values for a screen or a message.
+"""Describe Gateways and routes with their status as plain values, for terminal output and the API.
 
-The shapes are those of flowd.model.describe.
+The classes satisfy the protocols of flowd.model.describe.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flowd.gateway.attachment.listeners import Gateway
+from flowd.gateway.attachment.listeners import GatewayState
 from flowd.gateway.attachment.parent_ref import Condition
 from flowd.gateway.matching.filters import filter_text, policy_texts
 from flowd.gateway.matching.hostname import ANY
@@ -17,6 +17,8 @@ from flowd.gateway.table.route_table import RouteTable
 
 @dataclass(frozen=True, slots=True)
 class ListenerInfo:
+    """A listener of a Gateway."""
+
     name: str
     port: int
     protocol: str
@@ -25,6 +27,8 @@ class ListenerInfo:
 
 @dataclass(frozen=True, slots=True)
 class GatewayInfo:
+    """A Gateway or IngressClass with its listeners."""
+
     namespace: str
     name: str
     class_name: str
@@ -33,9 +37,12 @@ class GatewayInfo:
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """A backendRef; `reason` says why it takes no traffic, `tls` whose name and policy, or "".
+    """A backendRef with its endpoints.
 
-    `counted` is False when no object tells of endpoints; their numbers are 0 then.
+    Attributes:
+        counted: whether the numbers of endpoints are known; they are 0 otherwise.
+        reason: why the backend receives no traffic, or "".
+        tls: server name and BackendTLSPolicy, or "".
     """
 
     kind: str
@@ -52,6 +59,8 @@ class BackendInfo:
 
 @dataclass(frozen=True, slots=True)
 class RuleInfo:
+    """A rule with descriptions of its matches and filters, and its backends."""
+
     name: str
     matches: tuple[str, ...]
     filters: tuple[str, ...]
@@ -60,7 +69,7 @@ class RuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class ParentInfo:
-    """A listener that accepts the route, or a parentRef that none accepts."""
+    """A listener that accepts the route, or a parentRef that no listener accepts."""
 
     gateway_namespace: str
     gateway: str
@@ -70,6 +79,8 @@ class ParentInfo:
 
 @dataclass(frozen=True, slots=True)
 class RouteInfo:
+    """A route with its parents and rules."""
+
     kind: str
     namespace: str
     name: str
@@ -80,17 +91,19 @@ class RouteInfo:
 
 @dataclass(frozen=True, slots=True)
 class RoutesInfo:
+    """All Gateways and routes of a table, and the problems of objects."""
+
     gateways: tuple[GatewayInfo, ...]
     routes: tuple[RouteInfo, ...]
     problems: tuple[Problem, ...] = ()
 
 
 _LEFT_OUT = RuleInfo("", ("left out",), (), ())
-"""In the place of a rule that is left out, so that a rule's place is its index."""
+"""Placeholder for an invalid rule, so that the position of a rule is its index."""
 
 
 def describe(table: RouteTable) -> RoutesInfo:
-    """Everything in a table, Gateways and routes in the order of kind, namespace and name."""
+    """Describe a route table, sorted by kind, namespace and name."""
     tls = BackendTls(table.objects)
     return RoutesInfo(
         tuple(_gateway(gateway) for _, gateway in sorted(table.gateways.items())),
@@ -101,11 +114,11 @@ def describe(table: RouteTable) -> RoutesInfo:
 
 def _left_out(table: RouteTable) -> Iterator[Problem]:
     for (kind, namespace, name), route in sorted(table.routes.items()):
-        for index, why in route.left_out:
+        for index, why in route.invalid_rules:
             yield Problem(f"{kind}/{namespace}/{name}", f"rule {index} is left out: {why}")
 
 
-def _gateway(gateway: Gateway) -> GatewayInfo:
+def _gateway(gateway: GatewayState) -> GatewayInfo:
     listeners = (
         ListenerInfo(
             entry.full_name,
@@ -129,7 +142,7 @@ def _route(table: RouteTable, route: Route, tls: BackendTls) -> RouteInfo:
         for parent in table.parents[route.key]
         for listener in parent.listeners or (parent.section,)
     )
-    indices = (*(rule.index for rule in route.rules), *(index for index, _ in route.left_out))
+    indices = (*(rule.index for rule in route.rules), *(index for index, _ in route.invalid_rules))
     rules = [_LEFT_OUT] * (max(indices, default=-1) + 1)
     for rule in route.rules:
         rules[rule.index] = RuleInfo(

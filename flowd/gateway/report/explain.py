@@ -1,15 +1,15 @@
-"""Why one request goes where it goes: every route that was considered, and why each lost."""
+"""Explain the routing of one request: every route considered, with the reason why it lost."""
 
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from flowd.gateway.attachment.listener import Listener
-from flowd.gateway.matching.dialect import normalized, split_path
-from flowd.gateway.matching.hostname import ANY, covers, normal
+from flowd.gateway.attachment.listener import ListenerState
+from flowd.gateway.matching.dialect import normalize_path, split_path
+from flowd.gateway.matching.hostname import ANY, covers, normalize_host
 from flowd.gateway.matching.rules import Match, Route
-from flowd.gateway.matching.virtual_host import Candidate, Query
-from flowd.gateway.report.simulate import Outcome, Request, match_request
+from flowd.gateway.matching.virtual_host import Candidate, QueryParams
+from flowd.gateway.report.simulate import Request, SimulationResult, match_request
 from flowd.gateway.table.backend_tls import BackendTls
 from flowd.gateway.table.route_table import RouteTable
 from flowd.model.route import BackendRef
@@ -20,8 +20,8 @@ _HEADER_RANKS = (*_PATH, "the number of headers", "the number of exact headers",
 _INGRESS_RANKS = ("the length of the path", "Exact")
 
 
-class Considered(msgspec.Struct, frozen=True):
-    """A route, or one match of it, and what became of it: `taken`, or why it lost."""
+class MatchVerdict(msgspec.Struct, frozen=True):
+    """Verdict on a route or one match of it: `taken`, or the reason why it lost."""
 
     kind: str
     namespace: str
@@ -33,22 +33,22 @@ class Considered(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What happens to a request, and all routes that were considered for it, winner first.
+    """Result of a simulated request, and all routes considered for it, winner first.
 
     Attributes:
-        tls: server name and BackendTLSPolicy by `namespace/name:port` of a backend that the
-            Gateway speaks TLS to.
+        tls: server name and BackendTLSPolicy by backend (`namespace/name:port`), for backends that
+            the Gateway connects to by TLS.
     """
 
-    outcome: Outcome
-    considered: list[Considered]
+    outcome: SimulationResult
+    considered: list[MatchVerdict]
     tls: dict[str, str]
 
 
 def explain(table: RouteTable, request: Request) -> Explanation:
-    """Match a request, and say of every other match why it did not take it.
+    """Match a request, and give the reason why each other match did not accept it.
 
-    Routes of Services are looked at only where the request means a Service.
+    Routes whose parent is a Service are considered only when the request addresses a Service.
     """
     outcome = match_request(table, request)
     listeners = [
@@ -63,7 +63,7 @@ def explain(table: RouteTable, request: Request) -> Explanation:
         (
             entry
             for route in table.routes.values()
-            for entry in _judge(table, request, outcome, listener, route)
+            for entry in _verdicts_of_route(table, request, outcome, listener, route)
         ),
         key=lambda entry: (entry.verdict != "taken", entry.rule < 0, entry.verdict),
     )
@@ -79,48 +79,52 @@ def explain(table: RouteTable, request: Request) -> Explanation:
 
 
 def explain_json(table: RouteTable, request: bytes) -> bytes:
-    """The same with both as JSON.
+    """Explain a request given as JSON (Request); return an Explanation as JSON.
 
     Raises:
-        ValueError: it is no request.
+        ValueError: the JSON is not a valid Request.
     """
-    asked = msgspec.json.decode(request, type=Request)
-    return msgspec.json.encode(explain(table, asked))
+    decoded = msgspec.json.decode(request, type=Request)
+    return msgspec.json.encode(explain(table, decoded))
 
 
-def _judge(
+def _verdicts_of_route(
     table: RouteTable,
     request: Request,
-    outcome: Outcome,
-    listener: Listener | None,
+    outcome: SimulationResult,
+    listener: ListenerState | None,
     route: Route,
-) -> Iterator[Considered]:
+) -> Iterator[MatchVerdict]:
     parents = table.parents[route.key]
     mesh = isinstance(outcome.parent, str)
-    why = ""
+    reason = ""
     if not any(condition.status for parent in parents for condition in parent.conditions[:1]):
         reasons = [
             f"{entry.reason}: {entry.message}"
             for parent in parents
             for entry in parent.conditions[:1]
         ]
-        why = "attached nowhere: " + ("; ".join(reasons) or "no parent of a known kind")
+        reason = "attached nowhere: " + ("; ".join(reasons) or "no parent of a known kind")
     elif mesh:
         names = [f"Service/{parent.gateway_namespace}/{parent.gateway}" for parent in parents]
         if str(outcome.parent).rpartition(":")[0] not in names:
-            why = f"not attached to {outcome.parent}"
+            reason = f"not attached to {outcome.parent}"
     elif listener is None:
-        why = outcome.reason or "no listener takes the request"
+        reason = outcome.reason or "no listener takes the request"
     elif route.key not in listener.attached:
-        why = f"not attached to listener {listener.name} of {listener.gateway_id}"
+        reason = f"not attached to listener {listener.name} of {listener.gateway_id}"
     elif listener.is_http:
-        why = _host(listener, route, normal(request.host or ""))
+        reason = _host(listener, route, normalize_host(request.host or ""))
     elif not any(covers(name, request.server_name) for name in route.hostnames):
-        why = f"no hostname covers server name {request.server_name or '(none)'}"
-    if why:
-        yield Considered(*route.key, -1, -1, "", why)
+        reason = f"no hostname covers server name {request.server_name or '(none)'}"
+    if reason:
+        yield MatchVerdict(*route.key, -1, -1, "", reason)
         return
-    vhost = listener.vhost(normal(request.host or "")) if listener and listener.one_label else None
+    vhost = (
+        listener.vhost(normalize_host(request.host or ""))
+        if listener and listener.one_label
+        else None
+    )
     for rule in route.rules:
         for match in rule.matches:
             candidate = Candidate(route, rule, match)
@@ -129,12 +133,12 @@ def _judge(
                 (entry.route.key, entry.match) == (route.key, match) for entry in vhost.candidates
             ):
                 verdict = f"its host is not {vhost.hostname}, which takes the request"
-            yield Considered(*route.key, rule.index, match.index, match.text, verdict)
-    for index, reason in route.left_out:
-        yield Considered(*route.key, index, -1, "", f"left out: {reason}")
+            yield MatchVerdict(*route.key, rule.index, match.index, match.text, verdict)
+    for index, reason in route.invalid_rules:
+        yield MatchVerdict(*route.key, index, -1, "", f"left out: {reason}")
 
 
-def _host(listener: Listener, route: Route, host: str) -> str:
+def _host(listener: ListenerState, route: Route, host: str) -> str:
     vhost = listener.vhost(host)
     if listener.one_label:
         return ""
@@ -146,7 +150,9 @@ def _host(listener: Listener, route: Route, host: str) -> str:
     return ""
 
 
-def _verdict(table: RouteTable, request: Request, outcome: Outcome, candidate: Candidate) -> str:
+def _verdict(
+    table: RouteTable, request: Request, outcome: SimulationResult, candidate: Candidate
+) -> str:
     route, rule, match = candidate
     winner = outcome.route
     if winner and (winner.kind, winner.namespace, winner.name, winner.rule, winner.match) == (
@@ -160,8 +166,8 @@ def _verdict(table: RouteTable, request: Request, outcome: Outcome, candidate: C
         for entry in outcome.merged
     ]:
         return "merged with the match that takes it"
-    if request.is_http and (unfit := _unfit(table, request, match)):
-        return unfit
+    if request.is_http and (unmet := _unmet_condition(table, request, match)):
+        return unmet
     if winner is None:
         return outcome.reason
     best = table.routes[winner.kind, winner.namespace, winner.name]
@@ -174,36 +180,40 @@ def _verdict(table: RouteTable, request: Request, outcome: Outcome, candidate: C
     )
     names = _HEADER_RANKS if table.dialect.method_is_header else _RANKS
     names = _INGRESS_RANKS if route.kind == "Ingress" else names
-    return _lost(candidate, Candidate(best, rule, taken), winner.rule, names)
+    return _deciding_criterion(candidate, Candidate(best, rule, taken), winner.rule, names)
 
 
-def _unfit(table: RouteTable, request: Request, match: Match) -> str:
-    """The first demand of a match that a request does not meet, or ""."""
+def _unmet_condition(table: RouteTable, request: Request, match: Match) -> str:
+    """The first condition of a match that a request does not meet, or ""."""
     path, query = split_path(request.path or "/")
-    path = normalized(path, table.dialect)
+    path = normalize_path(path, table.dialect)
     method = request.method or "GET"
     headers = {name.lower(): value for name, value in (request.headers or {}).items()}
-    if not match.takes_path(path):
+    if not match.matches_path(path):
         return f"path {path} does not fit {match.path_type} {match.path or '/'}"
     if match.method not in ("", method):
         return f"method {method} is not {match.method}"
-    for what, tests, values in (
+    for label, tests, values in (
         ("header", match.headers, headers),
-        ("query parameter", match.query, Query(query)),
+        ("query parameter", match.query, QueryParams(query)),
     ):
         for test in tests:
             value = values.get(test.name)
             if value is None:
-                return f"{what} {test.name} is not there"
+                return f"{label} {test.name} is not there"
             if not test.predicate(value):
-                return f"{what} {test} does not fit {value}"
+                return f"{label} {test} does not fit {value}"
     return ""
 
 
-def _lost(loser: Candidate, winner: Candidate, rule: int, names: Sequence[str]) -> str:
-    """What decided between two matches that both fit."""
-    for name, mine, other in zip(names, loser.match.rank, winner.match.rank, strict=False):
-        if mine != other:
+def _deciding_criterion(
+    loser: Candidate, winner: Candidate, rule: int, names: Sequence[str]
+) -> str:
+    """The criterion that decides between two matches that both accept the request."""
+    for name, loser_rank, winner_rank in zip(
+        names, loser.match.rank, winner.match.rank, strict=False
+    ):
+        if loser_rank != winner_rank:
             return f"fits, but {name} decides for {winner.match.text or 'default'}"
     if loser.route.key != winner.route.key:
         if loser.route.created != winner.route.created:

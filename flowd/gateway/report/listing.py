@@ -1,4 +1,4 @@
-"""Gateways, routes and backends as rows of text for a terminal."""
+"""Text tables for a terminal: Gateways, routes, rules, problems, shares, explanations."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -21,16 +21,16 @@ SplitKey: TypeAlias = tuple[str, str, str, int, str, str, int]
 """Route kind, namespace and name, rule, Service namespace, name and port."""
 
 
-def gateway_rows(known: Description) -> Rows:
-    """A row a listener, with the number of routes that it accepts."""
+def gateway_rows(description: Description) -> Rows:
+    """One row for each listener, with the number of routes that it accepts."""
     attached: dict[tuple[str, str, str], set[tuple[str, str, str]]] = defaultdict(set)
-    for route in known.routes:
+    for route in description.routes:
         for parent in route.parents:
             if _verdict(parent.conditions, "Accepted").startswith("True"):
                 listener = parent.gateway_namespace, parent.gateway, parent.listener
                 attached[listener].add((route.kind, route.namespace, route.name))
     rows = [["GATEWAY", "CLASS", "LISTENER", "PORT", "PROTOCOL", "HOSTNAME", "ROUTES"]]
-    for gateway in known.gateways:
+    for gateway in description.gateways:
         for entry in gateway.listeners:
             key = gateway.namespace, gateway.name, entry.name
             name = f"{gateway.namespace}/{gateway.name}"
@@ -39,10 +39,10 @@ def gateway_rows(known: Description) -> Rows:
     return _safe(rows)
 
 
-def route_rows(known: Description) -> Rows:
-    """A row a route and parent: accepted or why not, references resolved or why not."""
+def route_rows(description: Description) -> Rows:
+    """One row for each route and parent, with its Accepted and ResolvedRefs conditions."""
     rows = [["ROUTE", "HOSTNAMES", "PARENT", "ACCEPTED", "RESOLVEDREFS"]]
-    for route in known.routes:
+    for route in description.routes:
         hosts = ",".join(route.hostnames) or "*"
         for parent in route.parents:
             name = f"{parent.gateway_namespace}/{parent.gateway}"
@@ -54,10 +54,10 @@ def route_rows(known: Description) -> Rows:
     return _safe(rows)
 
 
-def rule_rows(known: Description) -> Rows:
-    """A row a backend; the rule's matches and filters stand in the first of its rows."""
+def rule_rows(description: Description) -> Rows:
+    """One row for each backend; the first row of a rule has its matches and filters."""
     rows = [["ROUTE", "RULE", "MATCHES", "FILTERS", "BACKEND", "WEIGHT", "ENDPOINTS"]]
-    for route in known.routes:
+    for route in description.routes:
         for index, rule in enumerate(route.rules):
             label = f"{index} {rule.name}".strip()
             head = [_name(route), label, " | ".join(rule.matches), "; ".join(rule.filters)]
@@ -70,17 +70,17 @@ def rule_rows(known: Description) -> Rows:
     return _safe(rows)
 
 
-def problem_rows(known: Description) -> Rows:
-    """A row for everything that is wrong: with a listener, a route or a backend."""
+def problem_rows(description: Description) -> Rows:
+    """One row for each problem of a listener, route, backend or BackendTLSPolicy."""
     rows = [["WRONG", "WHAT"]]
-    for gateway in known.gateways:
+    for gateway in description.gateways:
         for name, reason in conflicts(gateway.listeners).items():
             rows.append([f"{gateway.namespace}/{gateway.name}/{name}", f"{reason}: serves nothing"])
-    for route in known.routes:
+    for route in description.routes:
         verdicts = [_verdict(parent.conditions, "Accepted") for parent in route.parents]
         if not any(verdict.startswith("True") for verdict in verdicts):
             rows.append([_name(route), "attached to nothing: no request can reach it"])
-        reached = _reached(known, route)
+        reached = _reached(description, route)
         rows += [
             [_name(route), f"hostname {name} is not reached through any of its listeners"]
             for name in route.hostnames
@@ -88,19 +88,19 @@ def problem_rows(known: Description) -> Rows:
         ]
         for index, rule in enumerate(route.rules):
             for ref in rule.backends:
-                where = f"rule {index} backend {_backend(ref)}"
+                target = f"rule {index} backend {_backend(ref)}"
                 if ref.reason:
-                    rows.append([_name(route), f"{where}: {ref.reason}"])
+                    rows.append([_name(route), f"{target}: {ref.reason}"])
                 elif ref.counted and not ref.ready_endpoints and ref.weight:
-                    rows.append([_name(route), f"{where}: no ready endpoints"])
+                    rows.append([_name(route), f"{target}: no ready endpoints"])
             if rule.backends and not any(ref.weight for ref in rule.backends):
                 rows.append([_name(route), f"rule {index}: every weight is 0"])
-    rows += [[entry.object, entry.what] for entry in known.problems]
+    rows += [[entry.object, entry.what] for entry in description.problems]
     return _safe(rows)
 
 
-def _reached(known: Description, route: RouteDescription) -> list[str] | None:
-    """Hostnames of the listeners that accept a route; None where it is not accepted by any."""
+def _reached(description: Description, route: RouteDescription) -> list[str] | None:
+    """Hostnames of the listeners that accept a route; None when no listener accepts it."""
     accepted = {
         (parent.gateway_namespace, parent.gateway, parent.listener)
         for parent in route.parents
@@ -108,7 +108,7 @@ def _reached(known: Description, route: RouteDescription) -> list[str] | None:
     }
     hosts = [
         entry.hostname or ANY
-        for gateway in known.gateways
+        for gateway in description.gateways
         for entry in gateway.listeners
         if (gateway.namespace, gateway.name, entry.name) in accepted
     ]
@@ -116,14 +116,14 @@ def _reached(known: Description, route: RouteDescription) -> list[str] | None:
 
 
 def explanation_rows(found: Explanation) -> list[Rows]:
-    """What happens to a request, its backends, and a row a match or route that was considered."""
+    """Tables of an explanation: result, backends, and each match or route considered."""
     outcome = found.outcome
     status = "" if outcome.status is None else str(outcome.status)
-    where = (
+    target = (
         f"{outcome.gateway}/{outcome.listener}" if outcome.gateway else str(outcome.parent or "")
     )
     head = [["ACTION", "STATUS", "LISTENER", "REASON"]]
-    head.append([outcome.action, status or "-", where or "-", outcome.reason or "-"])
+    head.append([outcome.action, status or "-", target or "-", outcome.reason or "-"])
     rows = [["ROUTE", "RULE", "MATCH", "VERDICT"]]
     for entry in found.considered:
         match = f".{entry.match}" if entry.match >= 0 else ""
@@ -139,8 +139,14 @@ def explanation_rows(found: Explanation) -> list[Rows]:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one backend of a rule should get, and what it got; `requests` is None if unknown."""
+class BackendShare:
+    """Share of requests of one backend in its rule.
+
+    Attributes:
+        wanted: share by weight, from 0 to 1.
+        requests: number of requests, None when unknown.
+        seen: share by requests, from 0 to 1, None when unknown.
+    """
 
     kind: str
     namespace: str
@@ -156,14 +162,14 @@ class Share:
     seen: float | None = None
 
 
-def shares(known: Description, requests: Mapping[SplitKey, int] | None) -> list[Share]:
-    """The share of every backend in its rule, from 0 to 1, by weight and by requests.
+def shares(description: Description, requests: Mapping[SplitKey, int] | None) -> list[BackendShare]:
+    """Compute the share of every backend in its rule, by weight and by requests.
 
     Args:
-        requests: by backend; None when nobody was asked.
+        requests: number of requests by backend; None when no agent was queried.
     """
-    found: list[Share] = []
-    for route in known.routes:
+    found: list[BackendShare] = []
+    for route in description.routes:
         for index, rule in enumerate(route.rules):
             base = route.kind, route.namespace, route.name, index
             refs = rule.backends
@@ -171,7 +177,7 @@ def shares(known: Description, requests: Mapping[SplitKey, int] | None) -> list[
             counts = [(requests or {}).get((*base, *_point(ref)), 0) for ref in refs]
             for ref, count in zip(refs, counts, strict=True):
                 wanted = ref.weight / weights if weights else 0.0
-                share = Share(*base, rule.name, *_point(ref), ref.weight, wanted)
+                share = BackendShare(*base, rule.name, *_point(ref), ref.weight, wanted)
                 if requests is not None:
                     seen = count / sum(counts) if any(counts) else None
                     share = replace(share, requests=count, seen=seen)
@@ -179,8 +185,12 @@ def shares(known: Description, requests: Mapping[SplitKey, int] | None) -> list[
     return found
 
 
-def share_rows(found: list[Share], asked: bool) -> Rows:
-    """A row a backend; requests and their share only when an agent was asked for them."""
+def share_rows(found: list[BackendShare], asked: bool) -> Rows:
+    """One row for each backend.
+
+    Args:
+        asked: whether an agent was queried, so that the columns for requests are included.
+    """
     rows = [["ROUTE", "RULE", "BACKEND", "WEIGHT", "WANTED"]]
     rows[0] += ["REQUESTS", "SEEN"] if asked else []
     for share in found:

@@ -1,11 +1,11 @@
-"""Requests as JSON lines in, what happens to each as JSON lines out."""
+"""Simulate requests from JSON lines; write the results as JSON lines (`flowd routes match`)."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import msgspec
 
-from flowd.gateway.report.simulate import Outcome, Request, match_request
+from flowd.gateway.report.simulate import Request, SimulationResult, match_request
 from flowd.gateway.table.route_table import RouteTable
 
 MAX_LINE = 1 << 20
@@ -14,10 +14,10 @@ MAX_LINE = 1 << 20
 def answer_lines(table: RouteTable, requests: BinaryIO, answers: BinaryIO) -> list[tuple[int, str]]:
     """Answer every line that is not blank, in order.
 
-    A line that is no request gets a rejection with reason `bad_request: ...`.
+    An invalid line gets a rejection with the reason `bad_request: ...`.
 
     Returns:
-        Number, from 1, and problem of the lines that were no request.
+        Line number (from 1) and error of each invalid line.
     """
     decode = msgspec.json.Decoder(Request).decode
     failures: list[tuple[int, str]] = []
@@ -30,7 +30,7 @@ def answer_lines(table: RouteTable, requests: BinaryIO, answers: BinaryIO) -> li
             outcome = match_request(table, decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             failures.append((number, str(error)))
-            outcome = Outcome(
+            outcome = SimulationResult(
                 gateway="", listener="", action="reject", reason=f"bad_request: {error}"
             )
         answers.write(msgspec.json.encode(outcome) + b"\n")
@@ -39,7 +39,7 @@ def answer_lines(table: RouteTable, requests: BinaryIO, answers: BinaryIO) -> li
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; of one that is too long only the beginning is kept."""
+    """Yield numbered lines; only the beginning of a line over MAX_LINE bytes is kept."""
     number = 0
     while line := stream.readline(MAX_LINE + 2):
         number += 1

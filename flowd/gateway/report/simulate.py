@@ -1,14 +1,20 @@
-"""What a Gateway does with a request: the answer of `flowd routes match`."""
+"""Simulate how a Gateway handles a request: the result of `flowd routes match`."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from flowd.gateway.attachment.listener import Listener, choose
-from flowd.gateway.matching.dialect import normalized, split_path, unescaped
-from flowd.gateway.matching.filters import filter_text, location, preflight, redirect_of, rewrite
-from flowd.gateway.matching.hostname import ANY, normal, specificity
+from flowd.gateway.attachment.listener import ListenerState, select_listeners
+from flowd.gateway.matching.dialect import normalize_path, split_path, unescaped
+from flowd.gateway.matching.filters import (
+    answers_preflight,
+    filter_text,
+    redirect_location,
+    redirect_of,
+    rewrite_request,
+)
+from flowd.gateway.matching.hostname import ANY, normalize_host, specificity
 from flowd.gateway.matching.rules import Backend, Rule
 from flowd.gateway.matching.virtual_host import Candidate
 from flowd.gateway.table.route_table import RouteTable
@@ -17,13 +23,13 @@ Action: TypeAlias = Literal["forward", "redirect", "respond", "reject"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request to match. What is left out is found: Gateway, listener and port by the host.
+    """A request to match; missing Gateway, listener and port are derived from the host.
 
     Attributes:
         gateway: `namespace/name`.
-        port: of the listener, or of the proxy's container.
-        sni: server name of a TLS connection; the host when scheme is https and sni is not given.
-        client_namespace: of the client, for routes whose parent is a Service.
+        port: port of the listener, or container port of the proxy.
+        sni: server name of a TLS connection; defaults to the host when the scheme is https.
+        client_namespace: namespace of the client, for routes whose parent is a Service.
     """
 
     gateway: str | None = None
@@ -47,10 +53,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def server_name(self) -> str:
-        return normal(self.sni or (self.host or "" if self.is_tls else ""))
+        return normalize_host(self.sni or (self.host or "" if self.is_tls else ""))
 
 
 class MatchedRoute(msgspec.Struct, frozen=True):
+    """The matching route with the indices of its rule and match."""
+
     kind: str
     namespace: str
     name: str
@@ -59,7 +67,9 @@ class MatchedRoute(msgspec.Struct, frozen=True):
     rule_name: str
 
 
-class Target(msgspec.Struct, frozen=True):
+class WeightedBackend(msgspec.Struct, frozen=True):
+    """A backendRef with its weight, its filters, and the reason why it receives no traffic."""
+
     namespace: str
     name: str
     port: int
@@ -68,8 +78,8 @@ class Target(msgspec.Struct, frozen=True):
     filters: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Timeouts and retries of a rule; durations as in the object."""
+class RulePolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Timeouts and retries of a rule; durations as text of the object (GEP-2257)."""
 
     request_timeout: str = ""
     backend_timeout: str = ""
@@ -77,22 +87,25 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_codes: tuple[int, ...] = ()
 
 
-class Rewrite(msgspec.Struct, frozen=True):
+class ForwardedRequest(msgspec.Struct, frozen=True):
+    """Host, path with query, and headers that the backend receives."""
+
     host: str
     path: str
     headers: dict[str, str]
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What happens to a request.
+class SimulationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """How the Gateway handles a request.
 
     Attributes:
-        status: HTTP status that the Gateway itself answers with, None when a backend answers.
+        status: HTTP status of a response by the Gateway itself, None when a backend answers.
         backends: every backendRef of the rule with its weight, usable or not.
-        parent: `Service/namespace/name:port` when the route is one of a Service.
-        merged: routes with an equal match that take part of the requests, where a dialect merges.
+        parent: `Service/namespace/name:port` when the parent of the route is a Service.
+        merged: other routes with an equal match that get a part of the requests, in dialects that
+            merge.
         redirect: Location header.
-        reason: why no route or no backend takes it, else "".
+        reason: why no route or no backend accepts the request, else "".
     """
 
     gateway: str
@@ -100,30 +113,30 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     route: MatchedRoute | None = None
     action: Action
     status: int | None = None
-    backends: list[Target] = msgspec.field(default_factory=list[Target])
+    backends: list[WeightedBackend] = msgspec.field(default_factory=list[WeightedBackend])
     redirect: str | msgspec.UnsetType = msgspec.UNSET
-    rewritten: Rewrite | msgspec.UnsetType = msgspec.UNSET
-    mirrors: list[Target] | msgspec.UnsetType = msgspec.UNSET
+    rewritten: ForwardedRequest | msgspec.UnsetType = msgspec.UNSET
+    mirrors: list[WeightedBackend] | msgspec.UnsetType = msgspec.UNSET
     parent: str | msgspec.UnsetType = msgspec.UNSET
     merged: list[MatchedRoute] | msgspec.UnsetType = msgspec.UNSET
-    policy: Policy | msgspec.UnsetType = msgspec.UNSET
+    policy: RulePolicy | msgspec.UnsetType = msgspec.UNSET
     reason: str = ""
 
 
-def match_request(table: RouteTable, request: Request) -> Outcome:
-    """Find out what the Gateway does with a request."""
+def match_request(table: RouteTable, request: Request) -> SimulationResult:
+    """Simulate one request against a route table."""
     if mesh := _mesh(table, request):
         return mesh
     listeners = _listeners(table, request)
     if not listeners:
         missing = "no_gateway" if request.gateway not in (None, *table.gateways) else "no_listener"
         return _reject(request, [], missing, None)
-    chosen = choose(listeners, request.server_name, normal(request.host or ""))
+    chosen = select_listeners(listeners, request.server_name, normalize_host(request.host or ""))
     if not chosen:
         if request.is_tls:
             return _reject(request, listeners, "filter_chain_not_found", None)
         return _reject(request, listeners, "route_not_found", 404)
-    refused: Outcome | None = None
+    refused: SimulationResult | None = None
     for listener in sorted(chosen, key=lambda entry: _likelihood(entry, request), reverse=True):
         serve = _http if listener.is_http else _stream
         outcome = serve(table, request, listener)
@@ -133,24 +146,28 @@ def match_request(table: RouteTable, request: Request) -> Outcome:
     return refused or _reject(request, chosen, "route_not_found", 404)
 
 
-def _mesh(table: RouteTable, request: Request) -> Outcome | None:
-    """The answer of a Service's routes, where a client in the cluster means that Service."""
+def _mesh(table: RouteTable, request: Request) -> SimulationResult | None:
+    """Result by the routes of a Service, when a client in the cluster addresses that Service."""
     if request.gateway is not None or request.listener is not None or request.host is None:
         return None
     host, client = request.host, request.client_namespace or ""
     port = request.port
-    if port is None and (tail := host.rpartition(":")[2]).isdigit() and host != normal(host):
+    if (
+        port is None
+        and (tail := host.rpartition(":")[2]).isdigit()
+        and host != normalize_host(host)
+    ):
         port = int(tail[:6])
-    target = table.mesh.target(normal(host), port, client)
+    target = table.mesh.target(normalize_host(host), port, client)
     if target is None:
         return None
     path, query = split_path(request.path or "/")
-    path = normalized(path, table.dialect)
+    path = normalize_path(path, table.dialect)
     headers = {name.lower(): value for name, value in (request.headers or {}).items()}
     method = request.method or "GET"
     parent = f"Service/{target.namespace}/{target.name}:{target.port}"
     found = table.mesh.find(target, client, path, query, method, headers)
-    listener = Listener("", "", "", target.port, "HTTP", ANY)
+    listener = ListenerState("", "", "", target.port, "HTTP", ANY)
     if found:
         outcome = _matched(table, request, listener, found, path, query, headers)
     elif found := table.mesh.stream(target, client):
@@ -162,8 +179,8 @@ def _mesh(table: RouteTable, request: Request) -> Outcome | None:
     return msgspec.structs.replace(outcome, gateway="", parent=parent)
 
 
-def _listeners(table: RouteTable, request: Request) -> list[Listener]:
-    """The listeners that the request names, or that its kind leaves; none with a conflict."""
+def _listeners(table: RouteTable, request: Request) -> list[ListenerState]:
+    """Listeners without conflict that the request names or that its protocol allows."""
     found = [
         listener
         for gateway_id, gateway in table.gateways.items()
@@ -175,7 +192,7 @@ def _listeners(table: RouteTable, request: Request) -> list[Listener]:
         return [entry for entry in found if entry.port == request.port] or [
             entry
             for gateway in table.gateways.values()
-            for entry in table.behind(gateway, request.port)
+            for entry in table.listeners_behind(gateway, request.port)
             if entry in found
         ]
     if request.listener is None:
@@ -184,14 +201,14 @@ def _listeners(table: RouteTable, request: Request) -> list[Listener]:
     return found
 
 
-def _likelihood(listener: Listener, request: Request) -> tuple[object, ...]:
-    """Sort key of listeners that a request does not tell apart: the narrowest host, a usual port."""
-    vhost = listener.vhost(normal(request.host or ""))
+def _likelihood(listener: ListenerState, request: Request) -> tuple[object, ...]:
+    """Sort key of ambiguous listeners: most specific virtual host, then the default port."""
+    vhost = listener.vhost(normalize_host(request.host or ""))
     usual = listener.port == (443 if request.is_tls else 80)
     return vhost is not None, specificity(vhost.hostname if vhost else ANY), usual
 
 
-def _http(table: RouteTable, request: Request, listener: Listener) -> Outcome:
+def _http(table: RouteTable, request: Request, listener: ListenerState) -> SimulationResult:
     dialect = table.dialect
     host = request.host or ""
     path, query = split_path(request.path or "/")
@@ -199,16 +216,16 @@ def _http(table: RouteTable, request: Request, listener: Listener) -> Outcome:
     if dialect.reject_underscores and any("_" in name for name in headers):
         return _reject(request, [listener], "unexpected_underscore", 400)
     if dialect.redirect_escaped_slashes and (plain := unescaped(path)):
-        return Outcome(
+        return SimulationResult(
             gateway=listener.gateway_id,
             listener=listener.name,
             action="redirect",
             status=307,
-            redirect=normalized(plain, dialect) + (f"?{query}" if query else ""),
+            redirect=normalize_path(plain, dialect) + (f"?{query}" if query else ""),
             reason="path_normalization_failed",
         )
-    path = normalized(path, dialect)
-    found = listener.find(normal(host), path, query, request.method or "GET", headers)
+    path = normalize_path(path, dialect)
+    found = listener.find(normalize_host(host), path, query, request.method or "GET", headers)
     if not found:
         return _reject(request, [listener], "route_not_found", 404)
     return _matched(table, request, listener, found, path, query, headers)
@@ -217,38 +234,38 @@ def _http(table: RouteTable, request: Request, listener: Listener) -> Outcome:
 def _matched(
     table: RouteTable,
     request: Request,
-    listener: Listener,
+    listener: ListenerState,
     found: Candidate,
     path: str,
     query: str,
     headers: dict[str, str],
-) -> Outcome:
+) -> SimulationResult:
     rule = found.rule
     host = request.host or ""
     target = path + (f"?{query}" if query else "")
-    if rule.refusal:
-        return _outcome(listener, found, "respond", 500, reason=rule.refusal)
-    if preflight(rule.filters, request.method or "GET", headers):
+    if rule.error_reason:
+        return _outcome(listener, found, "respond", 500, reason=rule.error_reason)
+    if answers_preflight(rule.filters, request.method or "GET", headers):
         return _outcome(listener, found, "respond", 200, reason="cors_preflight")
     if redirect := redirect_of(rule.filters):
         scheme = request.scheme or ("https" if listener.is_tls else "http")
-        to = location(redirect, found.match, scheme, host, target, listener.port)
-        return _outcome(listener, found, "redirect", redirect.status_code, redirect=to)
-    vhost = listener.vhost(normal(host)) if table.dialect.merges_equal else None
-    others = vhost.equals(found) if vhost else []
+        url = redirect_location(redirect, found.match, scheme, host, target, listener.port)
+        return _outcome(listener, found, "redirect", redirect.status_code, redirect=url)
+    vhost = listener.vhost(normalize_host(host)) if table.dialect.merges_equal else None
+    others = vhost.equal_matches(found) if vhost else []
     backends = [*rule.backends, *(entry for other in others for entry in other.rule.backends)]
     status, reason = _refusal(backends)
     if status:
         return _outcome(listener, found, "respond", status, others=others, reason=reason)
     weighted = [backend for backend in backends if backend.ref.weight]
     own = weighted[0].filters if len(weighted) == 1 else ()
-    after = rewrite((*rule.filters, *own), found.match, host, target, headers)
+    after = rewrite_request((*rule.filters, *own), found.match, host, target, headers)
     return _outcome(
         listener,
         found,
         "forward",
         others=others,
-        rewritten=Rewrite(after.host, after.path, after.headers)
+        rewritten=ForwardedRequest(after.host, after.path, after.headers)
         if after.changed
         else msgspec.UNSET,
         mirrors=_targets(rule.mirrors) if rule.mirrors else msgspec.UNSET,
@@ -268,7 +285,7 @@ def _refusal(backends: Sequence[Backend]) -> tuple[int, str]:
     return 0, ""
 
 
-def _stream(_table: RouteTable, request: Request, listener: Listener) -> Outcome:
+def _stream(_table: RouteTable, request: Request, listener: ListenerState) -> SimulationResult:
     found = listener.stream(request.server_name if listener.is_tls else "")
     if found:
         return _connection(listener, found)
@@ -276,27 +293,27 @@ def _stream(_table: RouteTable, request: Request, listener: Listener) -> Outcome
     return _reject(request, [listener], reason, None)
 
 
-def _connection(listener: Listener, found: Candidate) -> Outcome:
-    """A connection goes to a backend, or is refused when there is none that can take it."""
+def _connection(listener: ListenerState, found: Candidate) -> SimulationResult:
+    """Result for a connection: forwarded to a backend, or rejected when none is usable."""
     status, reason = _refusal(found.rule.backends)
     return _outcome(listener, found, "reject" if status else "forward", reason=reason)
 
 
 def _outcome(
-    listener: Listener,
+    listener: ListenerState,
     found: Candidate,
     action: Action,
     status: int | None = None,
     *,
     others: Sequence[Candidate] = (),
     redirect: str | msgspec.UnsetType = msgspec.UNSET,
-    rewritten: Rewrite | msgspec.UnsetType = msgspec.UNSET,
-    mirrors: list[Target] | msgspec.UnsetType = msgspec.UNSET,
+    rewritten: ForwardedRequest | msgspec.UnsetType = msgspec.UNSET,
+    mirrors: list[WeightedBackend] | msgspec.UnsetType = msgspec.UNSET,
     reason: str = "",
-) -> Outcome:
+) -> SimulationResult:
     rule = found.rule
     backends = [*rule.backends, *(entry for other in others for entry in other.rule.backends)]
-    return Outcome(
+    return SimulationResult(
         gateway=listener.gateway_id,
         listener=listener.name,
         route=_route(found),
@@ -317,17 +334,17 @@ def _route(found: Candidate) -> MatchedRoute:
     return MatchedRoute(*route.key, rule.index, match.index, rule.name)
 
 
-def _policy(rule: Rule) -> Policy | msgspec.UnsetType:
+def _policy(rule: Rule) -> RulePolicy | msgspec.UnsetType:
     times, retry = rule.timeouts, rule.retry
     if not (retry or times.request or times.backend_request):
         return msgspec.UNSET
     attempts, codes = (retry.attempts, retry.codes) if retry else (None, ())
-    return Policy(times.request, times.backend_request, attempts, codes)
+    return RulePolicy(times.request, times.backend_request, attempts, codes)
 
 
-def _targets(backends: Sequence[Backend]) -> list[Target]:
+def _targets(backends: Sequence[Backend]) -> list[WeightedBackend]:
     return [
-        Target(
+        WeightedBackend(
             backend.ref.namespace,
             backend.ref.name,
             backend.ref.port,
@@ -340,11 +357,11 @@ def _targets(backends: Sequence[Backend]) -> list[Target]:
 
 
 def _reject(
-    request: Request, listeners: list[Listener], reason: str, status: int | None
-) -> Outcome:
-    """No route takes it; the listener is named when there is only one that could."""
+    request: Request, listeners: list[ListenerState], reason: str, status: int | None
+) -> SimulationResult:
+    """Result for a request without route; names the listener if it is the only candidate."""
     only = listeners[0] if len(listeners) == 1 else None
-    return Outcome(
+    return SimulationResult(
         gateway=only.gateway_id if only else request.gateway or "",
         listener=only.name if only else request.listener or "",
         action="reject",

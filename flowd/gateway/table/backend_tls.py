@@ -1,4 +1,4 @@
-"""Backends that a Gateway speaks TLS to, by BackendTLSPolicy."""
+"""BackendTLSPolicy: the backends that a Gateway connects to by TLS."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from flowd.model.route import BackendRef
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with an object, `Kind/namespace/name`."""
+    """A problem of one object, named `Kind/namespace/name`."""
 
     object: str
     what: str
 
 
 class BackendTls:
-    """Which policy holds for which port of which Service.
+    """Effective BackendTLSPolicy of each Service port.
 
-    A policy for a named port goes before one for all ports of a Service; of several with one
-    target the oldest holds (gateway-api, apis/v1/backendtlspolicy_types.go).
+    A policy for a named port overrides a policy for the whole Service; the oldest of several
+    policies with one target applies (gateway-api, apis/v1/backendtlspolicy_types.go).
 
     Attributes:
-        problems: policies whose target is not there, and those that an older one keeps out.
+        problems: policies whose target does not exist, and policies that lost to an older one.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -46,10 +46,10 @@ class BackendTls:
                     self._wrong(policy, f"Conflicted: {holder.metadata.name} has its target")
 
     def of(self, ref: BackendRef, kind: str) -> str:
-        """Server name and policy for a backend, or "" when none holds for it.
+        """Server name and policy of a backend, or "" when no policy applies.
 
         Args:
-            kind: of the route; those of an Ingress are no matter of the Gateway API's policies.
+            kind: kind of the route; policies do not apply to an Ingress.
         """
         if not self._policies or ref.kind != "Service" or kind == "Ingress":
             return ""

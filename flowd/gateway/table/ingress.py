@@ -1,41 +1,43 @@
-"""Ingresses as routes of their IngressClass (networking.k8s.io/v1, Ingress)."""
+"""Convert Ingress objects (networking.k8s.io/v1) to routes of their IngressClass."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from flowd.gateway.attachment.listener import Listener
-from flowd.gateway.attachment.listeners import Gateway
-from flowd.gateway.attachment.parent_ref import Condition, Parent, resolved_refs
+from flowd.gateway.attachment.listener import ListenerState
+from flowd.gateway.attachment.listeners import GatewayState
+from flowd.gateway.attachment.parent_ref import Condition, ParentStatus, resolved_refs
 from flowd.gateway.matching.dialect import EXACT, PREFIX
 from flowd.gateway.matching.hostname import ANY, covers
 from flowd.gateway.matching.rules import Backend, Match, Route, Rule
-from flowd.gateway.table.routes import Builder
+from flowd.gateway.table.routes import RouteBuilder
 from flowd.kubernetes.objects import gateway_api as gw
-from flowd.kubernetes.objects.ingress import Backend as IngressBackend
-from flowd.kubernetes.objects.ingress import Ingress
+from flowd.kubernetes.objects.ingress import Ingress, IngressBackend
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.route import BackendRef
 
-OWNER = "IngressClass"
-"""Stands for the namespace of the Gateway that an IngressClass is here."""
+INGRESS_CLASS = "IngressClass"
+"""Namespace of the pseudo Gateway that represents an IngressClass."""
 
 
-class Ingresses:
-    """Every Ingress, attached to an HTTP and an HTTPS listener of its class.
+class IngressRoutes:
+    """Every Ingress as a route, attached to an HTTP and an HTTPS listener of its class.
 
-    A path is a rule of its own: the rule's index is that of the Ingress rule, the match's that of
+    Each path becomes a rule: the rule index is that of the Ingress rule, the match index that of
     the path; the default backend has the index after the last rule.
 
+    Args:
+        number: number of the first listener to create.
+
     Attributes:
-        gateways: by `IngressClass/<name>`.
-        parents: what became of each Ingress, by the route's key.
+        gateways: pseudo Gateways by `IngressClass/<name>`.
+        parents: parent status of each Ingress, by route key.
         pairs: (number of the listener, route with the rules of one hostname, hostname).
     """
 
-    def __init__(self, objects: Objects, builder: Builder, number: int) -> None:
-        self.gateways: dict[str, Gateway] = {}
+    def __init__(self, objects: Objects, builder: RouteBuilder, number: int) -> None:
+        self.gateways: dict[str, GatewayState] = {}
         self.routes: list[Route] = []
-        self.parents: dict[tuple[str, str, str], list[Parent]] = {}
+        self.parents: dict[tuple[str, str, str], list[ParentStatus]] = {}
         self.pairs: list[tuple[int, Route, str]] = []
         self._objects = objects
         self._builder = builder
@@ -64,25 +66,39 @@ class Ingresses:
         return "Accepted", ""
 
     def _serve(self, name: str, entries: list[tuple[Ingress, Route, list[str]]]) -> None:
-        listeners: list[Listener] = []
+        listeners: list[ListenerState] = []
         for protocol, port in (("HTTP", 80), ("HTTPS", 443)):
             chosen = [entry for entry in entries if protocol == "HTTP" or entry[0].spec.tls]
             if not chosen:
                 continue
-            listener = Listener(
-                OWNER, name, protocol.lower(), port, protocol, ANY, self._number, one_label=True
+            listener = ListenerState(
+                INGRESS_CLASS,
+                name,
+                protocol.lower(),
+                port,
+                protocol,
+                ANY,
+                self._number,
+                one_label=True,
             )
             self._number += 1
             listeners.append(listener)
             every = {host for _, _, hosts in chosen for host in hosts} | {ANY}
             for item, route, hosts in chosen:
                 self._pair(listener, item, route, hosts, every)
-        self.gateways[f"{OWNER}/{name}"] = Gateway(OWNER, name, name, listeners)
+        self.gateways[f"{INGRESS_CLASS}/{name}"] = GatewayState(
+            INGRESS_CLASS, name, name, listeners
+        )
 
     def _pair(
-        self, listener: Listener, item: Ingress, route: Route, hosts: list[str], every: set[str]
+        self,
+        listener: ListenerState,
+        item: Ingress,
+        route: Route,
+        hosts: list[str],
+        every: set[str],
     ) -> None:
-        """Give a listener the rules of each hostname; a default backend is under all of them."""
+        """Pair a listener with the rules of each hostname, each including the default backend."""
         last = len(item.spec.rules)
         secure = [host.lower() for part in item.spec.tls for host in part.hosts]
         defaults = [rule for rule in route.rules if rule.index == last]
@@ -95,7 +111,7 @@ class Ingresses:
                 self.pairs.append((listener.number, part, host))
 
     def _route(self, item: Ingress) -> tuple[Route, list[str]]:
-        """The whole Ingress as a route, and the hostname of each of its rules."""
+        """Convert an Ingress to a route; also return the hostname of each Ingress rule."""
         rules: list[Rule] = []
         hosts = [rule.host.lower() or ANY for rule in item.spec.rules]
         for index, rule in enumerate(item.spec.rules):
@@ -147,6 +163,8 @@ def _named(objects: Objects, namespace: str, name: str, port: str) -> Iterator[i
             yield entry.port
 
 
-def _parent(route: Route, name: str, reason: str, message: str) -> Parent:
+def _parent(route: Route, name: str, reason: str, message: str) -> ParentStatus:
     accepted = Condition("Accepted", reason == "Accepted", reason, message)
-    return Parent(OWNER, name, "", (), (accepted, resolved_refs(route)), OWNER)
+    return ParentStatus(
+        INGRESS_CLASS, name, "", (), (accepted, resolved_refs(route)), INGRESS_CLASS
+    )

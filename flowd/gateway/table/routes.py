@@ -1,15 +1,15 @@
-"""Route objects of every kind as Route: defaults filled in, references checked."""
+"""Build Routes from route objects of every kind: fill in defaults, check references."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from flowd.gateway.matching.backend import Services
+from flowd.gateway.matching.backend import ServiceIndex
 from flowd.gateway.matching.dialect import EXACT, PREFIX, REGEX, Dialect
-from flowd.gateway.matching.filters import incompatible, refusal
+from flowd.gateway.matching.filters import has_incompatible_filters, unsupported_filter
 from flowd.gateway.matching.hostname import ANY
-from flowd.gateway.matching.patterns import BadPattern, ValueTest, full_match
+from flowd.gateway.matching.patterns import BadPattern, ValueMatcher, full_match
 from flowd.gateway.matching.rules import (
     Backend,
     Match,
@@ -21,23 +21,23 @@ from flowd.gateway.matching.rules import (
     http_rank,
 )
 from flowd.kubernetes.objects import gateway_api as gw
-from flowd.kubernetes.objects.core import Meta
+from flowd.kubernetes.objects.core import ObjectMeta
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.route import BackendRef
 
-AnyRule: TypeAlias = gw.HTTPRule | gw.GRPCRule | gw.L4Rule
+AnyRule: TypeAlias = gw.HTTPRouteRule | gw.GRPCRouteRule | gw.L4Rule
 
-_NO_TIMEOUTS = gw.Timeouts()
+_NO_TIMEOUTS = gw.HTTPRouteTimeouts()
 _L4_MATCH = Match(0, PREFIX, "", "", (), (), None, "", ())
 _FOREIGN = {("gateway.envoyproxy.io", "Backend"), ("multicluster.x-k8s.io", "ServiceImport")}
-"""Backend kinds of implementations that are not read, and so are taken at their word."""
+"""Backend kinds that flowd does not read; references to them count as resolved."""
 
 
 AnyRoute: TypeAlias = gw.HTTPRoute | gw.GRPCRoute | gw.TLSRoute | gw.TCPRoute | gw.UDPRoute
 
 
 def route_objects(objects: Objects) -> Iterator[tuple[RouteKey, AnyRoute]]:
-    """Every route object of the Gateway API, by kind, namespace and name."""
+    """Yield every route object of the Gateway API with its key (kind, namespace, name)."""
     for kind, items in (
         ("HTTPRoute", objects.http_routes),
         ("GRPCRoute", objects.grpc_routes),
@@ -50,22 +50,21 @@ def route_objects(objects: Objects) -> Iterator[tuple[RouteKey, AnyRoute]]:
 
 
 def build_routes(
-    objects: Objects, services: Services, dialect: Dialect
-) -> Iterator[tuple[Route, Sequence[gw.ParentRef]]]:
-    """Every route object as a Route, with the parents that it asks for."""
-    builder = Builder(objects, services, dialect)
+    objects: Objects, services: ServiceIndex, dialect: Dialect
+) -> Iterator[tuple[Route, Sequence[gw.ParentReference]]]:
+    """Build every route object; yield the Route with its parentRefs."""
+    builder = RouteBuilder(objects, services, dialect)
     for _, item in route_objects(objects):
         yield builder.build(item), item.spec.parent_refs
 
 
-class Builder:
-    """Makes Routes, checking their references against the objects of one moment.
+class RouteBuilder:
+    """Build Routes, and check their references against one snapshot of objects.
 
-    Where the objects hold no Service at all, references to Services cannot be checked and count
-    as resolved.
+    References to Services count as resolved when the snapshot holds no Service at all.
     """
 
-    def __init__(self, objects: Objects, services: Services, dialect: Dialect) -> None:
+    def __init__(self, objects: Objects, services: ServiceIndex, dialect: Dialect) -> None:
         self._objects = objects
         self._services = services
         self._dialect = dialect
@@ -76,30 +75,32 @@ class Builder:
             self._grants[grant.metadata.namespace].append(grant)
 
     def build(self, item: AnyRoute) -> Route:
-        """A route object as a Route."""
+        """Build one route object."""
         spec, kind = item.spec, type(item).__name__
         if isinstance(spec, gw.HTTPRouteSpec):
             return self._route(kind, item.metadata, spec.hostnames, spec.rules)
         if isinstance(spec, gw.GRPCRouteSpec):
-            return self._route(kind, item.metadata, spec.hostnames, spec.rules or (gw.GRPCRule(),))
+            return self._route(
+                kind, item.metadata, spec.hostnames, spec.rules or (gw.GRPCRouteRule(),)
+            )
         hostnames = spec.hostnames if kind == "TLSRoute" else ()
         return self._route(kind, item.metadata, hostnames, spec.rules)
 
     def _route(
-        self, kind: str, metadata: Meta, hostnames: Sequence[str], rules: Sequence[AnyRule]
+        self, kind: str, metadata: ObjectMeta, hostnames: Sequence[str], rules: Sequence[AnyRule]
     ) -> Route:
         built: list[Rule] = []
-        left_out: list[tuple[int, str]] = []
+        invalid_rules: list[tuple[int, str]] = []
         reason = "UnsupportedValue"
         for index, rule in enumerate(rules):
-            if not isinstance(rule, gw.L4Rule) and incompatible(rule.filters):
-                left_out.append((index, "RequestRedirect and URLRewrite exclude each other"))
+            if not isinstance(rule, gw.L4Rule) and has_incompatible_filters(rule.filters):
+                invalid_rules.append((index, "RequestRedirect and URLRewrite exclude each other"))
                 reason = "IncompatibleFilters"
                 continue
             try:
                 built.append(self._rule(kind, metadata.namespace, index, rule))
             except BadPattern as error:
-                left_out.append((index, str(error)))
+                invalid_rules.append((index, str(error)))
         names = tuple(name.lower() for name in hostnames if name) or (ANY,)
         return Route(
             kind,
@@ -108,13 +109,13 @@ class Builder:
             metadata.creation_timestamp,
             names,
             tuple(built),
-            tuple(left_out),
+            tuple(invalid_rules),
             reason,
         )
 
     def _rule(self, kind: str, namespace: str, index: int, rule: AnyRule) -> Rule:
         filters = () if isinstance(rule, gw.L4Rule) else rule.filters
-        http = rule if isinstance(rule, gw.HTTPRule) else None
+        http = rule if isinstance(rule, gw.HTTPRouteRule) else None
         key = kind, namespace, rule.backend_refs
         backends = self._backends.get(key)
         if backends is None:
@@ -130,20 +131,20 @@ class Builder:
             tuple(self.backend(kind, namespace, ref) for ref in mirrors),
             http.timeouts if http else _NO_TIMEOUTS,
             http.retry if http else None,
-            refusal(filters, self._dialect.extensions) if filters else "",
+            unsupported_filter(filters, self._dialect.extensions) if filters else "",
         )
 
     def _matches(self, rule: AnyRule) -> Iterator[Match]:
-        if isinstance(rule, gw.HTTPRule):
-            for index, match in enumerate(rule.matches or (gw.HTTPMatch(),)):
+        if isinstance(rule, gw.HTTPRouteRule):
+            for index, match in enumerate(rule.matches or (gw.HTTPRouteMatch(),)):
                 yield self._http(index, match)
-        elif isinstance(rule, gw.GRPCRule):
-            for index, match in enumerate(rule.matches or (gw.GRPCMatch(),)):
+        elif isinstance(rule, gw.GRPCRouteRule):
+            for index, match in enumerate(rule.matches or (gw.GRPCRouteMatch(),)):
                 yield self._grpc(index, match)
         else:
             yield _L4_MATCH
 
-    def _http(self, index: int, match: gw.HTTPMatch) -> Match:
+    def _http(self, index: int, match: gw.HTTPRouteMatch) -> Match:
         kind, value = match.path.type, match.path.value
         path = value.rstrip("/") if kind == PREFIX else value
         headers, query = _tests(match.headers, lower=True), _tests(match.query_params)
@@ -160,7 +161,7 @@ class Builder:
         )
         return self._ranked(built, http_rank(built, self._dialect))
 
-    def _grpc(self, index: int, match: gw.GRPCMatch) -> Match:
+    def _grpc(self, index: int, match: gw.GRPCRouteMatch) -> Match:
         service, method = match.method.service, match.method.method
         regex = match.method.type == REGEX and bool(service or method)
         headers = _tests(match.headers, lower=True)
@@ -176,20 +177,20 @@ class Builder:
         return self._ranked(built, grpc_rank(built, service, method, regex, self._dialect))
 
     def _ranked(self, match: Match, rank: Rank) -> Match:
-        """The match with its rank, one tuple for all that are equal."""
+        """Set the rank of a match; equal ranks share one tuple."""
         return replace(match, rank=self._ranks.setdefault(rank, rank))
 
     def _filtered(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
-        """A backendRef with its own filters, where it has some."""
-        own = ref.filters if isinstance(ref, gw.FilteredBackendRef) else ()
+        """Build a backendRef including its own filters."""
+        own = ref.filters if isinstance(ref, gw.HTTPBackendRef) else ()
         backend = self.backend(kind, namespace, ref)
         if not own:
             return backend
-        reason = backend.reason or refusal(own, self._dialect.extensions)
+        reason = backend.reason or unsupported_filter(own, self._dialect.extensions)
         return replace(backend, filters=own, reason=reason)
 
     def backend(self, kind: str, namespace: str, ref: gw.BackendRef) -> Backend:
-        """A backendRef of a route of a kind in a namespace, checked."""
+        """Build and check a backendRef of a route of the given kind and namespace."""
         where = ref.namespace or namespace
         built = BackendRef(ref.kind, where, ref.name, ref.port or 0, ref.weight)
         if (ref.group, ref.kind) in _FOREIGN:
@@ -203,7 +204,7 @@ class Builder:
             return Backend(built, "BackendNotFound" if self._objects.services else "")
         if ref.port and ref.port not in [port.port for port in service.spec.ports]:
             return Backend(built, "BackendNotFound")
-        return Backend(built, "", *self._services.count(where, ref.name))
+        return Backend(built, "", *self._services.endpoint_count(where, ref.name))
 
     def _granted(self, kind: str, namespace: str, ref: gw.BackendRef) -> bool:
         """Whether a ReferenceGrant in the Service's namespace allows the reference."""
@@ -217,18 +218,18 @@ class Builder:
         )
 
 
-def _tests(matches: Sequence[gw.ValueMatch], lower: bool = False) -> tuple[ValueTest, ...]:
-    """The tests of a match; of several with one name the first counts."""
-    tests: dict[str, ValueTest] = {}
+def _tests(matches: Sequence[gw.ValueMatch], lower: bool = False) -> tuple[ValueMatcher, ...]:
+    """Value matchers of a match; the first of a repeated name counts."""
+    tests: dict[str, ValueMatcher] = {}
     for match in matches:
         name = match.name.lower() if lower else match.name
         if name not in tests:
-            tests[name] = ValueTest.build(name, match.value, match.type == REGEX)
+            tests[name] = ValueMatcher.build(name, match.value, match.type == REGEX)
     return tuple(tests.values())
 
 
 def _part(text: str, regex: bool) -> str:
-    """One half of a gRPC path as an RE2 expression."""
+    """Service or method of a gRPC path as an RE2 expression."""
     if not text:
         return "[^/]+"
     return f"(?:{text})" if regex else "".join(c if c.isalnum() else "\\" + c for c in text)

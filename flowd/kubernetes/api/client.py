@@ -1,4 +1,4 @@
-"""Requests to the API server: one client, answers as they arrive, failures in one line."""
+"""HTTP client of the API server: streamed GETs, credential reload, errors in one line."""
 
 import asyncio
 import logging
@@ -16,15 +16,15 @@ from lightkube.core.exceptions import ConfigError
 
 from flowd import __version__
 from flowd.errors import ConnectError, UsageError
-from flowd.kubernetes.api.decode import ERRORS, STATUSES
-from flowd.kubernetes.api.kubeconfig import Connection
-from flowd.kubernetes.api.limits import Limits
+from flowd.kubernetes.api.decode import DECODE_ERRORS, STATUS_DECODER
+from flowd.kubernetes.api.kubeconfig import ApiConnection
+from flowd.kubernetes.api.limits import ApiLimits
 from flowd.text import printable
 
 log = logging.getLogger(__name__)
 MAX_DOCUMENT = 8 << 20
 UNAUTHORIZED, GONE = 401, 410
-# A peer that vanished is noticed by the kernel: 15 s of silence, then 4 probes, 5 s apart.
+# TCP keepalive detects a vanished peer: 15 s of silence, then 4 probes, 5 s apart.
 SOCKET_OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
@@ -35,11 +35,11 @@ SOCKET_OPTIONS = (
 
 
 class ApiError(ConnectError):
-    """The API server cannot be reached or refused.
+    """The API server is unreachable or refused the request.
 
     Attributes:
-        status: HTTP status, or 0 when there was no answer.
-        retry_after: seconds the server asks to wait.
+        status: HTTP status, or 0 without an answer.
+        retry_after: Retry-After of the server in seconds.
     """
 
     def __init__(self, message: str, status: int = 0, retry_after: float = 0.0) -> None:
@@ -50,10 +50,10 @@ class ApiError(ConnectError):
 
 @dataclass(eq=False)
 class _Session:
-    """A client and how many answers are still read from it.
+    """An HTTP client, and the number of its open streams.
 
     Attributes:
-        extensions: of each request; `sni_hostname` where the certificate has another name.
+        extensions: request extensions; `sni_hostname` where the certificate has another name.
     """
 
     client: httpx2.AsyncClient
@@ -62,14 +62,14 @@ class _Session:
     streams: int = 0
 
 
-class Api:
-    """HTTP to one API server; its configuration is read again when it no longer lets us in.
+class ApiClient:
+    """HTTP client of one API server; reloads its configuration after an authentication failure.
 
     Raises:
-        UsageError: the configuration cannot be read or does not say how to connect.
+        UsageError: the configuration cannot be read or is incomplete.
     """
 
-    def __init__(self, connect: Callable[[], Connection], limits: Limits) -> None:
+    def __init__(self, connect: Callable[[], ApiConnection], limits: ApiLimits) -> None:
         self._connect = connect
         self._limits = limits
         self._retired: set[_Session] = set()
@@ -81,10 +81,10 @@ class Api:
         return printable(self._session.url, 200)
 
     async def get(self, path: str) -> bytes:
-        """A small document.
+        """GET a document of at most MAX_DOCUMENT bytes.
 
         Raises:
-            ApiError: no answer, or not 200.
+            ApiError: no answer, a status other than 200, or a larger document.
         """
         data = bytearray()
         async with self.stream(path, {}, self._limits.read) as chunks:
@@ -98,13 +98,14 @@ class Api:
     async def stream(
         self, path: str, params: Mapping[str, str], read: float, accept: str = "application/json"
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The body of a GET in chunks; `read` is the longest silence in seconds.
+        """GET a body in chunks.
 
         Args:
-            accept: the form to ask for.
+            read: read timeout between chunks in seconds.
+            accept: Accept header.
 
         Raises:
-            ApiError: no answer, not 200, or the connection was lost on the way.
+            ApiError: no answer, a status other than 200, or a lost connection.
         """
         session = self._session
         session.streams += 1
@@ -141,7 +142,7 @@ class Api:
         except httpx2.HTTPError:
             raise
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
-            # A token file that is gone, a credential plugin that fails or answers nonsense
+            # A missing token file, or a credential plugin that fails or answers invalid data
             raise self._failure(session, error) from None
 
     def _failure(self, session: _Session, error: Exception) -> ApiError:
@@ -150,7 +151,7 @@ class Api:
         return ApiError(_reason(error))
 
     async def close(self) -> None:
-        """Close every connection; nothing may be under way."""
+        """Close every connection; no request may be open."""
         for session in (self._session, *self._retired):
             await session.client.aclose()
 
@@ -163,8 +164,8 @@ class Api:
             if len(data) > 1 << 16:
                 break
         try:
-            message = STATUSES.decode(bytes(data)).message
-        except ERRORS:
+            message = STATUS_DECODER.decode(bytes(data)).message
+        except DECODE_ERRORS:
             message = ""
         text = printable(message, 200) or response.reason_phrase
         wait = response.headers.get("retry-after", "")
@@ -192,7 +193,7 @@ class Api:
         return _Session(client, connection.url, names)
 
     def _renew(self, session: _Session) -> None:
-        """Read the configuration again: certificates and tokens are replaced while we run."""
+        """Reload the configuration: certificates and tokens rotate while the agent runs."""
         if session is not self._session:
             return
         try:
@@ -204,15 +205,15 @@ class Api:
         self._retired.add(session)
 
 
-async def pause(error: ApiError, failures: int, limits: Limits) -> None:
-    """Wait before the next try: exponential with full jitter, never less than the server asks."""
+async def backoff_sleep(error: ApiError, failures: int, limits: ApiLimits) -> None:
+    """Sleep before a retry: exponential backoff with full jitter, plus the server's Retry-After."""
     first, longest = limits.backoff
     bound = min(longest, first * 2 ** min(failures - 1, 30))
     await asyncio.sleep(error.retry_after + random.uniform(0, bound))
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it came of, outermost first."""
+    """The error and its causes, outermost first."""
     found: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and len(found) < 16:
@@ -227,7 +228,7 @@ def _group(error: BaseException) -> object:
 
 
 def _reason(error: BaseException) -> str:
-    """What a person should be told of a failed request, on one line."""
+    """Describe a failed request for people, on one line."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the API server's certificate is not trusted: {cause.verify_message}"
@@ -241,11 +242,11 @@ def _reason(error: BaseException) -> str:
         return "the connection was cut"
     if isinstance(error, ConfigError):
         return printable(str(error), 200)
-    told = [
+    texts = [
         os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
         for cause in _causes(error)
         if isinstance(cause, OSError) and cause.errno
     ]
-    if told:
-        return printable(told[-1], 200).lower()
+    if texts:
+        return printable(texts[-1], 200).lower()
     return printable(str(error).partition("\n")[0] or type(error).__name__, 200)

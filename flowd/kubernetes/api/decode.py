@@ -1,52 +1,56 @@
-"""One object of the API server, as JSON, into the struct that is kept of it."""
+"""Decode JSON of the API server: objects into partial structs, watch events, lists, Status."""
 
 import msgspec
 
-from flowd.kubernetes.api.resources import Resource
+from flowd.kubernetes.api.resources import WatchedResource
 from flowd.kubernetes.manifests import pruned
 from flowd.kubernetes.objects.core import Object, Struct
-from flowd.kubernetes.objects.sharing import Sharing
+from flowd.kubernetes.objects.sharing import Interner
 
-ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding a stranger's bytes can raise."""
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+"""Exceptions that decoding untrusted bytes can raise."""
 
 
-class Malformed(Exception):
-    """An object that cannot be used; the text says why."""
+class MalformedObject(Exception):
+    """An invalid object; the text gives the reason."""
 
 
 class ListMeta(Struct, frozen=True, kw_only=True):
+    """ListMeta (meta/v1): version of the list, and the continue token of its next page."""
+
     resource_version: str = ""
     continue_: str | None = msgspec.field(default=None, name="continue")
 
 
-class List(Struct, frozen=True, kw_only=True):
-    """A list without its items."""
+class ListEnvelope(Struct, frozen=True, kw_only=True):
+    """A list response without its items."""
 
     metadata: ListMeta
 
 
-class Name(Struct, frozen=True, kw_only=True):
-    """As much of ObjectMeta as every object has."""
+class PartialMeta(Struct, frozen=True, kw_only=True):
+    """The fields of ObjectMeta that identify an object and its version."""
 
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
 
 
-class Named(Struct, frozen=True, kw_only=True):
-    metadata: Name = Name()
+class PartialObjectMetadata(Struct, frozen=True, kw_only=True):
+    """Any object, reduced to its identifying metadata."""
+
+    metadata: PartialMeta = PartialMeta()
 
 
-class Event(Struct, frozen=True, kw_only=True):
-    """A line of a watch; `object` is the object, a bookmark, or a Status."""
+class WatchEvent(Struct, frozen=True, kw_only=True):
+    """One line of a watch (meta/v1 WatchEvent); `object` is an object, a bookmark or a Status."""
 
     type: str
     object: msgspec.Raw
 
 
-class Status(Struct, frozen=True, kw_only=True):
-    """What the server says with an error (meta/v1 Status)."""
+class ApiStatus(Struct, frozen=True, kw_only=True):
+    """Error response of the server (meta/v1 Status)."""
 
     code: int = 0
     reason: str = ""
@@ -54,36 +58,36 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class ObjectDecoder:
-    """JSON into the partial struct of one resource; raw JSON is not kept."""
+    """Decode JSON into the partial struct of one resource; the raw JSON is not kept."""
 
-    def __init__(self, resource: Resource) -> None:
-        self._type = resource.read_as.type
+    def __init__(self, resource: WatchedResource) -> None:
+        self._type = resource.object_kind.type
         self._decoder = msgspec.json.Decoder(self._type)
-        self._sharing = Sharing()
+        self._interner = Interner()
 
     def decode(self, data: bytes | msgspec.Raw) -> Object:
-        """The object.
+        """Decode, validate and intern one object.
 
         Raises:
-            Malformed: not JSON, a field of a wrong type, or an address that is none.
+            MalformedObject: invalid JSON, a field of a wrong type, or an invalid address.
         """
         try:
             item = self._decode(data)
             item.check()
-            self._sharing.share(item)
-        except ERRORS as error:
-            raise Malformed(str(error)) from None
+            self._interner.intern_parts(item)
+        except DECODE_ERRORS as error:
+            raise MalformedObject(str(error)) from None
         return item
 
     def _decode(self, data: bytes | msgspec.Raw) -> Object:
         try:
             return self._decoder.decode(data)
         except msgspec.ValidationError:
-            # The API writes `null` for an empty list; that is a field which is not there.
+            # The API writes `null` for an empty list, which counts as a missing field.
             return msgspec.convert(pruned(msgspec.json.decode(data)), self._type)
 
 
-NAMES = msgspec.json.Decoder(Named)
-EVENTS = msgspec.json.Decoder(Event)
-LISTS = msgspec.json.Decoder(List)
-STATUSES = msgspec.json.Decoder(Status)
+METADATA_DECODER = msgspec.json.Decoder(PartialObjectMetadata)
+WATCH_EVENT_DECODER = msgspec.json.Decoder(WatchEvent)
+LIST_DECODER = msgspec.json.Decoder(ListEnvelope)
+STATUS_DECODER = msgspec.json.Decoder(ApiStatus)

@@ -1,4 +1,4 @@
-"""Through which HTTP proxy an API server is reached."""
+"""Select the HTTP proxy for an API server: kubeconfig, HTTPS_PROXY, HTTP_PROXY, NO_PROXY."""
 
 import ipaddress
 from contextlib import suppress
@@ -6,16 +6,19 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 
-def proxy_for(server: str, given: str = "") -> str:
-    """URL of the proxy for a server's URL, "" for none.
+def proxy_for(server: str, configured: str = "") -> str:
+    """URL of the proxy for the URL of a server, "" for none.
 
-    As kubectl does it: `proxy-url` of the kubeconfig, else HTTPS_PROXY or HTTP_PROXY, unless
-    NO_PROXY names the host or a network that it is in; never for this machine itself.
+    Like kubectl: `proxy-url` of the kubeconfig, else HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY
+    contains the host or its network; never for this machine itself.
+
+    Args:
+        configured: `proxy-url` of the kubeconfig, or "".
 
     Raises:
-        ValueError: it is no URL of an HTTP proxy.
+        ValueError: the URL is not that of an HTTP proxy.
     """
-    proxy = given or _of_environment(server)
+    proxy = configured or _of_environment(server)
     if proxy and urlsplit(proxy).scheme not in ("http", "https"):
         raise ValueError(f"proxy {proxy!r} is not one that speaks HTTP")
     return proxy
@@ -34,7 +37,7 @@ def _of_environment(server: str) -> str:
 
 
 def _is_in(host: str, name: str) -> bool:
-    """Whether an entry of NO_PROXY means a host: `*`, a domain, an address or a network."""
+    """Whether a NO_PROXY entry (`*`, a domain, an address or a network) covers a host."""
     if name == "*" or f".{host}".endswith(f".{name.lstrip('.')}"):
         return True
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Where the API server is and how to be let in: a kubeconfig file, or the pod's service account."""
+"""Connection and credentials of the API server: kubeconfig file or the Pod's service account."""
 
 import os
 import ssl
@@ -21,11 +21,11 @@ EXEC_V1BETA1 = "client.authentication.k8s.io/v1beta1"
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
-    """What an HTTP client needs: the server's URL, TLS, who is asking, and by which way.
+class ApiConnection:
+    """Parameters of an HTTP client: URL of the server, TLS, authentication, proxy.
 
     Attributes:
-        server_name: name that the server's certificate must carry, "" for the URL's host.
+        server_name: name required in the certificate of the server, "" for the host of the URL.
         proxy: URL of an HTTP proxy, or "".
     """
 
@@ -36,68 +36,69 @@ class Connection:
     proxy: str = ""
 
 
-class Way(msgspec.Struct, frozen=True):
-    """What lightkube passes over of a kubeconfig's cluster."""
+class ClusterOptions(msgspec.Struct, frozen=True):
+    """Fields of a kubeconfig cluster that lightkube ignores."""
 
     server_name: str = msgspec.field(default="", name="tls-server-name")
     proxy: str = msgspec.field(default="", name="proxy-url")
 
 
-class NamedWay(msgspec.Struct, frozen=True):
+class NamedCluster(msgspec.Struct, frozen=True):
     name: str
-    cluster: Way
+    cluster: ClusterOptions
 
 
-class Clusters(msgspec.Struct, frozen=True):
-    clusters: tuple[NamedWay, ...]
+class ClusterList(msgspec.Struct, frozen=True):
+    clusters: tuple[NamedCluster, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """Where the configuration is; `connection` reads it anew.
+class KubeconfigSource:
+    """Location of the configuration; `connection` reads it each time.
 
     Attributes:
-        kubeconfig: path of the file, or "" for the pod's service account.
-        context: name of the context in the file, or "" for its current one.
+        kubeconfig: path of the file, or "" for the Pod's service account.
+        context: name of the context in the file, or "" for the current context.
+        service_account: folder of the service account's token and certificate.
     """
 
     kubeconfig: str = ""
     context: str = ""
     service_account: str = SERVICE_ACCOUNT
 
-    def connection(self) -> Connection:
-        """The connection as the files have it now.
+    def connection(self) -> ApiConnection:
+        """Read the configuration files.
 
         Raises:
-            UsageError: a file that cannot be read or does not say how to connect.
+            UsageError: a file cannot be read or is incomplete.
         """
-        what = f"kubeconfig {self.kubeconfig}" if self.kubeconfig else "service account"
+        source = f"kubeconfig {self.kubeconfig}" if self.kubeconfig else "service account"
         try:
             return self._read()
         except PermissionError as error:
             raise UsageError(
-                f"{what}: {error.filename}: permission denied",
+                f"{source}: {error.filename}: permission denied",
                 "let the user that runs the agent read it",
             ) from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
-            raise UsageError(f"{what}{line}: not YAML", "check --kubeconfig") from None
+            raise UsageError(f"{source}{line}: not YAML", "check --kubeconfig") from None
         except KeyError as error:
-            message = f"{what}: {error.args[0]!r} is missing"
+            message = f"{source}: {error.args[0]!r} is missing"
             raise UsageError(message, "check --kubeconfig and --kube-context") from None
         except (
             ConfigError, OSError, ValueError, TypeError, AttributeError, msgspec.MsgspecError
         ) as error:  # fmt: skip
             text = str(error).partition("\n")[0] or type(error).__name__
-            raise UsageError(f"{what}: {text}", "check --kubeconfig and --kube-context") from None
+            raise UsageError(f"{source}: {text}", "check --kubeconfig and --kube-context") from None
 
-    def _read(self) -> Connection:
-        way = Way()
+    def _read(self) -> ApiConnection:
+        options = ClusterOptions()
         if self.kubeconfig:
             config = KubeConfig.from_file(self.kubeconfig).get(self.context or None)
             assert config is not None
-            way = _way(Path(self.kubeconfig).expanduser(), config.context.cluster)
+            options = _cluster_options(Path(self.kubeconfig).expanduser(), config.context.cluster)
         else:
             config = KubeConfig.from_service_account(self.service_account).get()
         assert config is not None
@@ -106,20 +107,23 @@ class Access:
         user = _completed(config)
         tls = client_adapter.verify_cluster(config.cluster, user, config.abs_file, trust_env=False)
         server = config.cluster.server
-        proxy = proxy_for(server, way.proxy)
-        return Connection(server, tls, client_adapter.user_auth(user), way.server_name, proxy)
+        proxy = proxy_for(server, options.proxy)
+        return ApiConnection(
+            server, tls, client_adapter.user_auth(user), options.server_name, proxy
+        )
 
 
-def _way(file: Path, cluster: str) -> Way:
-    document = msgspec.convert(yaml.safe_load(file.read_text()), Clusters)
+def _cluster_options(file: Path, cluster: str) -> ClusterOptions:
+    document = msgspec.convert(yaml.safe_load(file.read_text()), ClusterList)
     return next(entry.cluster for entry in document.clusters if entry.name == cluster)
 
 
 def _completed(config: SingleConfig) -> User:
-    """The context's user with what lightkube leaves out of the kubeconfig format.
+    """Complete the user of a context by the parts of the kubeconfig format that lightkube lacks.
 
-    A context may have no user, a relative `tokenFile` is beside the file, and a credential plugin
-    of `client.authentication.k8s.io/v1` is run like one of v1beta1, told which by its environment.
+    A context may have no user; a relative `tokenFile` is relative to the kubeconfig; a credential
+    plugin of `client.authentication.k8s.io/v1` runs like one of v1beta1, and learns its version
+    from the environment variable KUBERNETES_EXEC_INFO.
     """
     user = config.user or User()
     if user.token_file:
@@ -127,16 +131,16 @@ def _completed(config: SingleConfig) -> User:
     if user.exec:
         version = user.exec.apiVersion
         info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
-        given = NameValue("KUBERNETES_EXEC_INFO", msgspec.json.encode(info).decode())
+        variable = NameValue("KUBERNETES_EXEC_INFO", msgspec.json.encode(info).decode())
         plugin = msgspec.structs.replace(
             user.exec,
             apiVersion=EXEC_V1BETA1 if version == EXEC_V1 else version,
-            env=[*(user.exec.env or []), given],
+            env=[*(user.exec.env or []), variable],
         )
         user = msgspec.structs.replace(user, exec=plugin)
     return user
 
 
 def in_cluster(service_account: str = SERVICE_ACCOUNT) -> bool:
-    """Whether this process is in a pod that has a service account."""
+    """Whether this process runs in a Pod with a service account."""
     return "KUBERNETES_SERVICE_HOST" in os.environ and Path(service_account, "token").is_file()

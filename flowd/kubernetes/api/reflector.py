@@ -1,4 +1,4 @@
-"""One resource, kept like the API server has it: list, watch from the list's version, and again."""
+"""Reflector: list and watch one resource of the API server into the object store."""
 
 import asyncio
 import logging
@@ -9,156 +9,164 @@ from dataclasses import dataclass
 
 import msgspec
 
-from flowd.kubernetes.api.client import GONE, Api, ApiError, pause
+from flowd.kubernetes.api.client import GONE, ApiClient, ApiError, backoff_sleep
 from flowd.kubernetes.api.decode import (
-    ERRORS,
-    EVENTS,
-    LISTS,
-    NAMES,
-    STATUSES,
+    DECODE_ERRORS,
+    LIST_DECODER,
+    METADATA_DECODER,
+    STATUS_DECODER,
+    WATCH_EVENT_DECODER,
     ListMeta,
-    Malformed,
-    Named,
+    MalformedObject,
     ObjectDecoder,
+    PartialObjectMetadata,
 )
-from flowd.kubernetes.api.limits import Limits
-from flowd.kubernetes.api.resources import Resource
-from flowd.kubernetes.api.store import Key, Store
-from flowd.kubernetes.api.stream import Lines, ListItems, TooLarge
+from flowd.kubernetes.api.limits import ApiLimits
+from flowd.kubernetes.api.resources import WatchedResource
+from flowd.kubernetes.api.store import ObjectStore
+from flowd.kubernetes.api.stream import LineSplitter, ListItems, ListTooLarge
 from flowd.kubernetes.objects.core import Object
+from flowd.kubernetes.objects.snapshot import ObjectKey
 from flowd.model.losses import Losses, Place
 from flowd.text import printable
 
 log = logging.getLogger(__name__)
 NOT_FOUND = 404
-# Statuses that say a version is no use: unknown, too old, too large for this server's cache
+# Statuses that mean an unusable resourceVersion: unknown, expired, newer than the watch cache
 STALE = frozenset({400, GONE, 422, 504})
 
 
 @dataclass(slots=True)
-class Health:
-    """How it goes with one resource; `contact` is monotonic seconds, 0 for never."""
+class ReflectorHealth:
+    """Health of one resource; `last_contact` is monotonic seconds, 0 for never."""
 
     name: str
-    contact: float = 0.0
+    last_contact: float = 0.0
     error: str = ""
 
     @property
     def tried(self) -> bool:
-        """Whether there was an answer or a failure."""
-        return bool(self.contact or self.error)
+        """Whether a request has been answered or has failed."""
+        return bool(self.last_contact or self.error)
 
-    def well(self) -> None:
-        """There was an answer."""
-        self.contact, self.error = time.monotonic(), ""
+    def succeeded(self) -> None:
+        """Record an answer."""
+        self.last_contact, self.error = time.monotonic(), ""
 
     def failed(self, error: str) -> None:
-        """There was none, or a refusal."""
+        """Record a failed or refused request; log it when the error is new."""
         if error != self.error:
             log.warning("kubernetes: %s: %s", self.name, error)
         self.error = error
 
 
 class Reflector:
-    """Keeps one resource of a store current until it is cancelled.
+    """Keep one resource of the store in sync with the API server (client-go's Reflector).
 
-    A lost connection or a busy server is met by watching again from the last version; a version
-    that the server no longer has (410), or a stream that cannot be understood, by a new list, in
-    which whatever was deleted meanwhile is not found and so goes.
+    After a lost connection or an overload error the watch resumes from the last resourceVersion. A
+    relist follows an expired resourceVersion (410) or an undecodable stream; it also removes the
+    objects that were deleted in the meantime.
 
     Args:
-        version: API version to ask for.
-        missing: called when the server says that there is no such resource.
-        noted: called after each answer or failure.
-        lists: limits how many lists are under way at a time.
+        version: API version to request.
+        lists: semaphore that limits concurrent lists.
+        on_not_found: called when the server answers 404 for the resource.
+        on_contact: called after each answer or failure.
     """
 
     def __init__(
         self,
-        api: Api,
-        resource: Resource,
+        api: ApiClient,
+        resource: WatchedResource,
         version: str,
-        store: Store,
+        store: ObjectStore,
         losses: Losses,
-        limits: Limits,
+        limits: ApiLimits,
         *,
         lists: asyncio.Semaphore,
-        missing: Callable[[], None],
-        noted: Callable[[], None],
+        on_not_found: Callable[[], None],
+        on_contact: Callable[[], None],
     ) -> None:
         self.resource = resource
         self.version = version
-        self.health = Health(resource.plural)
+        self.health = ReflectorHealth(resource.plural)
         self._api = api
-        self._kind = resource.read_as
+        self._kind = resource.object_kind
         self._path = resource.path(version)
         self._decoder = ObjectDecoder(resource)
         self._store = store
         self._losses = losses
         self._limits = limits
         self._lists = lists
-        self._missing = missing
-        self._noted = noted
-        self._seen = ""
+        self._on_not_found = on_not_found
+        self._on_contact = on_contact
+        self._resource_version = ""
         self._listed = False
-        self._newest = False
+        self._consistent_read = False
         self._open = False
         self._failures = 0
 
     async def run(self) -> None:
-        """List and watch for ever."""
+        """List and watch until cancelled."""
         while True:
             self._open = False
             try:
                 if not self._listed:
                     async with self._lists:
                         await self._list()
-                    self._noted()
+                    self._on_contact()
                 await self._watch()
             except ApiError as error:
                 self._failures += 1
                 if error.status in STALE:
                     self._listed = False
-                # A watch that was open and ends tells nothing yet; not being let in again does.
+                # The end of an open watch is no failure yet; a failed attempt to reopen it is.
                 if error.status != GONE and not (self._open and self._listed):
                     self.health.failed(error.message)
                 if error.status == NOT_FOUND:
-                    self._missing()
-                self._noted()
-                await pause(error, self._failures, self._limits)
+                    self._on_not_found()
+                self._on_contact()
+                await backoff_sleep(error, self._failures, self._limits)
 
     async def _list(self) -> None:
-        """Replace all objects, page by page.
+        """List all objects page by page and replace them in the store.
 
-        The first list takes whatever the server's cache has, a later one nothing older than what
-        was seen, so neither costs the server's database anything; only when its cache cannot
-        serve that version the newest is asked for.
+        The first list accepts any version in the server's watch cache (resourceVersion 0), a relist
+        none older than the last one seen, so neither reads from etcd. Only when the cache cannot
+        serve that version, a consistent read (no resourceVersion) follows.
         """
-        limit = {"limit": str(self._limits.page)}
-        if self._newest:
+        limit = {"limit": str(self._limits.page_size)}
+        if self._consistent_read:
             params = limit
-        elif self._seen:
-            params = {"resourceVersion": self._seen, "resourceVersionMatch": "NotOlderThan"}
+        elif self._resource_version:
+            params = {
+                "resourceVersion": self._resource_version,
+                "resourceVersionMatch": "NotOlderThan",
+            }
         else:
             params = {**limit, "resourceVersion": "0"}
-        found: dict[Key, Object] = {}
+        objects: dict[ObjectKey, Object] = {}
         while True:
             try:
-                page = await self._page(params, found)
+                page = await self._page(params, objects)
             except ApiError as error:
                 if error.status in STALE:
-                    self._newest = True
+                    self._consistent_read = True
                 raise
             if not page.continue_:
                 break
             params = {**limit, "continue": page.continue_}
         if not page.resource_version:
             raise ApiError("the list has no resourceVersion")
-        self._store.replace(self._kind, found)
-        self._seen, self._newest, self._listed = page.resource_version, False, True
+        self._store.replace(self._kind, objects)
+        self._resource_version, self._consistent_read, self._listed = (
+            page.resource_version,
+            False,
+            True,
+        )
 
-    async def _page(self, params: dict[str, str], found: dict[Key, Object]) -> ListMeta:
-        known = self._store.get(self._kind)
+    async def _page(self, params: dict[str, str], objects: dict[ObjectKey, Object]) -> ListMeta:
+        current = self._store.get(self._kind)
         items = ListItems(self._limits.object_bytes)
         try:
             accept = self.resource.accept(watch=False)
@@ -168,82 +176,82 @@ class Reflector:
                     for data in items.feed(chunk):
                         item = self._decode(data)
                         if item:
-                            # What did not change stays where it is, so that a new list costs little
-                            same = known.get(item.key)
-                            found[item.key] = same if same == item and same else item
-            page = LISTS.decode(items.rest).metadata
-        except (*ERRORS, TooLarge) as error:
+                            # Keep an equal old object, so that a relist causes few changes
+                            same = current.get(item.key)
+                            objects[item.key] = same if same == item and same else item
+            page = LIST_DECODER.decode(items.rest).metadata
+        except (*DECODE_ERRORS, ListTooLarge) as error:
             raise ApiError(f"the list cannot be read: {printable(str(error), 200)}") from None
-        self._dropped(items.dropped)
-        self.health.well()
+        self._count_dropped(items.dropped)
+        self.health.succeeded()
         return page
 
     async def _watch(self) -> None:
-        """Take events until the server ends the watch."""
+        """Watch from the last resourceVersion until the server ends the watch."""
         limits, started = self._limits, time.monotonic()
         params = {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._seen,
-            "timeoutSeconds": str(max(1, round(random.uniform(*limits.watch)))),
+            "resourceVersion": self._resource_version,
+            "timeoutSeconds": str(max(1, round(random.uniform(*limits.watch_timeout)))),
         }
-        lines = Lines(limits.object_bytes)
+        lines = LineSplitter(limits.object_bytes)
         try:
             accept = self.resource.accept(watch=True)
-            async with self._api.stream(self._path, params, limits.idle, accept) as chunks:
+            async with self._api.stream(self._path, params, limits.watch_idle, accept) as chunks:
                 self._open = True
-                self.health.well()
-                self._noted()
+                self.health.succeeded()
+                self._on_contact()
                 async for chunk in chunks:
                     for line in lines.feed(chunk):
-                        self._take(line)
+                        self._handle_event(line)
                         self._failures = 0
-                    self.health.well()
+                    self.health.succeeded()
         finally:
-            self._dropped(lines.dropped)
-            lasted = time.monotonic() - started >= limits.lively
+            self._count_dropped(lines.dropped)
+            lasted = time.monotonic() - started >= limits.min_watch
             if lasted:
                 self._failures = 0
         if not lasted:
             self._failures += 1
-            await pause(ApiError("the watch ended at once"), self._failures, limits)
+            await backoff_sleep(ApiError("the watch ended at once"), self._failures, limits)
 
-    def _take(self, line: bytes) -> None:
+    def _handle_event(self, line: bytes) -> None:
         try:
-            event = EVENTS.decode(line)
-        except ERRORS as error:
+            event = WATCH_EVENT_DECODER.decode(line)
+        except DECODE_ERRORS as error:
             self._listed = False
             raise ApiError(f"the watch cannot be read: {printable(str(error), 200)}") from None
         if event.type == "ERROR":
             self._listed = False
-            raise _told(event.object)
+            raise _error_of(event.object)
         try:
-            named = NAMES.decode(event.object)
-        except ERRORS as error:
+            named = METADATA_DECODER.decode(event.object)
+        except DECODE_ERRORS as error:
             self._malformed("?", str(error))
             return
         if event.type in ("ADDED", "MODIFIED"):
             self._put(event.object, named)
         elif event.type == "DELETED":
             self._store.delete(self._kind, (named.metadata.namespace, named.metadata.name))
-        self._seen = named.metadata.resource_version or self._seen
+        self._resource_version = named.metadata.resource_version or self._resource_version
 
-    def _put(self, data: msgspec.Raw, named: Named) -> None:
+    def _put(self, data: msgspec.Raw, named: PartialObjectMetadata) -> None:
         item = self._decode(data)
         if item:
             self._store.put(item)
         else:
-            # What it was is no longer true, and what it is cannot be told.
+            # The old state is outdated, and the new one is unknown.
             self._store.delete(self._kind, (named.metadata.namespace, named.metadata.name))
 
     def _decode(self, data: bytes | msgspec.Raw) -> Object | None:
         try:
             return self._decoder.decode(data)
-        except Malformed as error:
+        except MalformedObject as error:
             try:
-                name = NAMES.decode(data).metadata
+                name = METADATA_DECODER.decode(data).metadata
                 self._malformed(f"{name.namespace}/{name.name}", str(error))
-            except ERRORS:
+            except DECODE_ERRORS:
                 self._malformed("?", str(error))
         return None
 
@@ -252,7 +260,7 @@ class Reflector:
         what, why = printable(name, 320), printable(problem, 300)
         log.warning("kubernetes: %s left out: %s: %s", self.resource.plural, what, why)
 
-    def _dropped(self, count: int) -> None:
+    def _count_dropped(self, count: int) -> None:
         if count:
             self._losses.add(Place.MANIFEST, "too_large", count)
             size = self._limits.object_bytes >> 20
@@ -261,10 +269,12 @@ class Reflector:
             )
 
 
-def _told(status: msgspec.Raw) -> ApiError:
-    """The error that a watch's ERROR event carries."""
+def _error_of(status: msgspec.Raw) -> ApiError:
+    """Convert the Status of an ERROR watch event to an ApiError."""
     try:
-        told = STATUSES.decode(status)
-    except ERRORS:
+        decoded = STATUS_DECODER.decode(status)
+    except DECODE_ERRORS:
         return ApiError("the watch ended with an error that cannot be read")
-    return ApiError(f"{told.code} {printable(told.message or told.reason, 200)}", told.code)
+    return ApiError(
+        f"{decoded.code} {printable(decoded.message or decoded.reason, 200)}", decoded.code
+    )

@@ -1,4 +1,4 @@
-"""Cutting an answer into objects while it arrives, so that no whole list is ever in memory."""
+"""Split streamed responses: list items and watch lines, without the whole list in memory."""
 
 import re
 
@@ -11,18 +11,17 @@ _DEPTH[list(b"}]")] = -1
 _ITEMS = re.compile(rb'"items"\s*:\s*\Z')
 
 
-class TooLarge(Exception):
-    """More bytes outside of the items than any list has."""
+class ListTooLarge(Exception):
+    """The part of a list outside of its items exceeds the limit."""
 
 
 class ListItems:
-    """The members of `items` of a JSON list, one by one, from chunks cut anywhere.
+    """Split a JSON list response into its `items`; chunks may end anywhere.
 
-    Only quotes and brackets are looked at, by array expressions; whether an item is JSON is for
-    its decoder to say.
+    Array expressions examine only quotes and brackets; the decoder of an item validates its JSON.
 
     Args:
-        limit: bytes of an item; one over it is dropped and counted in `dropped`.
+        limit: largest item in bytes; larger ones are dropped and counted in `dropped`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,17 +34,17 @@ class ListItems:
 
     @property
     def rest(self) -> bytes:
-        """Everything but the items: the list's own JSON with `items` empty."""
+        """JSON of the list with `items` empty."""
         return bytes(self._rest)
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Items that this chunk completes.
+        """Return the items that this chunk completes.
 
         Raises:
-            TooLarge: what is not an item is over the limit.
+            ListTooLarge: the JSON outside of the items exceeds the limit.
         """
         at, before, after = self._brackets(chunk)
-        # Where the list, its items, or an item begin or end
+        # Brackets at which the list, its items, or an item begin or end
         edges = np.flatnonzero((np.minimum(before, after) <= 2) & (np.maximum(before, after) <= 3))
         items: list[bytes] = []
         cursor = 0
@@ -73,7 +72,7 @@ class ListItems:
         elif self._depth > 2:
             self._grow(chunk[cursor:])
         if len(self._rest) > self._limit:
-            raise TooLarge
+            raise ListTooLarge
         return items
 
     def _grow(self, part: bytes) -> None:
@@ -85,7 +84,7 @@ class ListItems:
             self._item += part
 
     def _brackets(self, chunk: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Places of the brackets outside of strings, and the depth before and after each."""
+        """Positions of the brackets outside of strings, and the depth before and after each."""
         text = np.frombuffer(chunk, np.uint8)
         is_quote = text == QUOTE
         escaped = self._escapes(text)
@@ -102,7 +101,7 @@ class ListItems:
         return at, after - change, after
 
     def _escapes(self, text: np.ndarray) -> np.ndarray:
-        """Places that a backslash escapes; one past the end is remembered for the next chunk."""
+        """Escaped positions; a position past the end carries over to the next chunk."""
         slashes = np.flatnonzero(text == BACKSLASH)
         carried = self._escaped
         self._escaped = False
@@ -117,17 +116,17 @@ class ListItems:
 
 
 def _escaped_by(slashes: np.ndarray) -> np.ndarray:
-    """What every second backslash of each run, from the first, stands before."""
+    """Positions after the 1st, 3rd, 5th, ... backslash of each run of backslashes."""
     fresh = np.diff(slashes, prepend=-2) != 1
     start = np.maximum.accumulate(np.where(fresh, slashes, 0))
     return slashes[(slashes - start) % 2 == 0] + 1
 
 
-class Lines:
-    """Whole lines from chunks cut anywhere; what follows the last newline is never one.
+class LineSplitter:
+    """Split a stream into lines; chunks may end anywhere, and an unterminated line is no line.
 
     Args:
-        limit: bytes of a line; one over it is dropped and counted in `dropped`.
+        limit: largest line in bytes; larger ones are dropped and counted in `dropped`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -137,7 +136,7 @@ class Lines:
         self.dropped = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Lines that this chunk completes, without the newline; empty ones are left out."""
+        """Return the lines that this chunk completes, without newline and without empty lines."""
         lines: list[bytes] = []
         *ends, tail = chunk.split(b"\n")
         for end in ends:

@@ -1,4 +1,4 @@
-"""The fields of core Kubernetes objects that flowd needs, as the API spells them."""
+"""Core Kubernetes API objects (v1, apps, batch, discovery, cilium.io): the fields flowd needs."""
 
 from typing import Annotated
 
@@ -13,11 +13,11 @@ Labels = dict[str, str]
 class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """Base of all partial API structs: camel case names, unknown fields are ignored.
 
-    None can be part of a cycle, so the garbage collector need not know of them.
+    Instances never form cycles, so the garbage collector does not track them.
     """
 
 
-class Owner(Struct, frozen=True, kw_only=True):
+class OwnerReference(Struct, frozen=True, kw_only=True):
     """metadata.ownerReferences[]."""
 
     kind: str = ""
@@ -25,10 +25,10 @@ class Owner(Struct, frozen=True, kw_only=True):
     controller: bool = False
 
 
-class Meta(Struct, frozen=True, kw_only=True):
-    """ObjectMeta. Timestamps are RFC 3339 text in UTC, so they sort as text.
+class ObjectMeta(Struct, frozen=True, kw_only=True):
+    """ObjectMeta (meta/v1). Timestamps are RFC 3339 text in UTC, so they sort as text.
 
-    `deletion_timestamp` is set from when deletion is asked for until the object is gone.
+    `deletion_timestamp` is set from the deletion request until the object is gone.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
@@ -36,13 +36,13 @@ class Meta(Struct, frozen=True, kw_only=True):
     labels: Labels = msgspec.field(default_factory=dict[str, str])
     creation_timestamp: str = ""
     deletion_timestamp: str = ""
-    owner_references: tuple[Owner, ...] = ()
+    owner_references: tuple[OwnerReference, ...] = ()
 
 
 class Object(Struct, frozen=True, kw_only=True):
-    """Anything with metadata."""
+    """Base of all objects with metadata."""
 
-    metadata: Meta
+    metadata: ObjectMeta
 
     @property
     def key(self) -> tuple[str, str]:
@@ -50,14 +50,14 @@ class Object(Struct, frozen=True, kw_only=True):
         return self.metadata.namespace, self.metadata.name
 
     def addresses(self) -> list[str]:
-        """Every textual IP address that the object claims."""
+        """Textual IP addresses that belong to the object."""
         return []
 
     def check(self) -> None:
-        """Look at what the types of the fields do not tell.
+        """Validate what the field types do not express.
 
         Raises:
-            ValueError: an address or network that is none.
+            ValueError: an address or network is invalid.
         """
         for text in self.addresses():
             pack(text)
@@ -114,16 +114,16 @@ class Pod(Object, frozen=True, kw_only=True):
 
     @property
     def finished(self) -> bool:
-        """Whether its address may already belong to another pod."""
+        """Whether the Pod has terminated, so its address may belong to another Pod."""
         return self.status.phase in ("Succeeded", "Failed")
 
 
 class Controlled(Object, frozen=True, kw_only=True):
-    """An object of which only its own controller matters; read without spec and status."""
+    """Base of objects of which only the controller matters; spec and status are not read."""
 
     @property
-    def controller(self) -> Owner | None:
-        """What made it, or None."""
+    def controller(self) -> OwnerReference | None:
+        """Owner that controls the object, or None."""
         return controller_of(self.metadata)
 
 
@@ -135,14 +135,14 @@ class Job(Controlled, frozen=True, kw_only=True):
     """batch/v1 Job."""
 
 
-class CIDRGroupSpec(Struct, frozen=True, kw_only=True):
+class CiliumCIDRGroupSpec(Struct, frozen=True, kw_only=True):
     external_cidrs: tuple[str, ...] = msgspec.field(default=(), name="externalCIDRs")
 
 
-class CIDRGroup(Object, frozen=True, kw_only=True):
-    """cilium.io/v2 CiliumCIDRGroup: networks outside of the cluster under one name."""
+class CiliumCIDRGroup(Object, frozen=True, kw_only=True):
+    """cilium.io/v2 CiliumCIDRGroup: named group of networks outside of the cluster."""
 
-    spec: CIDRGroupSpec = CIDRGroupSpec()
+    spec: CiliumCIDRGroupSpec = CiliumCIDRGroupSpec()
 
     def check(self) -> None:
         for text in self.spec.external_cidrs:
@@ -166,17 +166,17 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
 
 
-class Ingress(Struct, frozen=True, kw_only=True):
+class LoadBalancerIngress(Struct, frozen=True, kw_only=True):
     ip: str = ""
     hostname: Annotated[str, msgspec.Meta(max_length=253)] = ""
 
 
-class LoadBalancer(Struct, frozen=True, kw_only=True):
-    ingress: tuple[Ingress, ...] = ()
+class LoadBalancerStatus(Struct, frozen=True, kw_only=True):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
-    load_balancer: LoadBalancer = LoadBalancer()
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
 class Service(Object, frozen=True, kw_only=True):
@@ -192,20 +192,20 @@ class Service(Object, frozen=True, kw_only=True):
         return [text for text in dict.fromkeys(every) if text and text != "None"]
 
     def hostnames(self) -> list[str]:
-        """DNS names of its load balancer, lower case and without a final dot."""
+        """DNS names of the load balancer, lower case and without a final dot."""
         every = (entry.hostname for entry in self.status.load_balancer.ingress)
         return [text.lower().removesuffix(".") for text in every if text]
 
 
-class Conditions(Struct, frozen=True, kw_only=True):
-    """endpoints[].conditions; what is not set counts as below (discovery/v1)."""
+class EndpointConditions(Struct, frozen=True, kw_only=True):
+    """endpoints[].conditions with the defaults of discovery/v1 for missing values."""
 
     ready: bool = True
     serving: bool = True
     terminating: bool = False
 
 
-class TargetRef(Struct, frozen=True, kw_only=True):
+class ObjectReference(Struct, frozen=True, kw_only=True):
     kind: str = ""
     namespace: str = ""
     name: str = ""
@@ -213,12 +213,12 @@ class TargetRef(Struct, frozen=True, kw_only=True):
 
 class SliceEndpoint(Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
-    conditions: Conditions = Conditions()
-    target_ref: TargetRef = TargetRef()
+    conditions: EndpointConditions = EndpointConditions()
+    target_ref: ObjectReference = ObjectReference()
     node_name: str = ""
 
 
-class SlicePort(Struct, frozen=True, kw_only=True):
+class EndpointPort(Struct, frozen=True, kw_only=True):
     name: str = ""
     port: Port = 0
     protocol: str = "TCP"
@@ -229,11 +229,11 @@ class EndpointSlice(Object, frozen=True, kw_only=True):
 
     address_type: str = "IPv4"
     endpoints: tuple[SliceEndpoint, ...] = ()
-    ports: tuple[SlicePort, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
 
     @property
     def service(self) -> str:
-        """Name of the Service it belongs to, or ""."""
+        """Name of the Service that the slice belongs to, or ""."""
         return self.metadata.labels.get("kubernetes.io/service-name", "")
 
     def addresses(self) -> list[str]:
@@ -242,7 +242,7 @@ class EndpointSlice(Object, frozen=True, kw_only=True):
         return [address for endpoint in self.endpoints for address in endpoint.addresses]
 
 
-def controller_of(metadata: Meta) -> Owner | None:
-    """The owner that controls an object, or else its first."""
+def controller_of(metadata: ObjectMeta) -> OwnerReference | None:
+    """The controlling owner of an object, else its first owner, else None."""
     owners = [owner for owner in metadata.owner_references if owner.controller]
     return next(iter(owners or metadata.owner_references), None)

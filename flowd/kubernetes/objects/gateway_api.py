@@ -1,4 +1,8 @@
-"""The fields of Gateway API objects that decide which route takes a request (gateway-api v1)."""
+"""Gateway API objects (gateway-api v1): the fields that decide about routing.
+
+The structs have the names of the Go types in apis/v1. L4Rule and L4RouteSpec stand for the types
+of TCPRoute, TLSRoute and UDPRoute, and ValueMatch for HTTPHeaderMatch and HTTPQueryParamMatch.
+"""
 
 from typing import Annotated, Literal
 
@@ -9,7 +13,7 @@ from flowd.model.address import is_address
 
 GROUP = "gateway.networking.k8s.io"
 X_GROUP = "gateway.networking.x-k8s.io"
-"""Of kinds that are still experimental."""
+"""API group of experimental kinds."""
 
 Hostname = Annotated[str, msgspec.Meta(max_length=253)]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -25,15 +29,15 @@ class GatewayClass(Object, frozen=True, kw_only=True):
     spec: GatewayClassSpec = GatewayClassSpec()
 
 
-class Expression(Struct, frozen=True, kw_only=True):
+class LabelSelectorRequirement(Struct, frozen=True, kw_only=True):
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     values: tuple[str, ...] = ()
 
 
-class Selector(Struct, frozen=True, kw_only=True):
+class LabelSelector(Struct, frozen=True, kw_only=True):
     match_labels: Labels = msgspec.field(default_factory=dict[str, str])
-    match_expressions: tuple[Expression, ...] = ()
+    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
 
     def matches(self, labels: Labels) -> bool:
         """Whether labels satisfy every requirement (apimachinery's LabelSelector)."""
@@ -42,7 +46,7 @@ class Selector(Struct, frozen=True, kw_only=True):
         )
 
 
-def _satisfies(labels: Labels, expression: Expression) -> bool:
+def _satisfies(labels: Labels, expression: LabelSelectorRequirement) -> bool:
     value = labels.get(expression.key)
     match expression.operator:
         case "In":
@@ -57,20 +61,20 @@ def _satisfies(labels: Labels, expression: Expression) -> bool:
 
 class RouteNamespaces(Struct, frozen=True, kw_only=True):
     from_: Literal["All", "Selector", "Same", "None"] = msgspec.field(default="Same", name="from")
-    selector: Selector = Selector()
+    selector: LabelSelector = LabelSelector()
 
 
-class RouteKind(Struct, frozen=True, kw_only=True):
+class RouteGroupKind(Struct, frozen=True, kw_only=True):
     group: str = GROUP
     kind: str
 
 
 class AllowedRoutes(Struct, frozen=True, kw_only=True):
     namespaces: RouteNamespaces = RouteNamespaces()
-    kinds: tuple[RouteKind, ...] = ()
+    kinds: tuple[RouteGroupKind, ...] = ()
 
 
-class ListenerTLS(Struct, frozen=True, kw_only=True):
+class ListenerTLSConfig(Struct, frozen=True, kw_only=True):
     mode: Literal["Terminate", "Passthrough"] = "Terminate"
 
 
@@ -79,15 +83,15 @@ class Listener(Struct, frozen=True, kw_only=True):
     port: Port
     protocol: str
     hostname: Hostname = ""
-    tls: ListenerTLS = ListenerTLS()
+    tls: ListenerTLSConfig = ListenerTLSConfig()
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
 
 class ListenerNamespaces(Struct, frozen=True, kw_only=True):
-    """Where ListenerSets of a Gateway may be; unlike routes, nowhere by default."""
+    """Namespaces of allowed ListenerSets; unlike for routes, none by default."""
 
     from_: Literal["All", "Selector", "Same", "None"] = msgspec.field(default="None", name="from")
-    selector: Selector = Selector()
+    selector: LabelSelector = LabelSelector()
 
 
 class AllowedListeners(Struct, frozen=True, kw_only=True):
@@ -95,7 +99,7 @@ class AllowedListeners(Struct, frozen=True, kw_only=True):
 
 
 class GatewayAddress(Struct, frozen=True, kw_only=True):
-    """addresses[] of spec and status: an IPAddress, a Hostname, or a type of an implementation."""
+    """addresses[] of spec and status: IPAddress, Hostname, or an implementation's type."""
 
     type: str = "IPAddress"
     value: Annotated[str, msgspec.Meta(max_length=253)] = ""
@@ -117,17 +121,17 @@ class Gateway(Object, frozen=True, kw_only=True):
     status: GatewayStatus = GatewayStatus()
 
     def addresses(self) -> list[str]:
-        """The IP addresses of its status; one that is none is a controller's slip and left out."""
+        """IP addresses in the status; invalid ones, a controller's error, are left out."""
         texts = [entry.value for entry in self.status.addresses if entry.type == "IPAddress"]
         return list(filter(is_address, texts))
 
     def hostnames(self) -> list[str]:
-        """The DNS names of its status, lower case and without a final dot."""
+        """DNS names in the status, lower case and without a final dot."""
         texts = (entry.value for entry in self.status.addresses if entry.type == "Hostname")
         return [text.lower().removesuffix(".") for text in texts if text]
 
 
-class ParentRef(Struct, frozen=True, kw_only=True):
+class ParentReference(Struct, frozen=True, kw_only=True):
     group: str = GROUP
     kind: str = "Gateway"
     namespace: str = ""
@@ -137,7 +141,7 @@ class ParentRef(Struct, frozen=True, kw_only=True):
 
 
 class ListenerSetSpec(Struct, frozen=True, kw_only=True):
-    parent_ref: ParentRef
+    parent_ref: ParentReference
     listeners: tuple[Listener, ...] = ()
 
 
@@ -146,7 +150,7 @@ class ListenerSet(Object, frozen=True, kw_only=True):
 
 
 class XListenerSet(ListenerSet, frozen=True, kw_only=True):
-    """The same under its name before v1.6."""
+    """ListenerSet under its experimental name, before gateway-api v1.6."""
 
 
 class BackendRef(Struct, frozen=True, kw_only=True):
@@ -158,7 +162,7 @@ class BackendRef(Struct, frozen=True, kw_only=True):
     weight: Weight = 1
 
 
-class PathMatch(Struct, frozen=True, kw_only=True):
+class HTTPPathMatch(Struct, frozen=True, kw_only=True):
     type: PathMatchType = "PathPrefix"
     value: Annotated[str, msgspec.Meta(max_length=1024)] = "/"
 
@@ -171,41 +175,41 @@ class ValueMatch(Struct, frozen=True, kw_only=True):
     value: Annotated[str, msgspec.Meta(max_length=4096)]
 
 
-class HTTPMatch(Struct, frozen=True, kw_only=True):
-    path: PathMatch = PathMatch()
+class HTTPRouteMatch(Struct, frozen=True, kw_only=True):
+    path: HTTPPathMatch = HTTPPathMatch()
     method: str = ""
     headers: tuple[ValueMatch, ...] = ()
     query_params: tuple[ValueMatch, ...] = ()
 
 
-class NamedValue(Struct, frozen=True, kw_only=True):
+class HTTPHeader(Struct, frozen=True, kw_only=True):
     name: str
     value: str
 
 
-class HeaderModifier(Struct, frozen=True, kw_only=True):
-    set: tuple[NamedValue, ...] = ()
-    add: tuple[NamedValue, ...] = ()
+class HTTPHeaderFilter(Struct, frozen=True, kw_only=True):
+    set: tuple[HTTPHeader, ...] = ()
+    add: tuple[HTTPHeader, ...] = ()
     remove: tuple[str, ...] = ()
 
 
-class PathModifier(Struct, frozen=True, kw_only=True):
+class HTTPPathModifier(Struct, frozen=True, kw_only=True):
     type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
     replace_full_path: str = ""
     replace_prefix_match: str = ""
 
 
-class Redirect(Struct, frozen=True, kw_only=True):
+class HTTPRequestRedirectFilter(Struct, frozen=True, kw_only=True):
     scheme: str = ""
     hostname: Hostname = ""
-    path: PathModifier | None = None
+    path: HTTPPathModifier | None = None
     port: Port | None = None
     status_code: int = 302
 
 
-class Rewrite(Struct, frozen=True, kw_only=True):
+class HTTPURLRewriteFilter(Struct, frozen=True, kw_only=True):
     hostname: Hostname = ""
-    path: PathModifier | None = None
+    path: HTTPPathModifier | None = None
 
 
 class Fraction(Struct, frozen=True, kw_only=True):
@@ -213,13 +217,13 @@ class Fraction(Struct, frozen=True, kw_only=True):
     denominator: int = 100
 
 
-class Mirror(Struct, frozen=True, kw_only=True):
+class HTTPRequestMirrorFilter(Struct, frozen=True, kw_only=True):
     backend_ref: BackendRef
     percent: int | None = None
     fraction: Fraction | None = None
 
 
-class Cors(Struct, frozen=True, kw_only=True):
+class HTTPCORSFilter(Struct, frozen=True, kw_only=True):
     allow_origins: tuple[str, ...] = ()
     allow_methods: tuple[str, ...] = ()
     allow_headers: tuple[str, ...] = ()
@@ -227,51 +231,51 @@ class Cors(Struct, frozen=True, kw_only=True):
     max_age: int = 5
 
 
-class ExtensionRef(Struct, frozen=True, kw_only=True):
+class LocalObjectReference(Struct, frozen=True, kw_only=True):
     group: str = ""
     kind: str = ""
     name: str = ""
 
 
-class Filter(Struct, frozen=True, kw_only=True):
-    """filters[] of an HTTPRoute or GRPCRoute rule; types without fields here only have a name."""
+class HTTPRouteFilter(Struct, frozen=True, kw_only=True):
+    """filters[] of an HTTPRoute or GRPCRoute rule; other types than these have only a name."""
 
     type: str
-    request_header_modifier: HeaderModifier | None = None
-    response_header_modifier: HeaderModifier | None = None
-    request_redirect: Redirect | None = None
-    url_rewrite: Rewrite | None = msgspec.field(default=None, name="urlRewrite")
-    request_mirror: Mirror | None = None
-    cors: Cors | None = None
-    extension_ref: ExtensionRef | None = None
+    request_header_modifier: HTTPHeaderFilter | None = None
+    response_header_modifier: HTTPHeaderFilter | None = None
+    request_redirect: HTTPRequestRedirectFilter | None = None
+    url_rewrite: HTTPURLRewriteFilter | None = msgspec.field(default=None, name="urlRewrite")
+    request_mirror: HTTPRequestMirrorFilter | None = None
+    cors: HTTPCORSFilter | None = None
+    extension_ref: LocalObjectReference | None = None
 
 
-class FilteredBackendRef(BackendRef, frozen=True, kw_only=True):
-    """A backendRef of an HTTPRoute or GRPCRoute, which may have filters of its own."""
+class HTTPBackendRef(BackendRef, frozen=True, kw_only=True):
+    """A backendRef of an HTTPRoute or GRPCRoute, with optional filters (also GRPCBackendRef)."""
 
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[HTTPRouteFilter, ...] = ()
 
 
-class Timeouts(Struct, frozen=True, kw_only=True):
-    """Durations of GEP-2257 as they stand: `10s`."""
+class HTTPRouteTimeouts(Struct, frozen=True, kw_only=True):
+    """Timeouts as duration text (GEP-2257): `10s`."""
 
     request: str = ""
     backend_request: str = ""
 
 
-class Retry(Struct, frozen=True, kw_only=True):
+class HTTPRouteRetry(Struct, frozen=True, kw_only=True):
     codes: tuple[int, ...] = ()
     attempts: int | None = None
     backoff: str = ""
 
 
-class HTTPRule(Struct, frozen=True, kw_only=True):
+class HTTPRouteRule(Struct, frozen=True, kw_only=True):
     name: str = ""
-    matches: tuple[HTTPMatch, ...] = ()
-    filters: tuple[Filter, ...] = ()
-    backend_refs: tuple[FilteredBackendRef, ...] = ()
-    timeouts: Timeouts = Timeouts()
-    retry: Retry | None = None
+    matches: tuple[HTTPRouteMatch, ...] = ()
+    filters: tuple[HTTPRouteFilter, ...] = ()
+    backend_refs: tuple[HTTPBackendRef, ...] = ()
+    timeouts: HTTPRouteTimeouts = HTTPRouteTimeouts()
+    retry: HTTPRouteRetry | None = None
 
 
 class GRPCMethodMatch(Struct, frozen=True, kw_only=True):
@@ -280,16 +284,16 @@ class GRPCMethodMatch(Struct, frozen=True, kw_only=True):
     method: str = ""
 
 
-class GRPCMatch(Struct, frozen=True, kw_only=True):
+class GRPCRouteMatch(Struct, frozen=True, kw_only=True):
     method: GRPCMethodMatch = GRPCMethodMatch()
     headers: tuple[ValueMatch, ...] = ()
 
 
-class GRPCRule(Struct, frozen=True, kw_only=True):
+class GRPCRouteRule(Struct, frozen=True, kw_only=True):
     name: str = ""
-    matches: tuple[GRPCMatch, ...] = ()
-    filters: tuple[Filter, ...] = ()
-    backend_refs: tuple[FilteredBackendRef, ...] = ()
+    matches: tuple[GRPCRouteMatch, ...] = ()
+    filters: tuple[HTTPRouteFilter, ...] = ()
+    backend_refs: tuple[HTTPBackendRef, ...] = ()
 
 
 class L4Rule(Struct, frozen=True, kw_only=True):
@@ -298,9 +302,9 @@ class L4Rule(Struct, frozen=True, kw_only=True):
 
 
 class HTTPRouteSpec(Struct, frozen=True, kw_only=True):
-    parent_refs: tuple[ParentRef, ...] = ()
+    parent_refs: tuple[ParentReference, ...] = ()
     hostnames: tuple[Hostname, ...] = ()
-    rules: tuple[HTTPRule, ...] = ()
+    rules: tuple[HTTPRouteRule, ...] = ()
 
 
 class HTTPRoute(Object, frozen=True, kw_only=True):
@@ -308,9 +312,9 @@ class HTTPRoute(Object, frozen=True, kw_only=True):
 
 
 class GRPCRouteSpec(Struct, frozen=True, kw_only=True):
-    parent_refs: tuple[ParentRef, ...] = ()
+    parent_refs: tuple[ParentReference, ...] = ()
     hostnames: tuple[Hostname, ...] = ()
-    rules: tuple[GRPCRule, ...] = ()
+    rules: tuple[GRPCRouteRule, ...] = ()
 
 
 class GRPCRoute(Object, frozen=True, kw_only=True):
@@ -318,7 +322,7 @@ class GRPCRoute(Object, frozen=True, kw_only=True):
 
 
 class L4RouteSpec(Struct, frozen=True, kw_only=True):
-    parent_refs: tuple[ParentRef, ...] = ()
+    parent_refs: tuple[ParentReference, ...] = ()
     hostnames: tuple[Hostname, ...] = ()
     rules: tuple[L4Rule, ...] = ()
 
@@ -335,28 +339,28 @@ class UDPRoute(Object, frozen=True, kw_only=True):
     spec: L4RouteSpec = L4RouteSpec()
 
 
-class GrantFrom(Struct, frozen=True, kw_only=True):
+class ReferenceGrantFrom(Struct, frozen=True, kw_only=True):
     group: str
     kind: str
     namespace: str
 
 
-class GrantTo(Struct, frozen=True, kw_only=True):
+class ReferenceGrantTo(Struct, frozen=True, kw_only=True):
     group: str
     kind: str
     name: str = ""
 
 
-class GrantSpec(Struct, frozen=True, kw_only=True):
-    from_: tuple[GrantFrom, ...] = msgspec.field(default=(), name="from")
-    to: tuple[GrantTo, ...] = ()
+class ReferenceGrantSpec(Struct, frozen=True, kw_only=True):
+    from_: tuple[ReferenceGrantFrom, ...] = msgspec.field(default=(), name="from")
+    to: tuple[ReferenceGrantTo, ...] = ()
 
 
 class ReferenceGrant(Object, frozen=True, kw_only=True):
-    spec: GrantSpec = GrantSpec()
+    spec: ReferenceGrantSpec = ReferenceGrantSpec()
 
 
-class PolicyTarget(Struct, frozen=True, kw_only=True):
+class LocalPolicyTargetReferenceWithSectionName(Struct, frozen=True, kw_only=True):
     """targetRefs[] of a policy; `section_name` is the name of a Service's port."""
 
     group: str = ""
@@ -365,17 +369,17 @@ class PolicyTarget(Struct, frozen=True, kw_only=True):
     section_name: str = ""
 
 
-class Validation(Struct, frozen=True, kw_only=True):
+class BackendTLSPolicyValidation(Struct, frozen=True, kw_only=True):
     hostname: Hostname = ""
     well_known_ca_certificates: str = msgspec.field(default="", name="wellKnownCACertificates")
 
 
 class BackendTLSPolicySpec(Struct, frozen=True, kw_only=True):
-    target_refs: tuple[PolicyTarget, ...] = ()
-    validation: Validation = Validation()
+    target_refs: tuple[LocalPolicyTargetReferenceWithSectionName, ...] = ()
+    validation: BackendTLSPolicyValidation = BackendTLSPolicyValidation()
 
 
 class BackendTLSPolicy(Object, frozen=True, kw_only=True):
-    """TLS from the Gateway to the Services that it names, v1 and v1alpha3."""
+    """BackendTLSPolicy v1 and v1alpha3: TLS from the Gateway to the target Services."""
 
     spec: BackendTLSPolicySpec = BackendTLSPolicySpec()

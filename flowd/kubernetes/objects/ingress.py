@@ -1,10 +1,13 @@
-"""The fields of Ingress objects that decide which backend takes a request (networking.k8s.io/v1)."""
+"""Ingress and IngressClass (networking.k8s.io/v1): the fields that decide about routing.
+
+The structs have the names of the Go types.
+"""
 
 from typing import Literal
 
 import msgspec
 
-from flowd.kubernetes.objects.core import Meta, Object, Port, Struct
+from flowd.kubernetes.objects.core import Object, ObjectMeta, Port, Struct
 
 GROUP = "networking.k8s.io"
 PathType = Literal["Exact", "Prefix", "ImplementationSpecific"]
@@ -13,67 +16,67 @@ _CLASS = "kubernetes.io/ingress.class"
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 
 
-class AnnotatedMeta(Meta, frozen=True, kw_only=True):
-    """ObjectMeta with its annotations, which only these kinds need."""
+class AnnotatedObjectMeta(ObjectMeta, frozen=True, kw_only=True):
+    """ObjectMeta with annotations, which only these kinds need."""
 
     annotations: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
-class PortRef(Struct, frozen=True, kw_only=True):
+class ServiceBackendPort(Struct, frozen=True, kw_only=True):
     """A port of a Service by number, or by name when the number is 0."""
 
     name: str = ""
     number: Port = 0
 
 
-class ServiceRef(Struct, frozen=True, kw_only=True):
+class IngressServiceBackend(Struct, frozen=True, kw_only=True):
     name: str
-    port: PortRef = PortRef()
+    port: ServiceBackendPort = ServiceBackendPort()
 
 
-class Resource(Struct, frozen=True, kw_only=True):
+class TypedLocalObjectReference(Struct, frozen=True, kw_only=True):
     kind: str = ""
     name: str = ""
 
 
-class Backend(Struct, frozen=True, kw_only=True):
-    service: ServiceRef | None = None
-    resource: Resource | None = None
+class IngressBackend(Struct, frozen=True, kw_only=True):
+    service: IngressServiceBackend | None = None
+    resource: TypedLocalObjectReference | None = None
 
 
-class Path(Struct, frozen=True, kw_only=True):
+class HTTPIngressPath(Struct, frozen=True, kw_only=True):
     path: str = "/"
     path_type: PathType = "ImplementationSpecific"
-    backend: Backend = Backend()
+    backend: IngressBackend = IngressBackend()
 
 
-class Paths(Struct, frozen=True, kw_only=True):
-    paths: tuple[Path, ...] = ()
+class HTTPIngressRuleValue(Struct, frozen=True, kw_only=True):
+    paths: tuple[HTTPIngressPath, ...] = ()
 
 
-class Rule(Struct, frozen=True, kw_only=True):
+class IngressRule(Struct, frozen=True, kw_only=True):
     host: str = ""
-    http: Paths | None = None
+    http: HTTPIngressRuleValue | None = None
 
 
-class TLS(Struct, frozen=True, kw_only=True):
+class IngressTLS(Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
 
 
 class IngressSpec(Struct, frozen=True, kw_only=True):
     ingress_class_name: str = ""
-    default_backend: Backend | None = None
-    rules: tuple[Rule, ...] = ()
-    tls: tuple[TLS, ...] = ()
+    default_backend: IngressBackend | None = None
+    rules: tuple[IngressRule, ...] = ()
+    tls: tuple[IngressTLS, ...] = ()
 
 
 class Ingress(Object, frozen=True, kw_only=True):
-    metadata: AnnotatedMeta
+    metadata: AnnotatedObjectMeta
     spec: IngressSpec = IngressSpec()
 
     @property
     def class_name(self) -> str:
-        """The IngressClass it asks for, also in the way from before the field; "" for none."""
+        """Requested IngressClass, from the field or the older annotation; "" for none."""
         return self.spec.ingress_class_name or self.metadata.annotations.get(_CLASS, "")
 
 
@@ -82,10 +85,10 @@ class IngressClassSpec(Struct, frozen=True, kw_only=True):
 
 
 class IngressClass(Object, frozen=True, kw_only=True):
-    metadata: AnnotatedMeta
+    metadata: AnnotatedObjectMeta
     spec: IngressClassSpec = IngressClassSpec()
 
     @property
     def is_default(self) -> bool:
-        """Whether Ingresses that name no class are its."""
+        """Whether the class is the default for Ingresses without class."""
         return self.metadata.annotations.get(_DEFAULT_CLASS) == "true"

@@ -1,4 +1,4 @@
-"""What travels from the join to the exporters."""
+"""FlowBatch: one step's rows of every kind, from the join stage to the exporters."""
 
 from dataclasses import dataclass, field
 
@@ -13,11 +13,12 @@ from flowd.model.records.socket import SocketBatch, empty_sockets
 
 @dataclass(frozen=True, slots=True)
 class FlowBatch:
-    """One step of the pipeline: enriched records, and the flow rows that show them.
+    """One step of the pipeline: enriched records, and the flow rows built from them.
 
-    `connections`, `requests`, `drops`, `sockets` and `dns` are for those who count (each row once);
-    `flows` is for those who show (an HTTP request is two rows). `shares` says what of
-    `connections` was which route's. Exporters share the arrays and must not write to them.
+    Exporters that count read `connections`, `requests`, `drops`, `sockets` and `dns`, which have
+    each row once. Exporters that print flows read `flows`, where an HTTP request is two rows.
+    `shares` splits the traffic of `connections` by route. Exporters share the arrays and must not
+    write to them.
     """
 
     connections: ConnectionBatch
@@ -29,6 +30,6 @@ class FlowBatch:
     shares: ShareBatch = field(default_factory=empty_shares)
 
     def __len__(self) -> int:
-        """Rows to show or to count: a TCP entry is a request without a flow."""
+        """Rows to export: a TCP access-log entry is a request without a flow."""
         counted = (self.connections, self.requests, self.drops, self.sockets, self.dns)
         return max(len(self.flows), sum(map(len, counted)))

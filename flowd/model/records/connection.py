@@ -1,8 +1,8 @@
-"""Connection records: one row each time the kernel reports on a connection.
+"""CONNECTION rows: one row for each report of the kernel on a connection.
 
-`src` is the initiator and `dst` the responder, whatever packet caused the record; `is_reply` says
-which side sent that packet. Counters come twice: `total_*` since the connection began, and the
-plain ones since its previous record, so that sums over rows are right without any state.
+`src` is the initiator and `dst` the responder, whichever side sent the packet that caused the
+record; `is_reply` names that side. Counters come twice: `total_*` since the connection began, and
+without prefix since its previous record, so that sums over rows need no state.
 """
 
 from typing import TypeAlias
@@ -20,10 +20,10 @@ SHARED = [
     ("route", "u4"),  # index into Directory.routes; 0 is none
     ("ifindex", "u4"),  # interface that counts the direction of this record's packet
     ("tunnel", "u4"),  # index into Directory.tunnels; 0 is none
-    # Of the TCP sockets at both ends, 0 where the socket is not on this node; set by the join, as
-    # those of SOCKET_SIDE are: from the initiator's connect() to established, microseconds.
+    # From the initiator's connect() to established, microseconds; 0 if its socket is not on this
+    # node. Set by the join, as are the columns of SOCKET_SIDE.
     ("connect_us", "u4"),
-    # TCP flags of the packet that caused the record; for SCTP those its first chunk amounts to
+    # TCP flags of the packet that caused the record; for SCTP the equivalent of its first chunk
     ("flags", "u1"),
     ("protocol", "u1"),  # Protocol
     ("family", "u1"),  # 4 or 6
@@ -37,22 +37,23 @@ SHARED = [
 
 SOCKET_SIDE = [
     ("cookie", "u8"),  # socket cookie; 0 is not known
-    ("srtt_us", "u4"),  # smoothed round-trip time, as the last report had it
-    ("retransmits", "u4"),  # segments sent again since the connection began
+    ("srtt_us", "u4"),  # smoothed round-trip time in the last report
+    ("retransmits", "u4"),  # segments retransmitted since the connection began
     ("pid", "u4"),
     ("process", "u4"),  # index into Directory.processes; 0 is not known
 ]
-"""Columns of the TCP socket at one end, of which each has one for `src` and one for `dst`."""
+"""Columns of the TCP socket at one end; each stands twice, prefixed `src_` and `dst_`."""
 
 
 def side(name: str) -> list[tuple[str, str] | tuple[str, str, tuple[int]]]:
     """Columns of one end, `src` or `dst`: the second part of CONNECTION and FLOW.
 
-    All of an end lie together, and alike for both ends, so that a row is turned round in one step.
+    The columns of an end are contiguous and have the same layout for both ends, so that one copy
+    swaps the ends of a row.
     """
     return [
         (f"{name}_addr", "u1", (16,)),  # IPv4 as ::ffff:a.b.c.d
-        (f"nat_{name}_addr", "u1", (16,)),  # of the other side of the translation
+        (f"nat_{name}_addr", "u1", (16,)),  # on the other side of the translation
         (f"{name}_endpoint", "u4"),  # index into Directory.endpoints; 0 is not known
         (f"{name}_port", "u2"),
         (f"nat_{name}_port", "u2"),
@@ -60,9 +61,9 @@ def side(name: str) -> list[tuple[str, str] | tuple[str, str, tuple[int]]]:
     ]
 
 
-SHARED_BYTES = 72
-SIDE_BYTES = 64
-SOCKET_BYTES = 24
+SHARED_BYTES = np.dtype(SHARED).itemsize
+SIDE_BYTES = np.dtype(side("src")).itemsize
+SOCKET_BYTES = np.dtype(SOCKET_SIDE).itemsize
 
 CONNECTION = np.dtype(
     [
@@ -77,7 +78,7 @@ CONNECTION = np.dtype(
         ("src_min_rtt_us", "u4"),
         ("dst_min_rtt_us", "u4"),
         ("hook", "u1"),  # Hook
-        ("is_reply", "u1"),  # 1: the responder sent the packet that caused the record
+        ("is_reply", "u1"),  # 1 if the responder sent the packet that caused the record
         ("initiator", "u1"),  # Initiator
         ("flags_fwd", "u1"),  # TCP flags seen so far, by direction
         ("flags_rev", "u1"),

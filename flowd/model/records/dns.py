@@ -1,4 +1,4 @@
-"""DNS messages seen on the wire: one row a query, response, or query that was never answered."""
+"""DNS rows: one row for each query, response and query timeout seen on the wire."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Dns:
-    """What a message says, bounded and undecorated: written by strangers.
+    """The content of one DNS message: bounded in size, untrusted, not yet made printable.
 
     Attributes:
         query: the question's name, lower case, with its final dot.
         qtype: type of the question, `A`, `AAAA`, `TYPE65`.
         rcode: response code (RFC 1035, section 4.1.1; RFC 6895); 0 for queries.
         ips: textual addresses of the answers.
-        cnames: names on the way to them.
+        cnames: aliases between the question's name and the addresses.
         ttl: least time to live of the answers, seconds.
         rrtypes: types of the answers.
     """
@@ -32,9 +32,9 @@ class Dns:
 
 DNS = np.dtype(
     [
-        ("time_ns", "u8"),  # Unix time of the message; of giving up for TIMEOUT rows
-        ("latency_ns", "u8"),  # from query to response; 0 when the query was not seen
-        ("conn_id", "u8"),  # connection that carried it; 0 is not known
+        ("time_ns", "u8"),  # Unix time of the message, or of the timeout
+        ("latency_ns", "u8"),  # from query to response; 0 without an observed query
+        ("conn_id", "u8"),  # connection of the message; 0 is not known
         ("src_addr", "u1", (16,)),  # the client, also in responses
         ("dst_addr", "u1", (16,)),  # the server
         ("src_endpoint", "u4"),  # index into Directory.endpoints, set by the join

@@ -1,4 +1,7 @@
-"""Dropped packets: one row a second for each reason, interface and tuple that had some."""
+"""DROP rows (packets dropped by the kernel), and the flow.DropReason of each kernel reason.
+
+The kernel gives one row a second for each reason, interface and 5-tuple with drops.
+"""
 
 from typing import TypeAlias
 
@@ -7,10 +10,10 @@ from numpy.typing import NDArray
 
 DROP = np.dtype(
     [
-        ("time_ns", "u8"),  # Unix time of the first of them
+        ("time_ns", "u8"),  # Unix time of the first packet
         ("packets", "u8"),
-        ("bytes", "u8"),  # as the kernel's buffers held them when they were dropped
-        ("src_addr", "u1", (16,)),  # of the packet; zero where the kernel did not let it be read
+        ("bytes", "u8"),  # length of the packets' socket buffers when they were dropped
+        ("src_addr", "u1", (16,)),  # of the packet; zero if the kernel forbids reading it
         ("dst_addr", "u1", (16,)),
         ("src_endpoint", "u4"),  # index into Directory.endpoints; 0 is not known
         ("dst_endpoint", "u4"),
@@ -58,9 +61,9 @@ HUBBLE_NAMES = {
     196: "TTL_EXCEEDED",
     198: "DROP_RATE_LIMITED",
 }
-"""flow.DropReason of Hubble's API, those that a kernel reason is near to."""
+"""Names of flow.DropReason (Hubble's API): the values that _NEAREST maps to."""
 
-_NEAREST = {
+_NEAREST = {  # enum skb_drop_reason (include/net/dropreason-core.h), without its prefix
     "NO_SOCKET": 178,
     "NETFILTER_DROP": 133,
     "SOCKET_FILTER": 133,
@@ -117,5 +120,5 @@ _NEAREST = {
 
 
 def hubble_reason(name: str) -> int:
-    """Number of the flow.DropReason nearest to a kernel reason; 0 where none is near."""
+    """Number of the flow.DropReason nearest to a kernel reason (SKB_DROP_REASON_*); 0 for none."""
     return _NEAREST.get(name, 0)

@@ -1,8 +1,12 @@
-"""Flow rows: what exporters of flows, the store and the filters read.
+"""FLOW rows: Hubble's flows as columns, read by the ring, the exporters and the filters.
 
 A connection record gives one row, an HTTP request two (REQUEST, then RESPONSE with the sides
-swapped), as Hubble does. `src` and `dst` are those of the packet, so replies come from the server.
-Text columns are None where a row has no such text.
+swapped), as in Hubble. `src` and `dst` are sender and receiver of the packet, so replies come from
+the server. Object columns are None for rows without a value.
+
+A new column is declared here, filled in flowd.pipeline.flows, and declared with its type in
+flowd_exporters.hubble.encode.row, which checks at import that it is complete. The ring copies it
+without further code; filters and encoders read it by name.
 """
 
 from typing import TypeAlias
@@ -15,9 +19,9 @@ from flowd.model.records.connection import SHARED, side
 FLOW = np.dtype(
     [
         *SHARED,  # as in CONNECTION
-        *side("src"),  # `src` and `dst` are this row's
-        *side("dst"),
-        ("seq", "u8"),  # position in this agent's history, from 1, without gaps
+        *side("src"),  # sender of the packet
+        *side("dst"),  # receiver of the packet
+        ("seq", "u8"),  # sequence number on this agent, from 1, without gaps
         ("latency_ns", "u8"),  # RESPONSE rows
         ("bytes", "u8"),  # both directions since the previous row of the connection
         ("packets", "u8"),
@@ -25,7 +29,7 @@ FLOW = np.dtype(
         ("src_identity", "u4"),  # Hubble's numeric identity
         ("dst_identity", "u4"),
         ("backend", "u4"),  # index into Directory.backends
-        ("drop_reason", "u2"),  # index into Directory.drop_reasons; rows with EventType.DROP
+        ("drop_reason", "u2"),  # index into Directory.drop_reasons; 0 unless EventType.DROP
         ("status", "u2"),  # HTTP status of RESPONSE rows
         ("type", "u1"),  # FlowType
         ("l7_type", "u1"),  # L7Type; 0 for L3/L4 rows
@@ -51,18 +55,15 @@ FLOW = np.dtype(
 )
 """`time_ns` is unique on this node; `reason` is 0 for L7 rows."""
 
-TEXT_COLUMNS = (
-    *("src_name", "dst_name", "dns"),
-    *("method", "url", "request_id", "trace_id", "headers"),
-)
+OBJECT_COLUMNS = tuple(name for name in FLOW.names or () if FLOW[name].hasobject)
 
 FlowRows: TypeAlias = NDArray[np.void]
 """A one-dimensional array of FLOW."""
 
 
 def empty_flows(rows: int = 0) -> FlowRows:
-    """A zeroed FLOW array of shape (rows,); text columns are None."""
+    """A zeroed FLOW array of shape (rows,); object columns are None."""
     batch = np.zeros(rows, FLOW)
-    for column in TEXT_COLUMNS:
+    for column in OBJECT_COLUMNS:
         batch[column] = None
     return batch

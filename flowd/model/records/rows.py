@@ -1,8 +1,8 @@
-"""Moving whole rows of structured arrays: as plain bytes, not column by column as numpy does.
+"""Select, copy and concatenate rows of structured arrays as bytes, not column by column.
 
-Between two arrays of a structured dtype numpy copies each column of each row by itself, which for
-a row of sixty columns takes fifty times as long as copying its bytes. Objects are counted and so
-cannot be copied like this; they are moved column by column, and the bytes between them as bytes.
+numpy copies structured rows one column at a time, which takes fifty times as long as a copy of the
+bytes for a row of sixty columns. Python objects have reference counts and cannot be copied as
+bytes: object columns are copied by numpy, and the byte ranges between them as bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,27 +20,27 @@ Rows = TypeVar("Rows", bound=NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a dtype has objects, and the stretches of plain bytes between them."""
+class _RowLayout:
+    """The object columns of a dtype, and the byte ranges between them."""
 
     objects: tuple[str, ...]
-    stretches: tuple[tuple[str, int], ...]  # first column and length in bytes
+    byte_ranges: tuple[tuple[str, int], ...]  # first column and length in bytes
     plain: "np.dtype[np.void]"
 
 
 @cache
-def _layout(dtype: "np.dtype[Any]") -> _Layout:
+def _layout(dtype: "np.dtype[Any]") -> _RowLayout:
     fields = sorted((dtype.fields or {}).items(), key=lambda field: field[1][1])
     objects = tuple(name for name, field in fields if field[0].hasobject)
-    stretches: list[tuple[str, int]] = []
+    byte_ranges: list[tuple[str, int]] = []
     ends = [*(field[1] for name, field in fields if name in objects), dtype.itemsize]
     begin = 0
     for end in ends:
         if end > begin:
             first = next(name for name, field in fields if field[1] >= begin)
-            stretches.append((first, end - begin))
+            byte_ranges.append((first, end - begin))
         begin = end + np.dtype(object).itemsize
-    return _Layout(objects, tuple(stretches), np.dtype(f"V{dtype.itemsize}"))
+    return _RowLayout(objects, tuple(byte_ranges), np.dtype(f"V{dtype.itemsize}"))
 
 
 @cache
@@ -56,11 +56,11 @@ def _window(dtype: "np.dtype[Any]", column: str, length: int) -> "np.dtype[Any]"
     )
 
 
-def plain_bytes(rows: NDArray[Any], column: str, length: int) -> NDArray[np.void]:
-    """A view, shape (N,), of `length` bytes of each row from a column on, none of them an object's.
+def byte_view(rows: NDArray[Any], column: str, length: int) -> NDArray[np.void]:
+    """A view of `length` bytes of each row, from a column on; dtype V<length>, shape (N,).
 
-    A multiple of the size of the column's values. numpy views nothing that has objects as something
-    else, so of such rows it is the column that is stretched.
+    The bytes contain no object. `length` is a multiple of the column's item size, because numpy
+    forbids views of rows with objects: in these the column itself is viewed with a longer stride.
     """
     if not rows.dtype.hasobject:
         return rows.view(_window(rows.dtype, column, length))["bytes"]
@@ -70,29 +70,29 @@ def plain_bytes(rows: NDArray[Any], column: str, length: int) -> NDArray[np.void
     return grid.view(np.dtype(f"V{length}"))[:, 0]
 
 
-def copied(rows: Rows) -> Rows:
+def copy_rows(rows: Rows) -> Rows:
     """A copy of the rows."""
     if rows.dtype.hasobject:
-        return chosen(rows, np.arange(len(rows)))
+        return select_rows(rows, np.arange(len(rows)))
     return rows.view(_layout(rows.dtype).plain).copy().view(rows.dtype)  # type: ignore[return-value]
 
 
-def chosen(rows: Rows, which: NDArray[Any]) -> Rows:
-    """A copy of the rows that a mask or indices, shape (N,), choose."""
+def select_rows(rows: Rows, which: NDArray[Any]) -> Rows:
+    """A copy of the rows that `which` selects: a mask or indices, shape (N,)."""
     if which.dtype == np.bool_:
         which = np.flatnonzero(which)
     if not rows.dtype.hasobject:
         return rows.take(which)  # type: ignore[return-value]
     taken = np.zeros(len(which), rows.dtype)
-    for column, length in _layout(rows.dtype).stretches:
-        plain_bytes(taken, column, length)[:] = plain_bytes(rows, column, length)[which]
+    for column, length in _layout(rows.dtype).byte_ranges:
+        byte_view(taken, column, length)[:] = byte_view(rows, column, length)[which]
     for name in _layout(rows.dtype).objects:
         taken[name] = rows[name][which]
     return taken  # type: ignore[return-value]
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, at least one, in order; the part itself where only one has any."""
+def concat_rows(parts: Sequence[Rows]) -> Rows:
+    """Concatenate at least one part; returns the part itself if no other has rows."""
     full = [part for part in parts if len(part)]
     if len(full) < 2:
         return full[0] if full else parts[0]
@@ -103,27 +103,29 @@ def joined(parts: Sequence[Rows]) -> Rows:
     whole = np.zeros(sum(map(len, full)), dtype)
     begin = 0
     for part in full:
-        write(whole[begin : begin + len(part)], part)
+        write_rows(whole[begin : begin + len(part)], part)
         begin += len(part)
     return whole  # type: ignore[return-value]
 
 
-def arranged(parts: Sequence[Rows], order: NDArray[np.intp]) -> Rows:
-    """The rows of all parts, at least one, in this order of them."""
+def concat_ordered(parts: Sequence[Rows], order: NDArray[np.intp]) -> Rows:
+    """Concatenate at least one part, then take the rows in `order` (indices, shape (N,))."""
     places = np.empty(len(order), np.intp)
     places[order] = np.arange(len(order))
     whole = np.zeros(len(order), parts[0].dtype)
     begin = 0
     for part in parts:
-        write(whole, part, places[begin : begin + len(part)])
+        write_rows(whole, part, places[begin : begin + len(part)])
         begin += len(part)
     return whole  # type: ignore[return-value]
 
 
-def write(target: NDArray[Any], rows: NDArray[Any], at: NDArray[np.intp] | slice = _EVERY) -> None:
-    """Set the rows of `target` at these places to `rows`, which are of the same dtype."""
+def write_rows(
+    target: NDArray[Any], rows: NDArray[Any], at: NDArray[np.intp] | slice = _EVERY
+) -> None:
+    """Copy `rows` to `target[at]`; both have the same dtype."""
     layout = _layout(rows.dtype)
-    for column, length in layout.stretches:
-        plain_bytes(target, column, length)[at] = plain_bytes(rows, column, length)
+    for column, length in layout.byte_ranges:
+        byte_view(target, column, length)[at] = byte_view(rows, column, length)
     for name in layout.objects:
         target[name][at] = rows[name]

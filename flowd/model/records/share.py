@@ -1,7 +1,7 @@
-"""What of a connection's traffic was each route's: one row a connection and route.
+"""SHARE rows: the traffic of a connection split by route, one row for each connection and route.
 
-An exporter that adds the amounts up by route has counted no byte twice: the rows of a connection
-are whole numbers that add up to what its records had since it was last shared out.
+The rows of a connection are whole numbers that add up to the traffic of its records since the last
+split, so that sums by route count no byte twice.
 """
 
 from typing import TypeAlias
@@ -15,17 +15,20 @@ SHARE = np.dtype(
         ("bytes_rev", "u8"),
         ("packets_fwd", "u8"),
         ("packets_rev", "u8"),
-        ("retransmits", "u8"),  # of the sockets of both sides that are on this node
+        ("retransmits", "u8"),  # by the sockets of both ends that are on this node
         ("connection", "u4"),  # row of the batch's connections
         ("route", "u4"),  # index into Directory.routes, or OTHER_ROUTE
-        ("requests", "u4"),  # since it was last shared out; 0: shared as in all its life so far
+        (
+            "requests",
+            "u4",
+        ),  # since the last split; 0: split by all requests of the connection so far
         ("side", "u1"),  # ShareSide
     ],
     align=True,
 )
 
 OTHER_ROUTE = np.iinfo(np.uint32).max
-"""Takes the requests of a connection over its first eight routes."""
+"""Route of requests beyond a connection's first eight routes."""
 
 ShareBatch: TypeAlias = NDArray[np.void]
 """A one-dimensional array of SHARE."""

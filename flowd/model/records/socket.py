@@ -1,7 +1,7 @@
-"""TCP sockets of this node: one row each time the kernel reports on one.
+"""SOCKET rows: one row for each report of the kernel on a TCP socket of this node.
 
-`local` is the socket's own end. Both ends of a connection between two pods of this node have a
-socket each, and so rows each.
+`local` is the socket's own end. A connection between two pods of this node has two sockets, and
+rows of both.
 """
 
 from typing import TypeAlias
@@ -13,7 +13,7 @@ SOCKET = np.dtype(
     [
         ("time_ns", "u8"),  # Unix time of the report
         ("cookie", "u8"),  # bpf_get_socket_cookie: unique on this machine
-        ("cgroup", "u8"),  # number of its owner's cgroup; 0 is not known
+        ("cgroup", "u8"),  # cgroup id of its owner; 0 is not known
         ("bytes_acked", "u8"),  # since it was established
         ("bytes_received", "u8"),
         ("connect_ns", "u8"),  # from connect() to established; 0 for accepted sockets
@@ -21,8 +21,8 @@ SOCKET = np.dtype(
         ("remote_addr", "u1", (16,)),
         ("srtt_us", "u4"),  # smoothed round-trip time, microseconds
         ("min_rtt_us", "u4"),
-        ("retransmits", "u4"),  # segments sent again since it was established
-        ("pid", "u4"),  # of the process that made it, in the agent's pid namespace; 0 is not known
+        ("retransmits", "u4"),  # segments retransmitted since it was established
+        ("pid", "u4"),  # of the creating process, in the agent's pid namespace; 0 is not known
         ("process", "u4"),  # index into Directory.processes; 0 is not known
         ("local_endpoint", "u4"),  # index into Directory.endpoints, set by the join
         ("remote_endpoint", "u4"),

@@ -1,4 +1,4 @@
-"""Translations (DNAT, SNAT) of connections: what the initiator sees, and what the responder sees."""
+"""Translation rows (DNAT, SNAT): the 5-tuple before translation and the one after it."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -8,16 +8,20 @@ from numpy.typing import NDArray
 
 TRANSLATION = np.dtype(
     [
-        ("src_addr", "u1", (16,)),  # as the initiator sees it; IPv4 as ::ffff:a.b.c.d
+        (
+            "src_addr",
+            "u1",
+            (16,),
+        ),  # before translation, as the initiator sees it; IPv4 as ::ffff:a.b.c.d
         ("dst_addr", "u1", (16,)),
-        ("nat_src_addr", "u1", (16,)),  # as the responder sees it
+        ("nat_src_addr", "u1", (16,)),  # after translation, as the responder sees it
         ("nat_dst_addr", "u1", (16,)),
         ("src_port", "u2"),  # the identifier of an ICMP echo, on both sides
         ("dst_port", "u2"),
         ("nat_src_port", "u2"),
         ("nat_dst_port", "u2"),
         ("protocol", "u1"),  # Protocol
-        ("ended", "?"),  # the translation is over
+        ("ended", "?"),  # the translation has ended
     ],
     align=True,
 )
@@ -27,12 +31,12 @@ TranslationBatch: TypeAlias = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
-class Translations:
-    """News of translations, in order.
+class TranslationUpdate:
+    """Translations that began or ended in a time span, in order.
 
     Attributes:
-        since_ns, until_ns: Unix time between which it happened; 0 for nobody knows since when.
-        complete: these are all there are; whatever else was known is over.
+        since_ns, until_ns: the span, Unix nanoseconds; `since_ns` is 0 for an unknown begin.
+        complete: the rows are the complete list; translations not in it have ended.
     """
 
     rows: TranslationBatch

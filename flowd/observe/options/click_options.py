@@ -1,20 +1,19 @@
-"""Click parts of the commands that ask a server: grouped help, filter flags, server flags."""
+"""Click classes of the client commands: help by heading, ordered filter flags, command aliases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 from click.types import OptionHelpExtra
 
-from flowd.observe.options.config_file import use_file
-from flowd.observe.options.filters import BY_NAME, Given
+from flowd.observe.options.filters import BY_NAME, FilterArgument
 from flowd.observe.options.flags import FLAGS, FilterFlag
-from flowd.observe.options.times import parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
-GIVEN = "flowd.observe.given"
+FILTER_ARGUMENTS = "flowd.observe.filter_arguments"
+"""Key of `ctx.meta` under which FilterCommand leaves the filter flags of the command line."""
 
-GROUPS = (SELECT, WHO, WHAT, ROUTE, RAW, OUTPUT, SERVER, OTHER) = (
+HEADINGS = (SELECT, ENDPOINTS, EVENTS, ROUTE, RAW, OUTPUT, SERVER, OTHER) = (
     "Which flows",
     "Who",
     "What happened",
@@ -24,23 +23,23 @@ GROUPS = (SELECT, WHO, WHAT, ROUTE, RAW, OUTPUT, SERVER, OTHER) = (
     "Server",
     "Other",
 )
-"""Headings of the help, in its order."""
+"""Headings of the help, in the order of the help."""
 
 
 class GroupedOption(click.Option):
-    """An option that help lists under a heading.
+    """An option that the help lists under a heading.
 
     Args:
-        group: the heading.
-        shown: how help writes the option, "" to leave it out, None for click's way.
+        heading: one of HEADINGS.
+        help_name: names of the option in the help; "" hides it, None leaves it to click.
     """
 
     def __init__(
-        self, *args: Any, group: str = OTHER, shown: str | None = None, **attrs: Any
+        self, *args: Any, heading: str = OTHER, help_name: str | None = None, **attrs: Any
     ) -> None:
         super().__init__(*args, **attrs)
-        self.group = group
-        self.shown = shown
+        self.heading = heading
+        self.help_name = help_name
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         extra = super().get_help_extra(ctx)
@@ -49,39 +48,58 @@ class GroupedOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
-        if not record or self.shown is None:
+        if not record or self.help_name is None:
             return record
-        return (self.shown, record[1]) if self.shown else None
+        return (self.help_name, record[1]) if self.help_name else None
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists its options by group."""
+    """A command whose help lists its options under HEADINGS."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record and isinstance(param, click.Option):
-                group = param.group if isinstance(param, GroupedOption) else OTHER
-                groups[group].append(record)
-        for group, records in groups.items():
+                heading = param.heading if isinstance(param, GroupedOption) else OTHER
+                sections[heading].append(record)
+        for heading, records in sections.items():
             if records:
-                with formatter.section(group):
+                with formatter.section(heading):
                     formatter.write_dl(records)
 
 
+class AliasedGroup(click.Group):
+    """A group whose commands have second names, such as `node` for `nodes`.
+
+    Args:
+        aliases: second name to name.
+    """
+
+    def __init__(self, *args: Any, aliases: Mapping[str, str], **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self._aliases = aliases
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
+
+
 class FilterCommand(GroupedCommand):
-    """A command with filter flags; `ctx.meta[GIVEN]` is the list of Given, in their order."""
+    """A command with filter flags.
+
+    `ctx.meta[FILTER_ARGUMENTS]` is the list of FilterArguments in the order of the command line:
+    click's own values lose the order among flags, which `--not` depends on.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        args = [arg for arg in map(self._switch, args) if arg is not None]
+        args = [arg for arg in map(self._click_form, args) if arg is not None]
         if not ctx.resilient_parsing:
             options, _, order = self.make_parser(ctx).parse_args(list(args))
-            ctx.meta[GIVEN] = _in_order(ctx, options, order)
+            ctx.meta[FILTER_ARGUMENTS] = _filter_arguments(ctx, options, order)
         return super().parse_args(ctx, args)
 
-    def _switch(self, arg: str) -> str | None:
-        """`--flag=true` and `--flag=false`, as Go programs take them, in click's form."""
+    def _click_form(self, arg: str) -> str | None:
+        """`--flag=true` and `--flag=false` (Go's pflag) in click's form; None for an unset flag."""
         name, equals, value = arg.partition("=")
         if not equals or value not in ("true", "false"):
             return arg
@@ -93,11 +111,20 @@ class FilterCommand(GroupedCommand):
         return arg
 
 
-def _in_order(
+def _filter_arguments(
     ctx: click.Context, options: dict[str, Any], order: list[click.Parameter]
-) -> list[Given]:
-    taken: dict[str, int] = {}
-    given: list[Given] = []
+) -> list[FilterArgument]:
+    """The filter flags of a parsed command line in their order, each with its own value.
+
+    Args:
+        options, order: what click's parser returns: values by parameter name, and the parameters
+            in the order of the command line, once for each occurrence.
+
+    Raises:
+        click.UsageError: `--not` does not stand before a filter flag.
+    """
+    used: dict[str, int] = {}
+    arguments: list[FilterArgument] = []
     negated = False
     for param in order:
         if isinstance(param, click.Argument):
@@ -109,25 +136,34 @@ def _in_order(
             negated = True
         elif name in BY_NAME:
             flag, _ = BY_NAME[name]
-            at = taken.get(name, 0)
-            taken[name] = at + 1
-            value = flag.constant or options[param.name or ""][at]
-            given.append(Given(name, value, negated))
+            index = used.get(name, 0)
+            used[name] = index + 1
+            value = flag.constant or options[param.name or ""][index]
+            arguments.append(FilterArgument(name, value, negated))
             negated = False
         elif negated:
             raise click.UsageError(f"--not cannot negate {param.opts[-1]}", ctx)
     if negated:
         raise click.UsageError("--not must be followed by a filter flag", ctx)
-    return given
+    return arguments
 
 
-def option(group: str, *names: str, **attrs: Any) -> Callable[[F], F]:
+def option(heading: str, *names: str, **attrs: Any) -> Callable[[F], F]:
     """`click.option` under a heading of the help."""
-    return click.option(*names, cls=GroupedOption, group=group, **attrs)
+    return click.option(*names, cls=GroupedOption, heading=heading, **attrs)
+
+
+def env_vars(name: str) -> list[str]:
+    """Environment variables of a flag in order of precedence: FLOWD_<name>, HUBBLE_<name>."""
+    return [f"FLOWD_{name}", f"HUBBLE_{name}"]
 
 
 def filter_options(complete: Callable[[str], Any]) -> list[click.Parameter]:
-    """Every filter flag as an option; `complete` gives the completion of a flag by its name."""
+    """Click options of FLAGS, three for each sided flag.
+
+    Args:
+        complete: returns click's `shell_complete` function for a flag, by the flag's name.
+    """
     options: list[click.Parameter] = []
     for flag in FLAGS:
         options.append(_filter_option("", flag, complete))
@@ -141,96 +177,16 @@ def _filter_option(prefix: str, flag: FilterFlag, complete: Callable[[str], Any]
     value: dict[str, Any] = {"is_flag": True} if flag.constant else {"multiple": True}
     if not flag.constant:
         value |= {"metavar": flag.metavar, "shell_complete": complete(flag.name)}
-    shown = None
+    help_name = None
     if flag.sided:
         dashes = f"-{flag.short}, " if flag.short else ""
         metavar = "" if flag.constant else f" {flag.metavar}"
-        shown = "" if prefix else f"{dashes}--[from-|to-]{flag.name}{metavar}"
+        help_name = "" if prefix else f"{dashes}--[from-|to-]{flag.name}{metavar}"
     return GroupedOption(
         [*short, f"--{prefix}{flag.name}"],
-        group=WHO if flag.who else WHAT,
-        shown=shown,
+        heading=ENDPOINTS if flag.of_endpoint else EVENTS,
+        help_name=help_name,
         help=flag.help,
         expose_value=False,
         **value,
     )
-
-
-class Duration(click.ParamType[float]):
-    """A Go duration such as `5s` or `1m30s`, or a number of seconds; gives seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            return float(value)
-        except ValueError:
-            pass
-        try:
-            return parse_duration(value) / 1e9
-        except ValueError as error:
-            return self.fail(str(error), param, ctx)
-
-
-def environment(name: str) -> list[str]:
-    """The variables of a setting: flowd's, then hubble's."""
-    return [f"FLOWD_{name}", f"HUBBLE_{name}"]
-
-
-_SERVER = (
-    ("--server", {"metavar": "ADDRESS", "envvar": environment("SERVER"), "help": "`host:port`, `tls://host:port` or "
-     "`unix:///path`; else FLOWD_SERVER, HUBBLE_SERVER, 127.0.0.1:4245."}),
-    ("--timeout", {"type": Duration(), "default": "5s", "show_default": True,
-     "envvar": environment("TIMEOUT"), "help": "How long to wait for the server."}),
-    ("--request-timeout", {"type": Duration(), "default": "12s", "show_default": True,
-     "envvar": environment("REQUEST_TIMEOUT"), "help": "How long a single answer may take."}),
-    ("--tls", {"is_flag": True, "envvar": environment("TLS"), "help": "Speak TLS."}),
-    ("--tls-allow-insecure", {"is_flag": True, "envvar": environment("TLS_ALLOW_INSECURE"),
-     "help": "Trust whatever certificate the server shows. Not recommended."}),
-    ("--tls-ca-cert-files", {"multiple": True, "metavar": "FILE",
-     "envvar": environment("TLS_CA_CERT_FILES"), "help": "Authorities to trust (PEM)."}),
-    ("--tls-client-cert-file", {"default": "", "metavar": "FILE",
-     "envvar": environment("TLS_CLIENT_CERT_FILE"), "help": "Our own certificate (PEM)."}),
-    ("--tls-client-key-file", {"default": "", "metavar": "FILE",
-     "envvar": environment("TLS_CLIENT_KEY_FILE"), "help": "Its key (PEM)."}),
-    ("--tls-server-name", {"default": "", "metavar": "NAME",
-     "envvar": environment("TLS_SERVER_NAME"), "help": "Name in the server's certificate."}),
-    ("--basic-auth-username", {"default": "", "metavar": "NAME",
-     "envvar": environment("BASIC_AUTH_USERNAME"), "help": "Name for basic authentication."}),
-    ("--basic-auth-password", {"default": "", "metavar": "TEXT",
-     "envvar": environment("BASIC_AUTH_PASSWORD"), "help": "Password for basic authentication."}),
-    ("--port-forward -P", {"is_flag": True, "envvar": environment("PORT_FORWARD"),
-     "help": "Ask the relay of a cluster: kubectl forwards a local port to the Service "
-     "`hubble-relay` while the command runs; --server is not used."}),
-    ("--port-forward-port", {"type": click.IntRange(0, 65535), "default": 4245,
-     "show_default": True, "metavar": "PORT", "envvar": environment("PORT_FORWARD_PORT"),
-     "help": "With -P, the local port; 0 for any that is free."}),
-    ("--kube-context", {"default": "", "metavar": "NAME", "envvar": environment("KUBE_CONTEXT"),
-     "help": "With -P, kubectl's context."}),
-    ("--kube-namespace", {"default": "kube-system", "show_default": True, "metavar": "NAME",
-     "envvar": environment("KUBE_NAMESPACE"), "help": "With -P, the relay's namespace."}),
-    ("--kubeconfig", {"default": "", "metavar": "FILE", "envvar": environment("KUBECONFIG"),
-     "help": "With -P, kubectl's configuration."}),
-    ("--config", {"default": "", "metavar": "FILE", "is_eager": True, "callback": use_file,
-     "expose_value": False, "envvar": "HUBBLE_CONFIG",
-     "help": "YAML of flag names and values, in hubble's form; flags and variables go before."}),
-    ("--debug -D", {"is_flag": True, "envvar": environment("DEBUG"),
-     "help": "Tell whom is asked, and every change of the nodes behind a relay."}),
-)  # fmt: skip
-
-
-def server_options(function: F) -> F:
-    """The flags that `make_client` reads."""
-    for name, attrs in reversed(_SERVER):
-        function = option(SERVER, *name.split(), **attrs)(function)
-    return function
-
-
-def servers_options(function: F) -> F:
-    """The flags that `make_clients` reads: as `server_options`, with any number of servers."""
-    for name, attrs in reversed(_SERVER):
-        more = {"multiple": True} if name == "--server" else {}
-        function = option(SERVER, *name.split(), **attrs, **more)(function)
-    return function

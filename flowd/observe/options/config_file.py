@@ -1,4 +1,4 @@
-"""hubble's configuration file as defaults of a command: flags and the environment go before it."""
+"""Read hubble's configuration file into click's default map: flags and environment override it."""
 
 from pathlib import Path
 from typing import cast
@@ -7,30 +7,34 @@ import click
 import yaml
 
 from flowd.errors import UsageError
+from flowd.observe.options.click_options import filter_options
+from flowd.observe.options.observe_flags import EVENT_KIND, observe_options
 
-_MOST = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
-def use_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """Read the file that `--config` names: names of flags without dashes, and their values.
+def apply_config_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Use the file that `--config` names: YAML of flag names without dashes, and their values.
+
+    The file is shared with `flowd observe`: flags that only observe has are accepted and ignored.
 
     Raises:
-        UsageError: the file cannot be read, is no such file, or names a flag that is not there.
+        UsageError: the file cannot be read, is not a YAML mapping, or names an unknown flag.
     """
     if value and not ctx.resilient_parsing:
-        known = {_name(param): param for param in ctx.command.params}
-        given = {key.replace("-", "_"): held for key, held in _read(value).items()}
-        strange = sorted(given.keys() - known.keys() - _every_flag())
-        if strange:
-            name = strange[0].replace("_", "-")
+        params = {_setting_name(param): param for param in ctx.command.params}
+        settings = {key.replace("-", "_"): setting for key, setting in _read(value).items()}
+        unknown = sorted(settings.keys() - params.keys() - _observe_names())
+        if unknown:
+            name = unknown[0].replace("_", "-")
             raise UsageError(f"{value}: there is no setting {name!r}", "see flowd observe --help")
         defaults = dict(ctx.default_map or {})
-        for name in given.keys() & known.keys():
-            held, param = given[name], known[name]
-            if isinstance(held, str) and getattr(param, "multiple", False):
-                held = [part for part in held.split(",") if part]
-            if held not in ("", None):
-                defaults[param.name or ""] = held
+        for name in settings.keys() & params.keys():
+            setting, param = settings[name], params[name]
+            if isinstance(setting, str) and getattr(param, "multiple", False):
+                setting = [part for part in setting.split(",") if part]
+            if setting not in ("", None):
+                defaults[param.name or ""] = setting
         ctx.default_map = defaults
     return value
 
@@ -38,7 +42,7 @@ def use_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
 def _read(path: str) -> dict[str, object]:
     try:
         with Path(path).open("rb") as file:
-            text = file.read(_MOST)
+            text = file.read(_MAX_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read {path} ({(error.strerror or '').lower()})") from None
     try:
@@ -47,16 +51,16 @@ def _read(path: str) -> dict[str, object]:
         raise UsageError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise UsageError(f"{path}: must be names of flags and their values")
-    return {str(key): held for key, held in cast("dict[object, object]", document).items()}
+    return {str(key): setting for key, setting in cast("dict[object, object]", document).items()}
 
 
-def _name(param: click.Parameter) -> str:
+def _setting_name(param: click.Parameter) -> str:
     """The long flag as the file writes it, with underscores."""
     longest = max(param.opts, key=len)
     return longest.lstrip("-").replace("-", "_")
 
 
-def _every_flag() -> set[str]:
-    from flowd.commands.observe import command
-
-    return {_name(param) for param in command.params}
+def _observe_names() -> set[str]:
+    """Setting names of every parameter of `flowd observe` but the server flags."""
+    options = [*observe_options(lambda _: None), *filter_options(lambda _: None)]
+    return {EVENT_KIND, *map(_setting_name, options)}

@@ -1,8 +1,8 @@
-"""From filter flags in the order they were given to FlowFilters, as hubble's CLI maps them.
+"""Build FlowFilters from filter flags, as hubble's CLI does.
 
-Every flag adds to two filters, left and right, which are alternatives: a flag with both sides puts
-its value on the source of the left one and on the destination of the right one; all others go to
-both. Two equal filters are sent as one.
+Every flag adds to two alternative filters, left and right: a flag for both sides adds its value to
+the source of the left one and to the destination of the right one, all others add it to both. Two
+equal filters are sent as one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,23 +18,23 @@ _PREFIXES = {"": SIDES, "from-": ("source", "source"), "to-": ("destination", "d
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """One filter flag on the command line: its long name without dashes, value, after `--not`."""
+class FilterArgument:
+    """A filter flag of the command line: long name without dashes, value, `--not` before it."""
 
     name: str
     value: str
     negated: bool = False
 
 
-def build_filters(given: Iterable[Given]) -> tuple[list[FlowFilter], list[FlowFilter]]:
-    """Allowlist and denylist of the flags given, each of at most two filters.
+def build_filters(arguments: Iterable[FilterArgument]) -> tuple[list[FlowFilter], list[FlowFilter]]:
+    """Allowlist and denylist of the flags, each of at most two filters.
 
     Raises:
-        UsageError: for a value that cannot be used and for flags that exclude each other.
+        UsageError: a value cannot be used, or flags exclude each other.
     """
-    allow, deny = _Pair(), _Pair()
-    for flag in given:
-        (deny if flag.negated else allow).add(flag)
+    allow, deny = _FilterPair(), _FilterPair()
+    for argument in arguments:
+        (deny if argument.negated else allow).add(argument)
     return allow.finish(), deny.finish()
 
 
@@ -48,7 +48,7 @@ def _sided_names() -> Iterator[tuple[str, tuple[FilterFlag, tuple[str, str]]]]:
 
 
 BY_NAME = dict(_sided_names())
-"""Flag name to its FilterFlag and the sides it puts on the left and on the right filter."""
+"""Flag name to its FilterFlag and its side in the left and in the right filter."""
 
 
 def _mirrored(group: str) -> list[str]:
@@ -77,7 +77,7 @@ EXCLUSIVE = [
 
 @dataclass(slots=True)
 class _Scope:
-    """What names a side's pods: namespaces, and the pods and services inside them."""
+    """Namespaces, pods and services of one side, which together make its pod and service names."""
 
     namespaces: list[str] = field(default_factory=list[str])
     pods: list[str] = field(default_factory=list[str])
@@ -95,8 +95,8 @@ class _Scope:
     def write(self, filters: FlowFilter, side: str) -> None:
         pods, services = self._qualified(self.pods), self._qualified(self.services)
         for pod, service in product(pods, services):
-            here, there = _namespace(pod), _namespace(service)
-            if here and there and here != there:
+            pod_namespace, service_namespace = _namespace(pod), _namespace(service)
+            if pod_namespace and service_namespace and pod_namespace != service_namespace:
                 raise UsageError(f"pod {pod} and service {service} are of different namespaces")
         if not pods and not services:
             pods = [f"{namespace}/" for namespace in self.namespaces]
@@ -118,38 +118,38 @@ class _Scope:
 
 
 def _namespace(name: str) -> str:
-    """Namespace of `ns/name`; a bare name is in `default`, and "" is any."""
+    """Namespace of `ns/name`: `default` for a bare name, "" (any) for `/name`."""
     namespace, slash, _ = name.partition("/")
     return namespace if slash else "default"
 
 
-class _Pair:
-    """A left and a right filter in the making."""
+class _FilterPair:
+    """The left and the right filter of an allowlist or a denylist, while flags are added."""
 
     def __init__(self) -> None:
         self._filters = (FlowFilter(), FlowFilter())
         self._scopes = tuple({side: _Scope() for side in SIDES} for _ in self._filters)
         self._used: set[str] = set()
 
-    def add(self, given: Given) -> None:
-        """Put one flag's value on both filters."""
-        flag, sides = BY_NAME[given.name]
-        self._used.add(given.name)
+    def add(self, argument: FilterArgument) -> None:
+        """Add one flag's value to both filters."""
+        flag, sides = BY_NAME[argument.name]
+        self._used.add(argument.name)
         for filters, scopes, side in zip(self._filters, self._scopes, sides, strict=True):
-            if flag.put is None:
-                scopes[side].add(flag.name, given.value)
+            if flag.add_value is None:
+                scopes[side].add(flag.name, argument.value)
                 continue
             try:
-                flag.put(filters, side, given.value)
+                flag.add_value(filters, side, argument.value)
             except ValueError as error:
-                raise UsageError(f"--{given.name}: {error}") from None
+                raise UsageError(f"--{argument.name}: {error}") from None
 
     def finish(self) -> list[FlowFilter]:
-        """The filters that say something, once each."""
+        """The filters that have a condition; equal ones only once."""
         for group in EXCLUSIVE:
-            both = sorted(self._used & group)
-            if len(both) > 1:
-                raise UsageError(f"--{both[0]} and --{both[1]} cannot be used together")
+            used = sorted(self._used & group)
+            if len(used) > 1:
+                raise UsageError(f"--{used[0]} and --{used[1]} cannot be used together")
         for filters, scopes in zip(self._filters, self._scopes, strict=True):
             for side in SIDES:
                 scopes[side].write(filters, side)

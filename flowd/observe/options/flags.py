@@ -1,4 +1,4 @@
-"""The filter flags of `flowd observe`: which FlowFilter field each value goes to."""
+"""Filter flags of `flowd observe`, and the FlowFilter field that each value is added to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from flowd.wire.flow.flow_pb2 import (
 )
 from flowd.wire.names import EVENT_TYPES
 
-Put = Callable[[FlowFilter, str, str], None]
+AddValue = Callable[[FlowFilter, str, str], None]
 """Adds a value to a filter; the side is `source`, `destination` or "".
 
-Raises ValueError, in a person's words, for a value that cannot be used.
+Raises ValueError, with a message for the user, if the value cannot be used.
 """
 
 RESERVED = {
     identity.name.lower().replace("_", "-"): identity.value for identity in ReservedIdentity
 }
-"""Reserved security identities by name."""
+"""Cilium's reserved security identities: number by name."""
 
 DIRECTIONS = {"ingress": TrafficDirection.INGRESS, "egress": TrafficDirection.EGRESS}
 IP_VERSIONS = {"none": "IP_NOT_USED", "v4": "IPv4", "v6": "IPv6"}
@@ -40,29 +40,30 @@ class FilterFlag:
 
     Attributes:
         name: without dashes and without `from-` or `to-`.
-        put: where its values go; None for those that pod names are made of.
-        constant: the value of a flag that takes none.
-        choices: values that completion offers and, when `strict`, the only ones that are taken.
+        add_value: adds a value to a filter; None for flags that `filters._Scope` combines.
+        of_endpoint: the flag filters by endpoint, not by event; chooses the heading in the help.
+        constant: value of a flag that takes no argument.
+        choices: values that completion offers; if `strict`, the only ones that are accepted.
     """
 
     name: str
     help: str
-    put: Put | None
+    add_value: AddValue | None
     sided: bool = False
     short: str = ""
     metavar: str = "TEXT"
-    who: bool = False
+    of_endpoint: bool = False
     constant: str = ""
     choices: tuple[str, ...] = ()
     strict: bool = False
 
 
-def _text(field: str, *, sided: bool = False) -> Put:
-    def put(filters: FlowFilter, side: str, value: str) -> None:
+def _text(field: str, *, sided: bool = False) -> AddValue:
+    def add_value(filters: FlowFilter, side: str, value: str) -> None:
         values: Any = getattr(filters, f"{side}_{field}" if sided else field)
         values.append(value)
 
-    return put
+    return add_value
 
 
 def _identity(filters: FlowFilter, side: str, value: str) -> None:
@@ -78,14 +79,14 @@ def _workload(filters: FlowFilter, side: str, value: str) -> None:
     getattr(filters, f"{side}_workload").append(workload)
 
 
-def _enum(field: str, enum: Any, names: dict[str, str] | None = None) -> Put:
-    def put(filters: FlowFilter, side: str, value: str) -> None:
+def _enum(field: str, enum: Any, names: dict[str, str] | None = None) -> AddValue:
+    def add_value(filters: FlowFilter, side: str, value: str) -> None:
         known: list[str] = list(names or enum.keys())
         if value not in known:
             raise ValueError(f"{value!r} is not one of {', '.join(known)}")
         getattr(filters, field).append(enum.Value(names[value] if names else value))
 
-    return put
+    return add_value
 
 
 def _tcp_flags(filters: FlowFilter, side: str, value: str) -> None:
@@ -137,8 +138,8 @@ PROTOCOLS = ("icmp", "icmpv4", "icmpv6", "tcp", "udp", "sctp", "vrrp", "igmp", "
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 
 
-def _who(name: str, help_: str, put: Put | None, **rest: Any) -> FilterFlag:
-    return FilterFlag(name, help_, put, sided=True, who=True, **rest)
+def _endpoint(name: str, help_: str, add_value: AddValue | None, **rest: Any) -> FilterFlag:
+    return FilterFlag(name, help_, add_value, sided=True, of_endpoint=True, **rest)
 
 
 def _names(*fields: tuple[str, str], metavar: str = "TEXT") -> list[FilterFlag]:
@@ -151,27 +152,28 @@ def _names(*fields: tuple[str, str], metavar: str = "TEXT") -> list[FilterFlag]:
 _ip_version = _enum("ip_version", IPVersion, IP_VERSIONS)
 
 FLAGS: tuple[FilterFlag, ...] = (
-    _who("namespace", "Any flow of this namespace.", None, short="n", metavar="NAMESPACE"),
-    _who("all-namespaces", "Flows of pods in any namespace.", None, short="A", constant="/"),
-    _who("pod", "Pods by `[namespace/]prefix`; `/prefix` means any namespace.", None),
-    _who("service", "Services by `[namespace/]prefix`.", None),
-    _who("workload", "Workloads by `name`, `Kind/name` or `Kind/`.", _workload),
-    _who("label", "Label selector: `app=web`, `tier in (a, b)`, `!key`.",
+    _endpoint("namespace", "Any flow of this namespace.", None, short="n", metavar="NAMESPACE"),
+    _endpoint("all-namespaces", "Flows of pods in any namespace.", None, short="A", constant="/"),
+    _endpoint("pod", "Pods by `[namespace/]prefix`; `/prefix` means any namespace.", None),
+    _endpoint("service", "Services by `[namespace/]prefix`.", None),
+    _endpoint("workload", "Workloads by `name`, `Kind/name` or `Kind/`.", _workload),
+    _endpoint("label", "Label selector: `app=web`, `tier in (a, b)`, `!key`.",
          _text("label", sided=True), short="l", metavar="SELECTOR"),
-    _who("ip", "Addresses or CIDRs.", _text("ip", sided=True), metavar="ADDRESS"),
-    _who("fqdn", "DNS names; `*` is any run of letters, digits, `-` and `.`.",
+    _endpoint("ip", "Addresses or CIDRs.", _text("ip", sided=True), metavar="ADDRESS"),
+    _endpoint("fqdn", "DNS names; `*` is any run of letters, digits, `-` and `.`.",
          _text("fqdn", sided=True), metavar="NAME"),
-    _who("port", "Port numbers.", _text("port", sided=True), metavar="PORT"),
-    _who("identity", "Security identities, by number or reserved name.", _identity,
+    _endpoint("port", "Port numbers.", _text("port", sided=True), metavar="PORT"),
+    _endpoint("identity", "Security identities, by number or reserved name.", _identity,
          metavar="ID", choices=tuple(RESERVED)),
-    _who("cluster", "Clusters by name.", _text("cluster_name", sided=True), metavar="NAME"),
+    _endpoint("cluster", "Clusters by name.", _text("cluster_name", sided=True), metavar="NAME"),
     FilterFlag("snat-ip", "Addresses that sources were translated to.",
-               _text("source_ip_xlated"), who=True, metavar="ADDRESS"),
+               _text("source_ip_xlated"), of_endpoint=True, metavar="ADDRESS"),
     FilterFlag("node-name", "Nodes by `[cluster/]name`, globs allowed.",
-               _text("node_name"), who=True, metavar="NAME"),
+               _text("node_name"), of_endpoint=True, metavar="NAME"),
     FilterFlag("node-label", "Label selector on nodes.",
-               _text("node_labels"), who=True, metavar="SELECTOR"),
-    FilterFlag("interface", "Network interfaces by name.", _interface, who=True, metavar="NAME"),
+               _text("node_labels"), of_endpoint=True, metavar="SELECTOR"),
+    FilterFlag("interface", "Network interfaces by name.", _interface, of_endpoint=True,
+               metavar="NAME"),
     FilterFlag("type", "Event types `TYPE[:SUBTYPE]`: `l7`, `drop:133`, `trace:to-stack`.",
                _event_type, short="t", metavar="TYPE", choices=tuple(EVENT_TYPES)),
     FilterFlag("verdict", "Verdicts, such as FORWARDED or DROPPED.", _enum("verdict", Verdict),

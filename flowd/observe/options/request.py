@@ -1,4 +1,4 @@
-"""GetFlowsRequest from the flags of `flowd observe`."""
+"""Build the GetFlowsRequest of `flowd observe`: selection, filters, field mask."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,35 +8,36 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowd.errors import UsageError
-from flowd.observe.options.filters import Given, build_filters
+from flowd.observe.options.filters import FilterArgument, build_filters
 from flowd.observe.options.times import parse_time
 from flowd.wire.flow.flow_pb2 import Flow, FlowFilter
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest
 
 DEFAULT_LAST = 20
-ALL = 2**64 - 1
+ALL_FLOWS = 2**64 - 1
+"""Value of GetFlowsRequest.number for all stored flows."""
 
-_HUBBLE = """
+_HUBBLE_MASK = """
 time verdict ethernet IP l4 source.identity source.namespace source.pod_name destination.identity
 destination.namespace destination.pod_name Type node_name l7 event_type source_service
 destination_service is_reply Summary ip_trace_id
 """
-_FORGOTTEN = """
+_MISSING_IN_HUBBLE = """
 source_names destination_names traffic_direction policy_match_type sock_xlate_point
 debug_capture_point auth_type
 """
 
-PRINTED = tuple(f"{_HUBBLE}{_FORGOTTEN}".split())
-"""The fields that compact, dict and table print: hubble's own mask and what that one forgets."""
+PRINTED_FIELDS = tuple(f"{_HUBBLE_MASK}{_MISSING_IN_HUBBLE}".split())
+"""Fields printed by compact, dict and table: hubble's default mask, and fields that it lacks."""
 
-POLICIES = ("egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingress_denied_by")
-"""The fields that `--print-policy-names` adds."""
+POLICY_FIELDS = ("egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingress_denied_by")
+"""Fields that `--print-policy-names` adds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which flows, by count and time; `default` is the count where nothing is asked for."""
+    """Selection of flows by count and time; `default` is the count without any of these flags."""
 
     all: bool = False
     first: int | None = None
@@ -47,10 +48,13 @@ class Selection:
     default: int = DEFAULT_LAST
 
     def apply(self, request: GetFlowsRequest, now_ns: int) -> None:
-        """Put it on a request.
+        """Set the selection on a request.
+
+        Args:
+            now_ns: Unix time that durations in `since` and `until` count from.
 
         Raises:
-            UsageError: for flags that exclude each other and for unreadable times.
+            UsageError: flags exclude each other, or a time cannot be parsed.
         """
         flags = {"first": self.first is not None, "last": self.last is not None}
         flags |= {"all": self.all, "follow": self.follow}
@@ -60,7 +64,7 @@ class Selection:
                 raise UsageError(f"--{one} and --{other} cannot be used together")
         request.follow = self.follow
         if self.all:
-            request.number = ALL
+            request.number = ALL_FLOWS
         elif self.first is not None:
             request.number, request.first = self.first, True
         elif self.last is not None:
@@ -74,7 +78,7 @@ class Selection:
 
 
 def apply_routes(request: GetFlowsRequest, values: dict[str, tuple[str, ...]]) -> None:
-    """Put flowd's own filters on a request: a google.protobuf.Struct of lists in `extensions`."""
+    """Set flowd's own filters on a request: a google.protobuf.Struct of lists in `extensions`."""
     struct = Struct()
     struct.update({key: list(texts) for key, texts in values.items() if texts})
     if struct.fields:
@@ -82,23 +86,26 @@ def apply_routes(request: GetFlowsRequest, values: dict[str, tuple[str, ...]]) -
 
 
 def apply_filters(
-    request: GetFlowsRequest, given: Iterable[Given], allow: Iterable[str], deny: Iterable[str]
+    request: GetFlowsRequest,
+    arguments: Iterable[FilterArgument],
+    allow: Iterable[str],
+    deny: Iterable[str],
 ) -> None:
-    """Put filter flags and raw filters on a request.
+    """Set filter flags and raw filters (JSON texts of --allowlist and --denylist) on a request.
 
     Raises:
-        UsageError: for values, combinations and JSON that cannot be used.
+        UsageError: a value, a combination or a JSON text cannot be used.
     """
-    whitelist, blacklist = build_filters(given)
+    whitelist, blacklist = build_filters(arguments)
     request.whitelist.extend([*whitelist, *raw_filters("--allowlist", allow)])
     request.blacklist.extend([*blacklist, *raw_filters("--denylist", deny)])
 
 
 def raw_filters(flag: str, texts: Iterable[str]) -> list[FlowFilter]:
-    """FlowFilters of JSON texts, each holding any number of objects.
+    """Parse FlowFilters from JSON texts, each with any number of objects.
 
     Raises:
-        UsageError: for text that is not JSON or not a FlowFilter.
+        UsageError: a text is not JSON or not a FlowFilter.
     """
     texts = list(texts)
     if not texts:
@@ -113,10 +120,10 @@ def raw_filters(flag: str, texts: Iterable[str]) -> list[FlowFilter]:
 
 
 def field_mask(paths: Iterable[str]) -> FieldMask:
-    """The mask of `--field-mask a,b`.
+    """Field mask of `--field-mask a,b`.
 
     Raises:
-        UsageError: for a path that is not in flow.Flow.
+        UsageError: flow.Flow has no such path.
     """
     mask = FieldMask(paths=[path for text in paths for path in text.split(",") if path])
     for path in mask.paths:
@@ -130,7 +137,7 @@ def field_mask(paths: Iterable[str]) -> FieldMask:
 
 
 def raw_filters_yaml(request: GetFlowsRequest) -> str:
-    """What `--print-raw-filters` prints: the filters as YAML that a configuration can hold."""
+    """Output of `--print-raw-filters`: the filters as YAML for a configuration file."""
     text = ""
     for name, filters in (("allowlist", request.whitelist), ("denylist", request.blacklist)):
         if filters:

@@ -1,4 +1,4 @@
-"""Times and durations as hubble's flags take and print them, in UTC."""
+"""Parse and format times and durations as hubble's flags and output do, in UTC."""
 
 import re
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def parse_duration(text: str) -> int:
     """Nanoseconds of a Go duration: `5s`, `1h43m`, `300ms`; every part needs its unit.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text is not a duration.
     """
     if text == "0":
         return 0
@@ -56,7 +56,7 @@ def parse_time(text: str, now_ns: int) -> int:
         now_ns: the time that durations count from.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text is no time.
     """
     if stamp := _STAMP.fullmatch(text):
         return _from_stamp(stamp, text)
@@ -111,7 +111,7 @@ TIME_FORMATS: dict[str, Callable[[datetime, int], str]] = {
 
 
 def format_time(seconds: int, nanos: int, form: str) -> str:
-    """A Unix time in UTC; unknown forms mean StampMilli, times out of range print `N/A`."""
+    """Format a Unix time in UTC; unknown formats mean StampMilli, times out of range give `N/A`."""
     if not 0 <= nanos < 1_000_000_000 or not -62_135_596_800 <= seconds <= _LAST_SECOND:
         return "N/A"
     return TIME_FORMATS.get(form, _stamp_milli)(_moment(seconds), nanos)
@@ -123,7 +123,7 @@ def _moment(seconds: int) -> datetime:
 
 
 def exact_duration(nanoseconds: int) -> str:
-    """A duration of a second or more to the nanosecond, as Go writes it: `2m27.461771354s`."""
+    """Format a duration of 1 s or more to the nanosecond, like Go: `2m27.461771354s`."""
     minutes, rest = divmod(nanoseconds, 60_000_000_000)
     hours, minutes = divmod(minutes, 60)
     seconds, fraction = divmod(rest, 1_000_000_000)
@@ -133,7 +133,7 @@ def exact_duration(nanoseconds: int) -> str:
 
 
 def format_duration(nanoseconds: int) -> str:
-    """A duration in whole seconds as Go writes it: `1h0m0s`, `2m5s`, `7s`."""
+    """Format a duration in whole seconds, like Go: `1h0m0s`, `2m5s`, `7s`."""
     minutes, seconds = divmod(round(nanoseconds / 1e9), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

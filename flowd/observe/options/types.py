@@ -1,4 +1,4 @@
-"""Event types: what `--type` takes, and the texts of the TYPE and VERDICT columns."""
+"""Hubble event types: parse `--type`, and format the TYPE and VERDICT columns."""
 
 from typing import Any, Protocol
 
@@ -35,10 +35,10 @@ class Enum(Protocol):
 
 
 def event_type_filter(text: str) -> EventTypeFilter:
-    """The filter of `TYPE[:SUBTYPE]`, each a name or a number.
+    """Parse `TYPE[:SUBTYPE]`, each a name or a number.
 
     Raises:
-        ValueError: for names that do not exist.
+        ValueError: a name is unknown or a number is above 255.
     """
     name, colon, sub = text.partition(":")
     kind = EVENT_TYPES.get(name, _number(name))
@@ -60,7 +60,7 @@ def _number(text: str) -> int:
 
 
 def type_text(flow: Flow) -> str:
-    """The TYPE column, not yet made printable."""
+    """Text of the TYPE column, not yet printable."""
     if flow.HasField("l7"):
         return _l7_text(flow)
     kind, sub = flow.event_type.type, flow.event_type.sub_type
@@ -97,7 +97,7 @@ def _l7_text(flow: Flow) -> str:
 
 
 def verdict_text(flow: Flow) -> str:
-    """The VERDICT column: the verdict's name, or what it means for a policy verdict."""
+    """Text of the VERDICT column: the verdict, or ALLOWED, DENIED, AUDITED for a policy verdict."""
     name = enum_name(Verdict, flow.verdict)
     if flow.event_type.type != _POLICY:
         return name
@@ -109,7 +109,7 @@ def verdict_text(flow: Flow) -> str:
 
 
 def policy_text(flow: Flow) -> str:
-    """` BY name (Kind), ...` of the policies of a verdict's own direction, else ""."""
+    """` BY name (Kind), ...`: the policies of the verdict in the flow's direction; "" for none."""
     match verdict_text(flow), flow.traffic_direction:
         case "ALLOWED", TrafficDirection.EGRESS:
             policies = flow.egress_allowed_by
@@ -125,7 +125,7 @@ def policy_text(flow: Flow) -> str:
 
 
 def enum_name(enum: Enum, number: int) -> str:
-    """An enum's name of a number, or the number where it has none."""
+    """Name of an enum's value, or the number if it has none."""
     try:
         return enum.Name(number)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The line formats: compact, as hubble prints it, and wide."""
+"""Line formats of `flowd observe`: compact, as hubble prints it, and wide."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ class Compact:
         return self.line(response) + "\n"
 
     def line(self, response: GetFlowsResponse) -> str:
-        """The line without its end; the sides of replies are those of the request."""
+        """The line without its end; a reply shows the client on the left, as its request does."""
         flow, style = response.flow, self._style
         source, destination = fields.hosts(flow, style)
         source_id = fields.identity(flow.source, style)
@@ -67,7 +67,7 @@ class Compact:
 
 
 class Wide(Compact):
-    """Compact with the node, and the line's two addresses, route and backend as `key=value`."""
+    """Compact with the node, and addresses, route and backend as `key=value`."""
 
     def __init__(self, style: Style) -> None:
         super().__init__(replace(style, node_name=True))

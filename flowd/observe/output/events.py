@@ -1,4 +1,4 @@
-"""Agent and debug events as hubble prints them."""
+"""Format agent and debug events, as hubble prints them."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -16,7 +16,7 @@ _NONE = "N/A"
 
 
 class EventPrinter:
-    """Turns one response into text for stdout; `form` is compact, dict, table or json."""
+    """Formats responses for stdout; `form` is compact, dict, table or json."""
 
     def __init__(self, form: str, style: Style) -> None:
         self._form = form
@@ -25,7 +25,7 @@ class EventPrinter:
         self._first = True
 
     def text(self, response: Response) -> str:
-        """Text of an event, with its line ends; "" in a table, which is printed at the end."""
+        """Text of an event with line ends; "" for a table, which is printed by `end`."""
         match self._form:
             case "json":
                 return json_line(response)
@@ -38,7 +38,7 @@ class EventPrinter:
                 return self._compact(response)
 
     def end(self) -> str:
-        """The table."""
+        """The table; "" in the other formats."""
         return columns(self._rows) if self._rows else ""
 
     def _head(self, response: Response) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ class EventPrinter:
 
 
 def _agent(event: AgentEvent, style: Style) -> tuple[str, str]:
-    """TYPE and DETAILS."""
+    """Cells TYPE and DETAILS."""
     kind = event.WhichOneof("notification")
     details = _DETAILS[kind](event, style) if kind else "UNKNOWN"
     return enum_name(AgentEventType, event.type), clean(details)
@@ -98,44 +98,44 @@ def _start(event: AgentEvent, style: Style) -> str:
 
 
 def _policy(event: AgentEvent, style: Style) -> str:
-    held = event.policy_update
-    return f"labels: {_list(held.labels)}, revision: {held.revision}, count: {held.rule_count}"
+    body = event.policy_update
+    return f"labels: {_list(body.labels)}, revision: {body.revision}, count: {body.rule_count}"
 
 
 def _regenerated(event: AgentEvent, style: Style) -> str:
-    held = event.endpoint_regenerate
-    text = f"id: {held.id}, labels: {_list(held.labels)}"
-    return f"{text}, error: {held.error}" if held.error else text
+    body = event.endpoint_regenerate
+    text = f"id: {body.id}, labels: {_list(body.labels)}"
+    return f"{text}, error: {body.error}" if body.error else text
 
 
 def _endpoint(event: AgentEvent, style: Style) -> str:
-    held = event.endpoint_update
-    parts = [f"id: {held.id}"]
-    parts += [f"namespace: {held.namespace}"] if held.namespace else []
-    parts += [f"pod name: {held.pod_name}"] if held.pod_name else []
+    body = event.endpoint_update
+    parts = [f"id: {body.id}"]
+    parts += [f"namespace: {body.namespace}"] if body.namespace else []
+    parts += [f"pod name: {body.pod_name}"] if body.pod_name else []
     return ", ".join(parts)
 
 
 def _address(event: AgentEvent, style: Style) -> str:
-    held = event.ipcache_update
-    parts = [f"cidr: {held.cidr}", f"identity: {held.identity}"]
-    if held.HasField("old_identity"):
-        parts.append(f"old identity: {held.old_identity.value}")
-    parts += [f"host ip: {held.host_ip}"] if held.host_ip else []
-    parts += [f"old host ip: {held.old_host_ip}"] if held.old_host_ip else []
-    return ", ".join([*parts, f"encrypt key: {held.encrypt_key}"])
+    body = event.ipcache_update
+    parts = [f"cidr: {body.cidr}", f"identity: {body.identity}"]
+    if body.HasField("old_identity"):
+        parts.append(f"old identity: {body.old_identity.value}")
+    parts += [f"host ip: {body.host_ip}"] if body.host_ip else []
+    parts += [f"old host ip: {body.old_host_ip}"] if body.old_host_ip else []
+    return ", ".join([*parts, f"encrypt key: {body.encrypt_key}"])
 
 
 def _service(event: AgentEvent, style: Style) -> str:
-    held = event.service_upsert
-    parts = [f"id: {held.id}"]
-    if held.HasField("frontend_address"):
-        parts.append(f"frontend: {held.frontend_address.ip}:{held.frontend_address.port}")
-    backends = [f"{one.ip}:{one.port}" for one in held.backend_addresses]
+    body = event.service_upsert
+    parts = [f"id: {body.id}"]
+    if body.HasField("frontend_address"):
+        parts.append(f"frontend: {body.frontend_address.ip}:{body.frontend_address.port}")
+    backends = [f"{one.ip}:{one.port}" for one in body.backend_addresses]
     parts += [f"backends: {_list(backends)}"] if backends else []
-    parts += [f"type: {held.type}"] if held.type else []
-    parts += [f"namespace: {held.namespace}"] if held.namespace else []
-    return ", ".join([*parts, f"name: {held.name}"] if held.name else parts)
+    parts += [f"type: {body.type}"] if body.type else []
+    parts += [f"namespace: {body.namespace}"] if body.namespace else []
+    return ", ".join([*parts, f"name: {body.name}"] if body.name else parts)
 
 
 def _service_deleted(event: AgentEvent, style: Style) -> str:
@@ -159,7 +159,7 @@ def _list(values: Iterable[str]) -> str:
 
 
 def _debug(event: DebugEvent) -> tuple[str, str, str, str, str]:
-    """FROM, TYPE, MARK, CPU, MESSAGE."""
+    """Cells FROM, TYPE, MARK, CPU and MESSAGE."""
     origin = _NONE
     if event.HasField("source"):
         name = f"{event.source.namespace}/{event.source.pod_name}"

@@ -1,4 +1,4 @@
-"""The cells of a printed flow: who, where, what. All are safe for a terminal."""
+"""Cells of a printed flow: endpoints, identities, verdict, summary; all are printable."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ _NAMES_WIDTH = 50
 
 
 def hosts(flow: Flow, style: Style) -> tuple[str, str]:
-    """SOURCE and DESTINATION: `ns/pod:port`, `[address]:port`..."""
+    """Cells SOURCE and DESTINATION: `ns/pod:port`, `[address]:port`..."""
     if not flow.HasField("IP"):
         sides = (flow.ethernet.source, flow.ethernet.destination)
         source, destination = (_host(side, 0, style) if side else "" for side in sides)
@@ -78,7 +78,7 @@ def identity(endpoint: Endpoint, style: Style) -> str:
 
 
 def summary(flow: Flow, style: Style) -> str:
-    """The server's summary, between the IP trace id and the kind of authentication."""
+    """Cell SUMMARY: IP trace id, the server's summary, authentication type."""
     text = flow.Summary
     if flow.ip_trace_id.trace_id:
         text = f"IP Trace ID: {flow.ip_trace_id.trace_id}; {text}"
@@ -89,24 +89,24 @@ def summary(flow: Flow, style: Style) -> str:
 
 
 def node(response: GetFlowsResponse) -> str:
-    """Name of the node that answered, or of the one the flow was seen on."""
+    """Name of the node that sent the response, or of the flow's node."""
     return clean(response.node_name or response.flow.node_name)
 
 
 def lost_source(lost: LostEvent) -> str:
-    """Where events were lost: `HUBBLE_RING_BUFFER`."""
+    """Name of a LostEvent's source: `HUBBLE_RING_BUFFER`."""
     return enum_name(LostEventSource, lost.source)
 
 
 def lost_span(lost: LostEvent, style: Style) -> str:
-    """` (first: ..., last: ...)` when both are known."""
+    """` (first: ..., last: ...)` if both times are known, else ""."""
     if not (lost.HasField("first") and lost.HasField("last")):
         return ""
     return f" (first: {style.time(lost.first)}, last: {style.time(lost.last)})"
 
 
 def lost_summary(lost: LostEvent, style: Style) -> str:
-    """SUMMARY of a lost event in table and dict."""
+    """Cell SUMMARY of a lost event in table and dict."""
     return f"CPU({lost.cpu.value}) - {lost.num_events_lost}{lost_span(lost, style)}"
 
 
@@ -116,7 +116,7 @@ def state_name(state: int) -> str:
 
 
 def joined(names: Sequence[str]) -> str:
-    """Names with commas, cut at about fifty characters but never before the first."""
+    """Comma-separated names, cut after about 50 characters, but never before the first name."""
     shown, width = 0, 0
     for name in names:
         width += len(name) + (2 if shown else 0)
@@ -128,7 +128,7 @@ def joined(names: Sequence[str]) -> str:
 
 
 def when(response: GetFlowsResponse) -> Timestamp | None:
-    """The flow's own time, else the envelope's; None when there is neither."""
+    """Time of the flow, else of the response; None if both are missing."""
     flow = response.flow
     if response.HasField("flow") and flow.HasField("time"):
         return flow.time
@@ -136,12 +136,12 @@ def when(response: GetFlowsResponse) -> Timestamp | None:
 
 
 def verdict(flow: Flow, style: Style) -> str:
-    """VERDICT in its colour, with the policies behind it if wanted."""
+    """Cell VERDICT in its colour; with the policies if `style.policy_names`."""
     name = verdict_text(flow)
     text = name + (clean(policy_text(flow)) if style.policy_names else "")
     return style.paint.verdict(name, text)
 
 
 def kind(flow: Flow) -> str:
-    """The TYPE column."""
+    """Cell TYPE."""
     return clean(type_text(flow))

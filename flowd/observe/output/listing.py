@@ -1,4 +1,4 @@
-"""Tables and JSON of nodes and namespaces."""
+"""Format nodes, namespaces and peer changes as tables, lines or JSON."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _MISSING = "N/A"
 
 
 def nodes_text(nodes: Iterable[Node], form: str) -> str:
-    """Nodes by name; `form` is table, wide or json."""
+    """Text of nodes by name; `form` is table, wide or json."""
     ordered = sorted(nodes, key=lambda node: node.name)
     if form == "json":
         return _array(ordered)
@@ -29,7 +29,7 @@ def nodes_text(nodes: Iterable[Node], form: str) -> str:
 
 
 def namespaces_text(namespaces: Iterable[Namespace], form: str) -> str:
-    """Namespaces by cluster and name; `form` is table, wide (with the cluster) or json."""
+    """Text of namespaces by cluster and name; `form` is table, wide (with cluster) or json."""
     ordered = sorted(namespaces, key=lambda each: (each.cluster, each.namespace))
     if form == "json":
         return _array(ordered)
@@ -39,7 +39,7 @@ def namespaces_text(namespaces: Iterable[Namespace], form: str) -> str:
 
 
 def peer_text(change: ChangeNotification, form: str) -> str:
-    """A change of a node on one line; `form` is compact or json."""
+    """One line of a peer change; `form` is compact or json."""
     if form == "json":
         return json_line(change)
     kind = enum_name(ChangeNotificationType, change.type)
@@ -54,13 +54,15 @@ def _node(node: Node) -> list[str]:
     tls = _MISSING
     if node.HasField("tls"):
         tls = "Enabled" if node.tls.enabled else "Disabled"
-    held = f"{node.num_flows}/{node.max_flows}"
+    occupancy = f"{node.num_flows}/{node.max_flows}"
     return [
         clean(node.name),
         "Unknown" if state.startswith("Unknown") else state,
         format_duration(node.uptime_ns) if seconds else _MISSING,
         f"{node.seen_flows / seconds:.2f}" if seconds else _MISSING,
-        f"{held} ({100 * node.num_flows / node.max_flows:6.2f}%)" if node.max_flows else _MISSING,
+        f"{occupancy} ({100 * node.num_flows / node.max_flows:6.2f}%)"
+        if node.max_flows
+        else _MISSING,
         clean(node.version) or _MISSING,
         clean(node.address) or _MISSING,
         tls,

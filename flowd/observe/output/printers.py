@@ -1,4 +1,4 @@
-"""Output formats of `flowd observe`: each turns one response into text for stdout."""
+"""Printer protocol of `flowd observe`, its JSON printer, and the choice of a printer by format."""
 
 import re
 from dataclasses import replace
@@ -18,10 +18,10 @@ _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Printer(Protocol):
-    """One output format."""
+    """Formats responses, one at a time, as text for stdout."""
 
     def flow(self, response: GetFlowsResponse) -> str:
-        """Text of a flow, with its line ends."""
+        """Text of a flow with line ends."""
         ...
 
     def lost(self, response: GetFlowsResponse) -> str:
@@ -29,11 +29,11 @@ class Printer(Protocol):
         ...
 
     def node_status(self, response: GetFlowsResponse) -> str:
-        """Text of a node's state, for stderr; "" for states not worth telling."""
+        """Text of a node's state for stderr; "" for states that are only shown with --debug."""
         ...
 
     def end(self) -> str:
-        """What can be printed only when everything is there."""
+        """Text that follows the last response, such as the rows of a table."""
         ...
 
 
@@ -51,12 +51,12 @@ class Json:
 
 
 def json_line(message: Message) -> str:
-    """A message as one line of JSON in which no control or invisible character stands."""
+    """A message as one line of JSON, with control and invisible characters escaped."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", flow_to_json(message)) + "\n"
 
 
 def printer(form: str, style: Style) -> Printer:
-    """The printer of one of FORMATS."""
+    """A printer of one of FORMATS."""
     match form:
         case "json" | "jsonpb":
             return Json()

@@ -1,4 +1,4 @@
-"""The formats that lay a flow out by field: dict and table."""
+"""Field formats of `flowd observe`: dict and table."""
 
 from flowd.observe.output import fields
 from flowd.observe.output.compact import Compact
@@ -8,7 +8,7 @@ from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 
 
 class Dict:
-    """One field a line, records apart."""
+    """One field a line, with a rule between records."""
 
     def __init__(self, style: Style) -> None:
         self._style = style
@@ -66,7 +66,7 @@ class Dict:
 
 
 class Table:
-    """Aligned columns, printed when the last flow is there."""
+    """Aligned columns, printed after the last flow."""
 
     def __init__(self, style: Style) -> None:
         self._style = style

@@ -1,4 +1,4 @@
-"""Gateway API identity inside `Flow.extensions`, as flowd's server writes it."""
+"""Decode the Gateway API route of a flow from `Flow.extensions`, as flowd's server writes it."""
 
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
@@ -19,7 +19,7 @@ KEYS = (
 
 
 def route_pairs(flow: Flow) -> list[tuple[str, str]]:
-    """What is known of KEYS, in their order; nothing for extensions of other servers."""
+    """Pairs of key and printable text, in the order of KEYS; [] for other servers' extensions."""
     extensions = Struct()
     try:
         if not flow.HasField("extensions") or not flow.extensions.Unpack(extensions):

@@ -1,11 +1,12 @@
-"""What a server says of itself, as `flowd status` prints it."""
+"""Ask a server for health and status, and format them for `flowd status`."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flowd.client.client import Client, Unimplemented
+from flowd.client.client import Client
+from flowd.client.errors import Unimplemented
 from flowd.observe.options.times import exact_duration, format_duration
 from flowd.observe.output.style import clean
 from flowd.observe.output.table import columns
@@ -19,7 +20,7 @@ _KEY = 19
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Answers of one server; `agent` is None for servers that are not flowd's."""
+    """Status of one server; `agent` is None for a server that is not a flowd agent."""
 
     server: str
     health: str
@@ -28,15 +29,15 @@ class Report:
 
     @property
     def serving(self) -> bool:
-        """Whether the server says that it works."""
+        """Whether the health service reports SERVING."""
         return self.health == "SERVING"
 
 
 async def ask(client: Client) -> Report:
-    """Ask a server for its health and state.
+    """Ask a server for its health and status.
 
     Raises:
-        ConnectError, TimedOut, FlowdError: when it cannot be reached or does not answer.
+        ConnectError, TimedOut, FlowdError: the server cannot be reached or does not answer.
     """
     async with client:
         health = await client.health()
@@ -51,13 +52,13 @@ async def ask(client: Client) -> Report:
 
 
 def compact(report: Report) -> str:
-    """hubble's lines, then what flowd's agents tell of their parts and losses."""
+    """Lines of `hubble status`, then parts and losses of a flowd agent."""
     lines = [f"Healthcheck (via {clean(report.server)}): {_health(report)}"]
     if not report.serving:
         return lines[0] + "\n"
     hubble, agent = report.hubble, report.agent
-    held = f"{count(hubble.num_flows)}/{count(hubble.max_flows)}"
-    lines.append(f"Current/Max Flows: {held}{_percent(hubble.num_flows, hubble.max_flows)}")
+    occupancy = f"{count(hubble.num_flows)}/{count(hubble.max_flows)}"
+    lines.append(f"Current/Max Flows: {occupancy}{_percent(hubble.num_flows, hubble.max_flows)}")
     lines.append(f"Flows/s: {_rate(hubble, fallback=True)}")
     if hubble.HasField("num_connected_nodes"):
         connected = hubble.num_connected_nodes.value
@@ -94,7 +95,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def as_dict(report: Report) -> str:
-    """hubble's keys, right-aligned, one a line."""
+    """Keys of `hubble status -o dict`, right-aligned, one a line."""
     if not report.serving:
         return compact(report)
     cells = _cells(report, short=True)
@@ -102,7 +103,7 @@ def as_dict(report: Report) -> str:
 
 
 def as_table(report: Report) -> str:
-    """hubble's table of one row."""
+    """Table of `hubble status -o table`, one row."""
     if not report.serving:
         return compact(report)
     cells = _cells(report, short=False)
@@ -110,7 +111,7 @@ def as_table(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """One object: health, hubble's answer, and under `agent` flowd's."""
+    """One JSON object: health, ServerStatusResponse, and the agent's StatusResponse as `agent`."""
     answer: dict[str, Any] = {"server": report.server, "health": report.health}
     if report.serving:
         answer |= json.loads(flow_to_json(report.hubble))

@@ -1,4 +1,4 @@
-"""How a person wants flows printed, and the colours and escapes of it."""
+"""Style of printed flows: names, time format, ANSI colours, and cleaning of untrusted text."""
 
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ _VERDICTS = {
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """ANSI colours, or none."""
+    """Wraps text in ANSI colours (SGR) if `on`."""
 
     on: bool = False
 
@@ -41,7 +41,7 @@ class Paint:
         return self._sgr(35, text)
 
     def verdict(self, name: str, text: str) -> str:
-        """`text` in the colour of the verdict that prints as `name`."""
+        """`text` in the colour of the verdict `name`."""
         return self._sgr(_VERDICTS[name], text) if name in _VERDICTS else text
 
     def authentication(self, name: str) -> str:
@@ -53,7 +53,7 @@ class Paint:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What `--numeric`, `--time-format`, `--print-node-name` and `--color` ask for."""
+    """Values of the flags that change how flows are printed, such as --time-format and --color."""
 
     names: bool = True
     node_name: bool = False
@@ -63,10 +63,10 @@ class Style:
     paint: Paint = field(default_factory=Paint)
 
     def time(self, stamp: Timestamp | None) -> str:
-        """A time, or `N/A` where there is none."""
+        """A time in `time_format`, or `N/A` for None."""
         return format_time(stamp.seconds, stamp.nanos, self.time_format) if stamp else "N/A"
 
 
 def clean(text: str) -> str:
-    """Text of strangers for a terminal: controls visible, a carriage return as `\\r`."""
+    """Make untrusted text printable for a terminal; a carriage return becomes `\\r`."""
     return printable(text.replace("\r", "\\r"), _LIMIT)

@@ -1,15 +1,15 @@
-"""Aligned columns."""
+"""Format tables as aligned columns, wrapped to the terminal's width."""
 
 import shutil
 import sys
 import textwrap
 from itertools import zip_longest
 
-NARROWEST = 9
+MIN_WIDTH = 9
 
 
 def columns(rows: list[list[str]]) -> str:
-    """Rows of equal length as lines, each column three wider than its widest cell."""
+    """Lines of rows of equal length; each column is 3 wider than its widest cell."""
     widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
     return "".join(
         "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
@@ -20,22 +20,22 @@ def columns(rows: list[list[str]]) -> str:
 
 
 def fitted(rows: list[list[str]]) -> str:
-    """The same without blanks at the end of lines, and cells broken where a terminal is narrow."""
+    """`columns` without blanks at line ends, with cells wrapped to the width of a terminal."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    lines = columns(broken(rows, width) if width else rows).splitlines()
+    lines = columns(wrap_cells(rows, width) if width else rows).splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def broken(rows: list[list[str]], width: int) -> list[list[str]]:
-    """Rows whose cells go on in rows below them, so that `columns` of them is at most so wide.
+def wrap_cells(rows: list[list[str]], width: int) -> list[list[str]]:
+    """Wrap cells into additional rows, so that `columns` of them is at most `width` wide.
 
-    The widest columns give way, first as far as no word is broken, then down to NARROWEST each;
-    what still does not fit stays too wide.
+    The widest columns are narrowed, first without breaking words, then down to MIN_WIDTH each; a
+    table that still does not fit stays too wide.
     """
     table = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in table]
     whole = [max(len(word) for cell in column for word in cell.split(" ")) for column in table]
-    for least in ([max(size, NARROWEST) for size in whole], [NARROWEST] * len(widths)):
+    for least in ([max(size, MIN_WIDTH) for size in whole], [MIN_WIDTH] * len(widths)):
         while sum(widths) + 3 * (len(widths) - 1) > width:
             room, at = max(
                 (size - low, at) for at, (size, low) in enumerate(zip(widths, least, strict=True))

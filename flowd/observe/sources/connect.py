@@ -1,25 +1,26 @@
-"""Clients from the server flags."""
+"""Make gRPC clients from the server flags, with TLS and port-forward."""
 
 from typing import Any
 
 import click
 
-from flowd.client.client import Client, Tls, newer_api, server_address, split_target
+from flowd.client.client import Client
+from flowd.client.connection import TlsOptions, is_newer_api, parse_address, server_address
 from flowd.errors import UsageError
 from flowd.text import printable
 
 
 def make_client(params: dict[str, Any]) -> Client:
-    """The client that the flags of `server_options` describe.
+    """A client from the flags of `server_options`.
 
     Raises:
-        UsageError: for an address, a file or a combination that cannot be used.
+        UsageError: an address, a file or a combination of flags cannot be used.
     """
     return _client(params, _forwarded(params) or server_address(params["server"]))
 
 
 def make_clients(params: dict[str, Any]) -> list[Client]:
-    """One client for each `--server`, or one for the server of the environment.
+    """A client for each `--server`, or one for the server of the environment.
 
     Raises:
         UsageError: as `make_client`.
@@ -30,12 +31,12 @@ def make_clients(params: dict[str, Any]) -> list[Client]:
 
 
 def ignore(client: Client) -> None:
-    """Say nothing of a server."""
+    """Ignore a newly reached server (`--silent`)."""
 
 
 def warn_if_newer(client: Client) -> None:
-    """Tell on stderr that a server may send what this client does not know."""
-    if newer_api(client.server_version):
+    """Warn on stderr if a server's API is newer than this client's."""
+    if is_newer_api(client.server_version):
         click.echo(
             f"flowd: warning: {client.server} speaks Hubble {printable(client.server_version)}, "
             "newer than this client: what is new there is not shown",
@@ -44,13 +45,13 @@ def warn_if_newer(client: Client) -> None:
 
 
 def _forwarded(params: dict[str, Any]) -> str:
-    """With `--port-forward` the address that leads to the relay until the command ends, else ""."""
+    """Local address of `--port-forward` while the command runs; "" without the flag."""
     if not params["port_forward"]:
         return ""
-    from flowd.observe.sources.forward import Cluster, forwarded
+    from flowd.observe.sources.forward import KubectlOptions, forwarded
 
-    cluster = Cluster(params["kube_namespace"], params["kube_context"], params["kubeconfig"])
-    forward = forwarded(cluster, params["port_forward_port"], params["timeout"])
+    kubectl = KubectlOptions(params["kube_namespace"], params["kube_context"], params["kubeconfig"])
+    forward = forwarded(kubectl, params["port_forward_port"], params["timeout"])
     address = click.get_current_context().with_resource(forward)
     return f"tls://{address}" if params["tls"] else address
 
@@ -61,12 +62,12 @@ def _client(params: dict[str, Any], server: str) -> Client:
     tls = None
     if params["tls"] or server.startswith("tls://"):
         paths = tuple(path for value in files for path in value.split(",") if path)
-        tls = Tls(paths, cert, key, params["tls_server_name"])
+        tls = TlsOptions(paths, cert, key, params["tls_server_name"])
         if params["tls_allow_insecure"]:
             tls = _insecure(server, tls, params["timeout"])
     if params["debug"]:
-        how = "TLS" if tls else "plain text"
-        click.echo(f"flowd: debug: asking {printable(server)} over {how}", err=True)
+        transport = "TLS" if tls else "plain text"
+        click.echo(f"flowd: debug: asking {printable(server)} over {transport}", err=True)
     user: str = params["basic_auth_username"]
     return Client(
         server,
@@ -77,11 +78,11 @@ def _client(params: dict[str, Any], server: str) -> Client:
     )
 
 
-def _insecure(server: str, tls: Tls, timeout: float) -> Tls:
-    from flowd.observe.sources.insecure import shown_certificate
+def _insecure(server: str, tls: TlsOptions, timeout: float) -> TlsOptions:
+    from flowd.observe.sources.insecure import pin_certificate
 
-    target, _ = split_target(server)
+    target, _ = parse_address(server)
     if target.startswith("unix:"):
         raise UsageError("--tls-allow-insecure is of no use with a unix socket")
     host, _, port = target.rpartition(":")
-    return shown_certificate(host.strip("[]"), int(port), tls, timeout)
+    return pin_certificate(host.strip("[]"), int(port), tls, timeout)

@@ -1,4 +1,4 @@
-"""A port of this machine forwarded to the relay of a cluster, by kubectl, while a command runs."""
+"""Forward a local port to a cluster's Hubble relay with `kubectl port-forward`."""
 
 import queue
 import re
@@ -15,27 +15,27 @@ from flowd.errors import ConnectError, FlowdError, TimedOut, UsageError
 from flowd.text import printable
 
 SERVICE = "hubble-relay"
-"""The Service that is forwarded to, at its first port, as hubble does."""
+"""Service to forward to; its first port is used, as hubble does."""
 
 _READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
-    """Which cluster kubectl asks, and the namespace of the relay there; "" leaves it to kubectl."""
+class KubectlOptions:
+    """Options of kubectl: cluster and namespace of the relay; "" uses kubectl's default."""
 
     namespace: str = "kube-system"
     context: str = ""
     kubeconfig: str = ""
 
     def command(self, *words: str) -> list[str]:
-        """The words of a kubectl call.
+        """Command line of a kubectl call.
 
         Raises:
-            UsageError: there is no kubectl.
+            UsageError: kubectl is not in PATH.
         """
-        kubectl = shutil.which("kubectl")
-        if not kubectl:
+        program = shutil.which("kubectl")
+        if not program:
             raise UsageError(
                 "--port-forward needs kubectl, which is not in PATH",
                 "install it, or forward a port by other means and name it with --server",
@@ -43,24 +43,24 @@ class Cluster:
         options = [f"--namespace={self.namespace}"]
         options += [f"--context={self.context}"] if self.context else []
         options += [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
-        return [kubectl, *words, *options]
+        return [program, *words, *options]
 
 
 @contextmanager
-def forwarded(cluster: Cluster, port: int, timeout: float) -> Generator[str]:
-    """Forward until the block ends; gives the address to ask.
+def forwarded(kubectl: KubectlOptions, port: int, timeout: float) -> Generator[str]:
+    """Forward a port inside the `with` block; yields the local address.
 
     Args:
-        port: of this machine; 0 for any that is free.
+        port: local port; 0 for any free one.
         timeout: seconds that each of kubectl's two steps may take.
 
     Raises:
-        UsageError: there is no kubectl.
-        ConnectError: kubectl cannot forward; with its own words.
-        TimedOut: it does not say that it forwards.
+        UsageError: kubectl is not in PATH.
+        ConnectError: kubectl cannot forward; the message has kubectl's reason.
+        TimedOut: kubectl does not report a forwarded port in time.
     """
-    remote = _first_port(cluster, timeout)
-    command = cluster.command(
+    remote = _first_port(kubectl, timeout)
+    command = kubectl.command(
         "port-forward", f"service/{SERVICE}", f"{port}:{remote}", "--address=127.0.0.1"
     )
     with subprocess.Popen(
@@ -68,17 +68,17 @@ def forwarded(cluster: Cluster, port: int, timeout: float) -> Generator[str]:
         text=True, errors="replace", start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            yield f"127.0.0.1:{_wait(process, timeout)}"
+            yield f"127.0.0.1:{_wait_listening(process, timeout)}"
         finally:
             process.terminate()
 
 
-def _first_port(cluster: Cluster, timeout: float) -> int:
-    command = cluster.command(
+def _first_port(kubectl: KubectlOptions, timeout: float) -> int:
+    command = kubectl.command(
         "get", f"service/{SERVICE}", "--output=jsonpath={.spec.ports[0].port}"
     )
     try:
-        asked = subprocess.run(
+        result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
             timeout=timeout, check=False,
         )  # fmt: skip
@@ -86,13 +86,13 @@ def _first_port(cluster: Cluster, timeout: float) -> int:
         raise TimedOut(
             f"kubectl did not answer within {timeout:g} s", "is the cluster reachable?"
         ) from None
-    if asked.returncode or not asked.stdout.strip().isdecimal():
-        raise _failed(asked.stderr or "it has no port")
-    return int(asked.stdout)
+    if result.returncode or not result.stdout.strip().isdecimal():
+        raise _failed(result.stderr or "it has no port")
+    return int(result.stdout)
 
 
-def _wait(process: "subprocess.Popen[str]", timeout: float) -> int:
-    """The local port, as soon as kubectl listens on it."""
+def _wait_listening(process: "subprocess.Popen[str]", timeout: float) -> int:
+    """Wait until kubectl listens; returns the local port."""
     lines: queue.Queue[str] = queue.Queue()
     reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
     reader.start()
@@ -110,7 +110,7 @@ def _wait(process: "subprocess.Popen[str]", timeout: float) -> int:
 
 
 def _read(stream: IO[str] | None, lines: "queue.Queue[str]") -> None:
-    """Hand over line by line, then ""; goes on reading so that kubectl never waits for us."""
+    """Queue every line, then ""; reads to the end so that a full pipe never blocks kubectl."""
     for line in stream or ():
         lines.put(line)
     lines.put("")

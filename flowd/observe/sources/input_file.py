@@ -1,4 +1,4 @@
-"""Flows from a file of JSON lines, as flowd, hubble and their flow logs write them."""
+"""Read flows from a file of JSON lines (`--input-file`), filtered like a server would."""
 
 import gzip
 import json
@@ -21,39 +21,39 @@ from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 if TYPE_CHECKING:
     from io import BufferedReader
 
-MOST_LAST = 1_000_000
+MAX_LAST = 1_000_000
 MAX_LINE = 4 << 20
 
 _GZIP = b"\x1f\x8b"
 _WARNINGS = 10
-_ABSENCES = {"source_label", "destination_label", "node_labels", "encrypted"}
+_ABSENCE_FIELDS = {"source_label", "destination_label", "node_labels", "encrypted"}
 _OTHER_EVENTS = ("agent_event", "debug_event")
 
 Warn = Callable[[str], None]
 
 
 def flows_of_file(path: str, request: GetFlowsRequest, warn: Warn) -> Iterator[GetFlowsResponse]:
-    """The flows of a file that a request asks for; its mask and `follow` mean nothing here.
+    """Responses of a file that match a request; its field mask and `follow` are ignored.
 
-    As in hubble every line counts for `--first` and `--last`, also events that are not flows (those
-    of agents come as empty responses), and only flows pass an allowlist.
+    As in hubble, every line counts for `--first` and `--last`, also events that are not flows
+    (agent events become empty responses), and only flows pass an allowlist.
 
     Args:
         path: a file, plain or gzip; `-` is standard input.
-        warn: told of what had to be skipped.
+        warn: called with a message for each of the first skipped lines.
 
     Raises:
-        UsageError: the file cannot be read, or filters cannot be used.
-        FlowdError: reading broke off.
+        UsageError: the file cannot be read, or a filter is invalid.
+        FlowdError: the file cannot be read further.
     """
-    if not request.first and MOST_LAST < request.number < 2**64 - 1:
-        raise UsageError(f"--last: at most {MOST_LAST:,} with --input-file")
+    if not request.first and MAX_LAST < request.number < 2**64 - 1:
+        raise UsageError(f"--last: at most {MAX_LAST:,} with --input-file")
     passes = message_filter(request.whitelist, request.blacklist, route_filter(request.extensions))
     others_pass = _others_pass(request)
     since = request.since.ToNanoseconds() if request.HasField("since") else None
     until = request.until.ToNanoseconds() if request.HasField("until") else None
 
-    def wanted(response: GetFlowsResponse) -> bool:
+    def matches(response: GetFlowsResponse) -> bool:
         stamp = when(response)
         if stamp and since is not None and stamp.ToNanoseconds() < since:
             return False
@@ -65,25 +65,25 @@ def flows_of_file(path: str, request: GetFlowsRequest, warn: Warn) -> Iterator[G
 
     window = Window(request, only_flows=False)
     with _open(path) as file:
-        for response in _Reader(path, warn).responses(file):
-            if wanted(response):
-                yield from window.take(response)
+        for response in _LineReader(path, warn).responses(file):
+            if matches(response):
+                yield from window.add(response)
             if window.full:
                 break
-    yield from window.rest()
+    yield from window.flush()
 
 
 def _others_pass(request: GetFlowsRequest) -> bool:
-    """Whether events that are not flows pass the filters: only what asks for an absence holds."""
+    """Whether events that are not flows pass: only conditions on absent fields hold for them."""
     if request.HasField("extensions"):
         return False
     allow, deny = (
-        [one for one in filters if {field.name for field, _ in one.ListFields()} <= _ABSENCES]
+        [one for one in filters if {field.name for field, _ in one.ListFields()} <= _ABSENCE_FIELDS]
         for filters in (request.whitelist, request.blacklist)
     )
-    nothing = Flow()
-    allowed = not request.whitelist or (bool(allow) and message_filter(allow, [])(nothing))
-    return allowed and not (deny and message_filter(deny, [])(nothing))
+    empty = Flow()
+    allowed = not request.whitelist or (bool(allow) and message_filter(allow, [])(empty))
+    return allowed and not (deny and message_filter(deny, [])(empty))
 
 
 @contextmanager
@@ -91,10 +91,10 @@ def _open(path: str) -> Generator[BinaryIO]:
     with ExitStack() as stack:
         try:
             file = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
-            packed = cast("BufferedReader", file).peek(2)[:2] == _GZIP
+            compressed = cast("BufferedReader", file).peek(2)[:2] == _GZIP
         except OSError as error:
             raise _unreadable(path, error) from None
-        yield cast("BinaryIO", gzip.GzipFile(fileobj=file)) if packed else file
+        yield cast("BinaryIO", gzip.GzipFile(fileobj=file)) if compressed else file
 
 
 def _unreadable(path: str, error: Exception) -> UsageError:
@@ -102,8 +102,8 @@ def _unreadable(path: str, error: Exception) -> UsageError:
     return UsageError(f"cannot read {path} ({reason.lower()})")
 
 
-class _Reader:
-    """Lines to responses; what is not one is told and skipped."""
+class _LineReader:
+    """Parses lines into responses; skips other lines with a warning."""
 
     def __init__(self, path: str, warn: Warn) -> None:
         self._path = "standard input" if path == "-" else path
@@ -155,7 +155,7 @@ class _Reader:
                 response = ParseDict(document, GetFlowsResponse(), ignore_unknown_fields=True)
                 if response.WhichOneof("response_types"):
                     self._lenient = True
-                    self._warn(f"{self._path}: unknown fields are left out ({_first(error)})")
+                    self._warn(f"{self._path}: unknown fields are left out ({_first_line(error)})")
                 return response
         return ParseDict(document, GetFlowsResponse(), ignore_unknown_fields=True)
 
@@ -165,5 +165,5 @@ class _Reader:
             self._warn(f"{self._path}:{number}: skipped: {printable(reason, 200)}")
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return printable(str(error).partition("\n")[0], 200)

@@ -1,43 +1,43 @@
-"""What `--tls-allow-insecure` trusts: the very certificate that the server shows.
+"""Trust a server's own certificate for `--tls-allow-insecure`.
 
-gRPC for Python has no way not to check certificates, so the one that is shown becomes the only one
-that is trusted, under a name that it carries.
+gRPC for Python cannot skip the check of certificates. The certificate that the server presents is
+therefore pinned: it is trusted, under a name that it contains.
 """
 
 import socket
 import ssl
 from typing import TypeAlias, cast
 
-from flowd.client.client import Tls
+from flowd.client.connection import TlsOptions
 from flowd.errors import ConnectError
 
 _Parts: TypeAlias = "dict[str, tuple[tuple[str, str], ...]]"
 
 
-def shown_certificate(host: str, port: int, tls: Tls, timeout: float) -> Tls:
-    """`tls` that trusts the certificate of the server at an address.
+def pin_certificate(host: str, port: int, tls: TlsOptions, timeout: float) -> TlsOptions:
+    """`tls` with the certificate that the server at an address presents as a trusted one.
 
     Raises:
-        ConnectError: the server cannot be reached, speaks no TLS, or shows a certificate that
-            cannot be used even so, such as an expired one.
+        ConnectError: the server cannot be reached, speaks no TLS, or presents a certificate that
+            is invalid even when trusted, such as an expired one.
     """
     try:
-        shown = ssl.DER_cert_to_PEM_cert(_shake(_context(tls), host, port, timeout)[0])
+        pem = ssl.DER_cert_to_PEM_cert(_handshake(_context(tls), host, port, timeout)[0])
         pinned = _context(tls)
         pinned.verify_mode = ssl.CERT_REQUIRED
         pinned.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        pinned.load_verify_locations(cadata=shown)
-        names = _shake(pinned, host, port, timeout)[1]
+        pinned.load_verify_locations(cadata=pem)
+        names = _handshake(pinned, host, port, timeout)[1]
     except (OSError, ValueError) as error:
         reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error
         raise ConnectError(
             f"cannot use the certificate of {host}:{port} ({str(reason).lower()})"
         ) from None
     name = tls.server_name if tls.server_name in names else next(iter(names), "")
-    return Tls(tls.ca_files, tls.cert_file, tls.key_file, name, shown.encode())
+    return TlsOptions(tls.ca_files, tls.cert_file, tls.key_file, name, pem.encode())
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def _context(tls: TlsOptions) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -47,10 +47,10 @@ def _context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _shake(
+def _handshake(
     context: ssl.SSLContext, host: str, port: int, timeout: float
 ) -> tuple[bytes, list[str]]:
-    """The certificate in DER, and the names in it if the context verifies."""
+    """Certificate of the server in DER, and its names if the context verifies."""
     with (
         socket.create_connection((host, port), timeout) as plain,
         context.wrap_socket(plain, server_hostname=host) as secured,
@@ -60,6 +60,6 @@ def _shake(
 
 
 def _names(parts: _Parts) -> list[str]:
-    """Names that the certificate is good for; a wildcard as one name that it matches."""
+    """Subject alternative names; a wildcard is replaced by one name that it matches."""
     pairs = parts.get("subjectAltName", ())
     return [value.replace("*", "any", 1) for kind, value in pairs if kind in ("DNS", "IP Address")]

@@ -1,4 +1,4 @@
-"""Flows of several servers as one stream in the order of time."""
+"""Merge the flows of several servers into one stream, ordered by time."""
 
 import asyncio
 import time
@@ -13,20 +13,26 @@ from flowd.observe.options.window import Window
 from flowd.observe.output.fields import when
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 
-HOLD = 1.0
-"""Seconds that a new flow waits for older ones of other servers."""
+HOLD_SECONDS = 1.0
+"""Longest time that a new flow waits for older flows of other servers."""
 
-AGAIN = 2.0
-"""Seconds between attempts to reach a server that was lost."""
+RETRY_SECONDS = 2.0
+"""Delay between attempts to reach a lost server."""
 
-_AHEAD = 1024
+_MAX_WAITING = 1024
 
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 @dataclass(eq=False)
-class _Source:
-    """One server: what came from it and is not given on yet, with the moment when it came."""
+class _ServerStream:
+    """Stream of one server.
+
+    Attributes:
+        waiting: responses not yet yielded: monotonic time of arrival, Unix time in ns, response.
+        room: set when `waiting` has room again.
+        last_ns: Unix time of the newest flow, from which a new stream resumes.
+    """
 
     client: Client
     waiting: deque[tuple[float, int, GetFlowsResponse]] = field(
@@ -39,37 +45,37 @@ class _Source:
 
 
 class Merge:
-    """Asks every server and gives their answers by time; each server's own order is kept.
+    """Requests flows from every server and yields them by time, each server's in their own order.
 
-    A server that cannot be reached is told and left out; when following it is tried again, from
-    the last flow that it gave.
+    A server that cannot be reached is reported and left out; with `follow` it is retried, from its
+    last flow on.
 
     Args:
-        tell: is given one line a lost or regained server.
-        greet: is given each server when it is reached.
+        warn: called with one line for each lost or regained server.
+        on_connect: called for each server when it is first reached.
 
     Raises:
-        FlowdError: from `responses`, when no server can be reached, or one refuses the request.
+        FlowdError: by `responses`, if no server can be reached, or one refuses the request.
     """
 
     def __init__(
         self,
         clients: Sequence[Client],
         request: GetFlowsRequest,
-        tell: Tell,
-        greet: Callable[[Client], None],
+        warn: Warn,
+        on_connect: Callable[[Client], None],
     ) -> None:
         self._request = request
-        self._tell = tell
-        self._greet = greet
-        self._sources = [_Source(client) for client in clients]
-        self._arrived = asyncio.Event()
+        self._warn = warn
+        self._on_connect = on_connect
+        self._streams = [_ServerStream(client) for client in clients]
+        self._changed = asyncio.Event()
         self._refused: FlowdError | None = None
         self._reached = False
 
     async def responses(self) -> AsyncIterator[GetFlowsResponse]:
-        """Answers until every server has ended its stream."""
-        tasks = [asyncio.create_task(self._feed(source)) for source in self._sources]
+        """Responses until every server has ended its stream."""
+        tasks = [asyncio.create_task(self._feed(stream)) for stream in self._streams]
         try:
             async for response in self._windowed():
                 yield response
@@ -82,90 +88,90 @@ class Merge:
 
     async def _windowed(self) -> AsyncIterator[GetFlowsResponse]:
         if self._request.follow:
-            async for response in self._ordered(HOLD):
+            async for response in self._ordered(HOLD_SECONDS):
                 yield response
             return
         window = Window(self._request)
         async for response in self._ordered(None):
-            for one in window.take(response):
+            for one in window.add(response):
                 yield one
             if window.full:
                 break
-        for one in window.rest():
+        for one in window.flush():
             yield one
 
     async def _ordered(self, hold: float | None) -> AsyncIterator[GetFlowsResponse]:
         while True:
-            self._arrived.clear()
-            self._check()
-            heads = [source for source in self._sources if source.waiting]
-            oldest = min(heads, key=lambda source: source.waiting[0][1], default=None)
-            complete = all(source.waiting or source.ended for source in self._sources)
+            self._changed.clear()
+            self._raise_failure()
+            heads = [stream for stream in self._streams if stream.waiting]
+            oldest = min(heads, key=lambda stream: stream.waiting[0][1], default=None)
+            complete = all(stream.waiting or stream.ended for stream in self._streams)
             if oldest is None:
                 if complete:
                     return
-                await self._arrived.wait()
+                await self._changed.wait()
                 continue
             if not complete:
-                came = oldest.waiting[0][0]
-                left = None if hold is None else came + hold - time.monotonic()
+                arrived = oldest.waiting[0][0]
+                left = None if hold is None else arrived + hold - time.monotonic()
                 if left is None or left > 0:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._arrived.wait(), left)
+                        await asyncio.wait_for(self._changed.wait(), left)
                     continue
             yield oldest.waiting.popleft()[2]
             oldest.room.set()
 
-    def _check(self) -> None:
-        """Raise what ends it all: a refused request, or that no server was ever reached."""
+    def _raise_failure(self) -> None:
+        """Raise the error that ends the merge: a refused request, or no reachable server."""
         if self._refused:
             raise self._refused
-        errors = [source.error for source in self._sources if source.error]
-        if not self._reached and len(errors) == len(self._sources):
+        errors = [stream.error for stream in self._streams if stream.error]
+        if not self._reached and len(errors) == len(self._streams):
             raise errors[0]
 
-    async def _feed(self, source: _Source) -> None:
-        server = source.client.server
-        while not source.ended:
-            away = source.error is not None
+    async def _feed(self, stream: _ServerStream) -> None:
+        server = stream.client.server
+        while not stream.ended:
+            reconnecting = stream.error is not None
             try:
-                async with source.client:
-                    if away:
-                        self._tell(f"{server}: connected again")
+                async with stream.client:
+                    if reconnecting:
+                        self._warn(f"{server}: connected again")
                     else:
-                        self._greet(source.client)
-                    self._reached, source.error, away = True, None, False
-                    await self._take(source)
+                        self._on_connect(stream.client)
+                    self._reached, stream.error, reconnecting = True, None, False
+                    await self._receive(stream)
                 if self._request.follow:
                     raise ConnectError(f"{server} ended the stream")
-                source.ended = True
+                stream.ended = True
             except (ConnectError, TimedOut) as error:
-                source.error, source.ended = error, not self._request.follow
-                if not away:
-                    again = "" if source.ended else f"; trying again every {AGAIN:g} s"
-                    self._tell(error.message + again)
+                stream.error, stream.ended = error, not self._request.follow
+                if not reconnecting:
+                    retry = "" if stream.ended else f"; trying again every {RETRY_SECONDS:g} s"
+                    self._warn(error.message + retry)
             except FlowdError as error:
-                source.ended, self._refused = True, error
-            self._arrived.set()
-            if not source.ended:
-                await asyncio.sleep(AGAIN)
+                stream.ended, self._refused = True, error
+            self._changed.set()
+            if not stream.ended:
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _take(self, source: _Source) -> None:
-        async for response in source.client.get_flows(self._resumed(source)):
+    async def _receive(self, stream: _ServerStream) -> None:
+        async for response in stream.client.get_flows(self._resumed(stream)):
             stamp = when(response)
-            at = stamp.ToNanoseconds() if stamp else source.last_ns
+            at = stamp.ToNanoseconds() if stamp else stream.last_ns
             if response.HasField("flow"):
-                source.last_ns = max(source.last_ns, at)
-            source.waiting.append((time.monotonic(), at, response))
-            self._arrived.set()
-            while len(source.waiting) >= _AHEAD:
-                source.room.clear()
-                await source.room.wait()
+                stream.last_ns = max(stream.last_ns, at)
+            stream.waiting.append((time.monotonic(), at, response))
+            self._changed.set()
+            while len(stream.waiting) >= _MAX_WAITING:
+                stream.room.clear()
+                await stream.room.wait()
 
-    def _resumed(self, source: _Source) -> GetFlowsRequest:
+    def _resumed(self, stream: _ServerStream) -> GetFlowsRequest:
         request = GetFlowsRequest()
         request.CopyFrom(self._request)
-        if source.last_ns:
+        if stream.last_ns:
             request.number = 0
-            request.since.FromNanoseconds(source.last_ns + 1)
+            request.since.FromNanoseconds(stream.last_ns + 1)
         return request

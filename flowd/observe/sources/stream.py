@@ -1,4 +1,4 @@
-"""The loop of `flowd observe`: responses in, text out."""
+"""Print and count the responses of `flowd observe`; end quietly on a closed pipe."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 
 @dataclass(slots=True)
 class Counts:
-    """What came, and what the server says was lost."""
+    """Flows received, and events that the server reports as lost."""
 
     flows: int = 0
     lost: int = 0
@@ -27,7 +27,7 @@ class Counts:
 async def print_all(
     responses: AsyncIterable[GetFlowsResponse], printer: Printer, counts: Counts, *, silent: bool
 ) -> None:
-    """Print flows and lost events on stdout, states of nodes on stderr, until the stream ends."""
+    """Print flows and lost events on stdout, node states on stderr, until the stream ends."""
     async for response in responses:
         print_one(response, printer, counts, silent=silent)
     write(printer.end())
@@ -52,14 +52,14 @@ def print_one(
 
 
 def write(text: str) -> None:
-    """Text to stdout as it is."""
+    """Write text to stdout without change."""
     if text:
         click.echo(text, nl=False, color=True)
 
 
 @contextmanager
 def quiet_pipe() -> Generator[None]:
-    """Let a reader that went away, as in `| head`, be the normal end."""
+    """Treat a closed pipe, as in `| head`, as the normal end."""
     try:
         yield
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""The connections of this node by their sockets: open ones, and those that ended a moment ago."""
+"""The connection table: open and recently ended connections, indexed by 5-tuple, NAT and id."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,14 @@ from numpy.typing import NDArray
 
 from flowd.model.enums import TCP_FLAGS, Nat, Reason, ShareSide
 from flowd.model.records.connection import CONNECTION, SOCKET_BYTES, SOCKET_SIDE, ConnectionBatch
-from flowd.model.records.rows import chosen, plain_bytes, write
-from flowd.pipeline.endpoint_tuples import Pairs, mix, pair_hash, same_sockets, sockets
+from flowd.model.records.rows import byte_view, select_rows, write_rows
+from flowd.pipeline.endpoint_tuples import (
+    EndpointPairs,
+    hash_endpoints,
+    hash_pairs,
+    pack_endpoints,
+    same_endpoints,
+)
 from flowd.pipeline.join.route_sets import RouteSets
 from flowd.pipeline.sorted_index import U64, Slots, SortedIndex
 
@@ -16,7 +22,7 @@ LIMIT = 262_144
 KEEP_NS = 15 * 10**9
 SLACK_NS = 10**9 // 2
 EXPIRE_NS = 10**9
-LISTENERS = 4096
+MAX_LISTENERS = 4096
 _PUSH = 1 << TCP_FLAGS.index("PSH")
 
 _ROW = np.dtype(
@@ -24,64 +30,66 @@ _ROW = np.dtype(
         ("conn_id", "u8"),
         ("first_ns", "i8"),
         ("last_ns", "i8"),
-        ("src", "u8", (3,)),  # sockets
+        ("src", "u8", (3,)),  # packed endpoint tuple
         ("dst", "u8", (3,)),
         ("src_endpoint", "u4"),
         ("dst_endpoint", "u4"),
         ("route", "u4"),
         ("ended", "?"),
-        ("nat_src", "u8"),  # hash of the source beyond the translation; 0 for none
+        ("nat_src", "u8"),  # hash_endpoints() of the source beyond the translation; 0 for none
         ("nat", "u1"),  # Nat
         ("talked", "?"),  # data went both ways
-        ("logged", "?"),  # an access-log entry told of it from the listener's side
+        ("logged", "?"),  # an access-log entry names it as its downstream connection
     ],
     align=True,
 )
 
 _SIDES = [f"{side}_{name}" for side in ("src", "dst") for name, _ in SOCKET_SIDE]
-_MEASURED = np.dtype(
+_SOCKET_STATS = np.dtype(
     [
         (name, CONNECTION[name])
         for name in (*_SIDES, "src_min_rtt_us", "dst_min_rtt_us", "connect_us")
     ],
     align=True,
 )
-_MEASURED_BYTES = (
+_SOCKET_STATS_BYTES = (
     ("src_cookie", SOCKET_BYTES),
     ("dst_cookie", SOCKET_BYTES),
     ("src_min_rtt_us", 8),
     ("connect_us", 4),
 )
-"""Stretches of columns that lie together here as they do in CONNECTION."""
+"""First column and byte length of runs of columns with the same layout as in CONNECTION."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The connections of N pairs; 0, and slot -1, where there is none."""
+class FoundConnections:
+    """The connections of N lookups, columns of shape (N,); no match is slot -1 and zeros."""
 
-    slot: Slots  # good until the table changes
+    slot: Slots  # valid until the table changes
     conn_id: U64
     near_endpoint: NDArray[np.uint32]
     far_endpoint: NDArray[np.uint32]
 
 
 class ConnectionTable:
-    """Connections by their pair of sockets, whichever side began, and by time.
+    """Connections by 5-tuple, in either direction, and by time.
 
-    A pair of sockets is used again and again; every use is a life, from the first packet to the
-    last one, or to now while the connection is open. A lookup gets the newest life that had begun
-    by then, unless it had ended: by exact times first, else with `slack_ns` on both sides. A
-    translated connection is also found by its pair of sockets beyond the translation, where no
-    other connection has that pair.
+    Each use of a 5-tuple is one connection, from its first packet to its last one, or to now while
+    it is open. A lookup finds the newest connection of the 5-tuple that began by the given time,
+    unless it had ended: with exact times first, then with `slack_ns` on both sides. A translated
+    connection is also found by its 5-tuple beyond the translation, unless another connection has
+    that 5-tuple.
 
     Args:
-        limit: connections held; above it those longest without a record go (`evicted`).
-        keep_ns: how long a connection is kept after its end.
+        limit: maximum number of connections; above it the table evicts ended ones first, then
+            those longest without a record, and counts them in `evicted`.
+        keep_ns: time to keep a connection after its end, nanoseconds.
+        slack_ns: tolerance between the clocks of kernel and access log, nanoseconds.
 
     Attributes:
-        logged, unlogged: connections to a logged listener that carried data both ways and are
-            forgotten, by whether an access-log entry told of them.
-        measured: by slot, what the sockets at both ends reported; columns as in CONNECTION.
+        logged, unlogged: numbers of expired connections to a logged listener that carried data in
+            both directions, with and without an access-log entry.
+        socket_stats: by slot, the last reports of the sockets at both ends; columns of CONNECTION.
         route_sets: the routes of each slot.
     """
 
@@ -93,13 +101,13 @@ class ConnectionTable:
         self._keep_ns = keep_ns
         self._slack_ns = slack_ns
         self._rows = np.zeros(1024, _ROW)
-        self.measured = np.zeros(1024, _MEASURED)
+        self.socket_stats = np.zeros(1024, _SOCKET_STATS)
         self.route_sets = RouteSets()
         self._used = 0
         self._by_pair = SortedIndex()
         self._by_nat = SortedIndex()
         self._by_id = SortedIndex()
-        self._listeners: U64 = np.zeros(0, np.uint64)  # hashes of sockets, sorted
+        self._listeners: U64 = np.zeros(0, np.uint64)  # hash_endpoints(), sorted
         self._expired_ns = 0
 
     def __len__(self) -> int:
@@ -107,11 +115,11 @@ class ConnectionTable:
 
     @property
     def live(self) -> int:
-        """Connections that have not ended."""
+        """Number of connections that have not ended."""
         return int(np.count_nonzero(~self._rows["ended"][: self._used]))
 
     def update(self, batch: ConnectionBatch) -> U64:
-        """Take records in; returns the pair hashes of connections that are new, shape (K,)."""
+        """Apply connection records; returns `hash_pairs` of the new connections, shape (K,)."""
         ids = np.ascontiguousarray(batch["conn_id"])
         slots = self._by_id.last(ids)
         new = np.flatnonzero(slots < 0)
@@ -132,15 +140,15 @@ class ConnectionTable:
             self._evict()
         return fresh
 
-    def find(self, pairs: Pairs) -> Found:
-        """The connection of each pair at its time.
+    def find(self, pairs: EndpointPairs) -> FoundConnections:
+        """Find the connection of each 5-tuple at its time.
 
-        Of a translated one the initiator is whom the side before tells, and the responder whom the
-        side after does, where both sides are known.
+        If both sides of a translation are known, the initiator's endpoint comes from the side
+        before it, and the responder's endpoint from the side after it.
         """
         own = self._search(self._by_pair, pairs)
         if not len(self._by_nat):
-            return Found(own, self._ids(own), *self._ends(own, pairs.near))
+            return FoundConnections(own, self._ids(own), *self._ends(own, pairs.near))
         other = self._search(self._by_nat, pairs)
         slots = np.where(own >= 0, own, other)
         near, far = self._ends(slots, pairs.near)
@@ -150,89 +158,98 @@ class ConnectionTable:
             side = self._rows["nat"][own]
             near = np.where(both & (side == Nat.AFTER) & (near_other != 0), near_other, near)
             far = np.where(both & (side == Nat.BEFORE) & (far_other != 0), far_other, far)
-        return Found(slots, self._ids(slots), near, far)
+        return FoundConnections(slots, self._ids(slots), near, far)
 
-    def lives(self, pairs: Pairs, keep_ns: int = 0) -> list[Slots]:
-        """The connections of each pair on both sides of a translation; -1 where there is none.
+    def find_both_sides(self, pairs: EndpointPairs, keep_ns: int = 0) -> list[Slots]:
+        """Slots of each 5-tuple's connections, one array for each side of a translation.
 
         Args:
-            keep_ns: look this much longer after the end of one.
+            keep_ns: also match connections that ended up to this long before the lookup's time.
+
+        Returns:
+            One or two arrays of shape (N,); -1 for no connection.
         """
         slots = [self._search(self._by_pair, pairs, keep_ns)]
         return [*slots, self._search(self._by_nat, pairs, keep_ns)] if len(self._by_nat) else slots
 
-    def forward(self, slots: Slots, near: U64) -> NDArray[np.bool_]:
-        """Whether `near`, shape (N, 3), is at the source's end of each connection."""
-        same = same_sockets(self._rows["src"][slots], near)
+    def is_source(self, slots: Slots, near: U64) -> NDArray[np.bool_]:
+        """Whether `near`, shape (N, 3), is the source of each connection, on either side of NAT."""
+        same = same_endpoints(self._rows["src"][slots], near)
         if len(self._by_nat):
-            same |= self._rows["nat_src"][slots] == mix(near)
+            same |= self._rows["nat_src"][slots] == hash_endpoints(near)
         return same
 
-    def fill_measures(self, records: ConnectionBatch, slots: Slots) -> None:
-        """Write what the sockets of each record's connection reported; slot -1 is passed over."""
-        there = np.flatnonzero(slots >= 0)
-        at = there if len(there) < len(slots) else slice(None)
-        for column, length in _MEASURED_BYTES:
-            known = plain_bytes(self.measured, column, length)[slots[at]]
-            plain_bytes(records, column, length)[at] = known
+    def fill_socket_stats(self, records: ConnectionBatch, slots: Slots) -> None:
+        """Copy the socket statistics of each record's connection into it; slot -1 is skipped."""
+        found = np.flatnonzero(slots >= 0)
+        at = found if len(found) < len(slots) else slice(None)
+        for column, length in _SOCKET_STATS_BYTES:
+            known = byte_view(self.socket_stats, column, length)[slots[at]]
+            byte_view(records, column, length)[at] = known
 
     def slots(self, conn_ids: U64) -> Slots:
-        """Where each connection is, good until the table changes; -1 where it is not."""
+        """The slot of each connection id, valid until the table changes; -1 for an unknown id."""
         return self._by_id.last(conn_ids)
 
-    def began(self, slots: Slots) -> NDArray[np.int64]:
-        """Unix time of each connection's first packet, ns; of no meaning for slot -1."""
+    def first_packet_ns(self, slots: Slots) -> NDArray[np.int64]:
+        """Unix time of each connection's first packet, ns; undefined for slot -1."""
         return self._rows["first_ns"][slots]
 
-    def mark(self, slots: Slots, routes: NDArray[np.uint32], side: ShareSide) -> None:
-        """Count a request on each connection; of several the last one's route is shown."""
+    def count_requests(self, slots: Slots, routes: NDArray[np.uint32], side: ShareSide) -> None:
+        """Count one request for each pair of slot and route, and set the slot's last route."""
         self._rows["route"][slots] = routes
-        self.route_sets.count(slots, routes, side)
+        self.route_sets.count_requests(slots, routes, side)
 
-    def told(self, slots: Slots, clients: U64) -> None:
-        """Note that entries told of connections, and where these lead to: a logged listener.
+    def mark_logged(self, slots: Slots, clients: U64) -> None:
+        """Mark connections as named by an access-log entry, and their destinations as logged.
 
         Args:
-            clients: sockets that began them, shape (N, 3).
+            clients: packed endpoint tuples of the clients, shape (N, 3).
         """
         self._rows["logged"][slots] = True
-        begun = slots[self.forward(slots, clients)]
-        if len(self._listeners) < LISTENERS:
-            self._listeners = np.union1d(self._listeners, mix(self._rows["dst"][begun]))
+        from_client = slots[self.is_source(slots, clients)]
+        if len(self._listeners) < MAX_LISTENERS:
+            self._listeners = np.union1d(
+                self._listeners, hash_endpoints(self._rows["dst"][from_client])
+            )
 
     def routes(self, slots: Slots) -> NDArray[np.uint32]:
-        """The route last marked on each connection, 0 for none."""
+        """The last route of each connection, 0 for none."""
         return self._rows["route"][slots] * (slots >= 0)
 
-    def expire(self, now_ns: int) -> None:
-        """Forget connections that ended longer than `keep_ns` ago; at most once a second."""
+    def expire_and_count(self, now_ns: int) -> None:
+        """Remove connections that ended over `keep_ns` ago, and count them as logged or unlogged.
+
+        Runs at most once a second.
+        """
         if 0 <= now_ns - self._expired_ns < EXPIRE_NS:
             return
         self._expired_ns = now_ns
         rows = self._rows[: self._used]
         old = rows["ended"] & (rows["last_ns"] + self._keep_ns < now_ns)
         if old.any():
-            ours = chosen(rows, old & rows["talked"])
-            ours = ours[np.isin(mix(ours["dst"]), self._listeners)]
-            told = int(np.count_nonzero(ours["logged"]))
-            self.logged, self.unlogged = self.logged + told, self.unlogged + len(ours) - told
+            expected = select_rows(rows, old & rows["talked"])
+            expected = expected[np.isin(hash_endpoints(expected["dst"]), self._listeners)]
+            logged = int(np.count_nonzero(expected["logged"]))
+            self.logged += logged
+            self.unlogged += len(expected) - logged
             self._keep(~old)
 
     def _ids(self, slots: Slots) -> U64:
         return self._rows["conn_id"][slots] * (slots >= 0)
 
     def _ends(self, slots: Slots, near: U64) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """Endpoints at the near and the far end; 0 for slot -1."""
-        there, rows = slots >= 0, self._rows
-        forward = self.forward(slots, near)
-        src, dst = (rows[f"{side}_endpoint"][slots] * there for side in ("src", "dst"))
-        return np.where(forward, src, dst), np.where(forward, dst, src)
+        """Endpoint indices of the near and the far end, shape (N,) each; 0 for slot -1."""
+        found, rows = slots >= 0, self._rows
+        is_source = self.is_source(slots, near)
+        src, dst = (rows[f"{side}_endpoint"][slots] * found for side in ("src", "dst"))
+        return np.where(is_source, src, dst), np.where(is_source, dst, src)
 
     def _add(self, batch: ConnectionBatch, new: Slots, ids: U64) -> tuple[Slots, U64]:
-        """Make slots for records `new`, whose ids these are: slots of them, hashes of the slots."""
+        """Allocate slots for the connections of records `new`; returns slots and `hash_pairs`."""
         _, first, back = np.unique(ids, return_index=True, return_inverse=True)
         order = np.argsort(first)
-        source = chosen(batch, new[first[order]])
+        source = select_rows(batch, new[first[order]])
         slots = np.arange(self._used, self._used + len(source))
         by_id = np.empty_like(slots)
         by_id[order] = slots
@@ -240,42 +257,44 @@ class ConnectionTable:
         if self._used > len(self._rows):
             size = max(self._used, 2 * len(self._rows))
             self._rows = _grown(self._rows, size)
-            self.measured = _grown(self.measured, size)
+            self.socket_stats = _grown(self.socket_stats, size)
         rows = np.zeros(len(source), _ROW)
         for name in ("conn_id", "first_ns", "src_endpoint", "dst_endpoint"):
             rows[name] = source[name]
         rows["last_ns"] = rows["first_ns"]
-        rows["src"] = sockets(source["src_addr"], source["src_port"], source["protocol"])
-        rows["dst"] = sockets(source["dst_addr"], source["dst_port"], source["protocol"])
-        write(self._rows[slots[0] : self._used], rows)
-        hashes = pair_hash(rows["src"], rows["dst"])
+        rows["src"] = pack_endpoints(source["src_addr"], source["src_port"], source["protocol"])
+        rows["dst"] = pack_endpoints(source["dst_addr"], source["dst_port"], source["protocol"])
+        write_rows(self._rows[slots[0] : self._used], rows)
+        hashes = hash_pairs(rows["src"], rows["dst"])
         self._by_id.insert(rows["conn_id"], slots)
-        again = len(np.unique(hashes)) < len(hashes) or (self._by_pair.last(hashes) >= 0).any()
+        reused = len(np.unique(hashes)) < len(hashes) or (self._by_pair.last(hashes) >= 0).any()
         self._by_pair.insert(hashes, slots)
-        if again:
+        if reused:
             self._by_pair.order_by(self._rows["first_ns"])
         return by_id[back], hashes
 
     def _add_translations(self, batch: ConnectionBatch, slots: Slots) -> U64:
-        """Index connections whose translation is told for the first time; their hashes beyond."""
-        told = np.flatnonzero((batch["nat"] != 0) & (self._rows["nat_src"][slots] == 0))
-        new, first = np.unique(slots[told], return_index=True)
-        source = chosen(batch, told[first])
+        """Index connections by their 5-tuple beyond a new translation; returns its `hash_pairs`."""
+        translated = np.flatnonzero((batch["nat"] != 0) & (self._rows["nat_src"][slots] == 0))
+        new, first = np.unique(slots[translated], return_index=True)
+        source = select_rows(batch, translated[first])
         if not len(new):
             return np.zeros(0, np.uint64)
         ends = [
-            sockets(source[f"nat_{side}_addr"], source[f"nat_{side}_port"], source["protocol"])
+            pack_endpoints(
+                source[f"nat_{side}_addr"], source[f"nat_{side}_port"], source["protocol"]
+            )
             for side in ("src", "dst")
         ]
-        self._rows["nat_src"][new] = np.maximum(mix(ends[0]), np.uint64(1))
+        self._rows["nat_src"][new] = np.maximum(hash_endpoints(ends[0]), np.uint64(1))
         self._rows["nat"][new] = source["nat"]
-        hashes = pair_hash(ends[0], ends[1])
+        hashes = hash_pairs(ends[0], ends[1])
         self._by_nat.insert(hashes, new)
         self._by_nat.order_by(self._rows["first_ns"])
         return hashes
 
-    def _search(self, index: SortedIndex, pairs: Pairs, keep_ns: int = 0) -> Slots:
-        hashes = pair_hash(pairs.near, pairs.far)
+    def _search(self, index: SortedIndex, pairs: EndpointPairs, keep_ns: int = 0) -> Slots:
+        hashes = hash_pairs(pairs.near, pairs.far)
         places, several = index.newest(hashes)
         slots = np.full(len(hashes), -1, np.int64)
         left = np.flatnonzero(places >= 0)
@@ -294,38 +313,40 @@ class ConnectionTable:
         places: Slots,
         several: NDArray[np.bool_],
         hashes: U64,
-        pairs: Pairs,
+        pairs: EndpointPairs,
         slack_ns: int,
     ) -> Slots:
-        """The newest life of each pair that had begun by its time; -1 for none."""
+        """The newest connection of each 5-tuple that began by its time; -1 for none."""
         slots, by_ns = index.slots[places], pairs.end_ns + slack_ns
         late = self._rows["first_ns"][slots] > by_ns
         if late.any():
             slots[late] = -1
-            again = np.flatnonzero(late & several)
-            low, high = index.spans(hashes[again])
-            place = self._last_begun(index, low, high, by_ns[again])
-            slots[again] = np.where(place >= low, index.slots[place], -1)
+            retry = np.flatnonzero(late & several)
+            low, high = index.spans(hashes[retry])
+            place = self._last_begun(index, low, high, by_ns[retry])
+            slots[retry] = np.where(place >= low, index.slots[place], -1)
         return slots
 
-    def _fitting(self, index: SortedIndex, slots: Slots, pairs: Pairs, slack_ns: int) -> Slots:
-        """The slots, -1 in place of those that had ended by then or are of another pair."""
+    def _fitting(
+        self, index: SortedIndex, slots: Slots, pairs: EndpointPairs, slack_ns: int
+    ) -> Slots:
+        """The slots, with -1 for connections that had ended or have another 5-tuple."""
         rows = self._rows
         alive = ~rows["ended"][slots] | (rows["last_ns"][slots] + slack_ns >= pairs.start_ns)
         if index is self._by_nat:
-            beyond = rows["nat_src"][slots]
-            same = beyond == mix(pairs.near)
-            same |= beyond == mix(pairs.far)
+            nat_src = rows["nat_src"][slots]
+            same = nat_src == hash_endpoints(pairs.near)
+            same |= nat_src == hash_endpoints(pairs.far)
         else:
             src, dst = rows["src"][slots], rows["dst"][slots]
-            same = same_sockets(src, pairs.near) & same_sockets(dst, pairs.far)
-            same |= same_sockets(src, pairs.far) & same_sockets(dst, pairs.near)
+            same = same_endpoints(src, pairs.near) & same_endpoints(dst, pairs.far)
+            same |= same_endpoints(src, pairs.far) & same_endpoints(dst, pairs.near)
         return np.where((slots >= 0) & alive & same, slots, -1)
 
     def _last_begun(
         self, index: SortedIndex, low: Slots, high: Slots, by_ns: NDArray[np.int64]
     ) -> Slots:
-        """Of the positions [low, high) the last whose life began by then, or low - 1."""
+        """The last position in [low, high) whose connection began by `by_ns`, or low - 1."""
         left, right = low.copy(), high.copy()
         while (undecided := np.flatnonzero(left < right)).size:
             middle = (left[undecided] + right[undecided]) // 2
@@ -345,18 +366,18 @@ class ConnectionTable:
         self._keep(keep)
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
-        moved = np.where(keep, np.cumsum(keep) - 1, -1)
+        new_slots = np.where(keep, np.cumsum(keep) - 1, -1)
         used, left = self._used, int(np.count_nonzero(keep))
-        for rows in (self._rows, self.measured):
-            write(rows[:left], chosen(rows[:used], keep))
-        write(self.measured[left:used], np.zeros(used - left, _MEASURED))
+        for rows in (self._rows, self.socket_stats):
+            write_rows(rows[:left], select_rows(rows[:used], keep))
+        write_rows(self.socket_stats[left:used], np.zeros(used - left, _SOCKET_STATS))
         self._used = left
         for index in (self._by_pair, self._by_nat, self._by_id):
-            index.remap(moved)
-        self.route_sets.remap(moved)
+            index.remap(new_slots)
+        self.route_sets.remap(new_slots)
 
 
 def _grown(rows: NDArray[np.void], size: int) -> NDArray[np.void]:
     grown = np.zeros(size, rows.dtype)
-    write(grown[: len(rows)], rows)
+    write_rows(grown[: len(rows)], rows)
     return grown

@@ -1,4 +1,4 @@
-"""End records that wait for the access log: it tells of a request up to a second after it."""
+"""Delay END records of gateway connections until their access-log entries have arrived."""
 
 from collections import deque
 
@@ -7,18 +7,23 @@ from numpy.typing import NDArray
 
 from flowd.model.enums import Reason
 from flowd.model.records.connection import ConnectionBatch
-from flowd.model.records.rows import chosen, joined
+from flowd.model.records.rows import concat_rows, select_rows
 
 HOLD_NS = 1_400_000_000
 HOLD_ROWS = 65_536
 
 
-class Ending:
-    """Holds back the END records of connections with a gateway's pod at one end.
+class EndDelay:
+    """Delays the END records of connections with a gateway's pod at one end.
 
-    So that they carry the route of their last request and what their sockets reported last. All
-    other records go on at once. A connection's END is its last record, so its records stay in
-    order. Over `rows` the oldest go on early.
+    Envoy logs a request up to a second late. A delayed record carries the route of the
+    connection's last request and the last report of its sockets. All other records pass at once.
+    END is the last record of a connection, so the records of a connection stay in order. Above
+    `rows` the oldest records are released early.
+
+    Args:
+        hold_ns: delay, nanoseconds.
+        rows: maximum number of delayed records.
     """
 
     def __init__(self, hold_ns: int = HOLD_NS, rows: int = HOLD_ROWS) -> None:
@@ -29,25 +34,26 @@ class Ending:
 
     @property
     def waiting(self) -> int:
-        """Records that are held back."""
+        """Number of delayed records."""
         return self._waiting
 
     def step(
         self, records: ConnectionBatch, gateways: NDArray[np.bool_], now_ns: int
     ) -> ConnectionBatch:
-        """The records that go on now: of the held ones first, then of the new ones.
+        """The records that pass now: delayed records that are due, then new ones.
 
         Args:
-            gateways: by endpoint index, whether it is the pod of a gateway.
+            gateways: by endpoint index, whether the endpoint is a gateway's pod.
+            now_ns: Unix time, nanoseconds.
         """
-        held = gateways[records["src_endpoint"]] | gateways[records["dst_endpoint"]]
-        held &= records["reason"] == Reason.END
-        if held.any():
-            self._held.append((now_ns + self.hold_ns, chosen(records, held)))
-            self._waiting += int(np.count_nonzero(held))
-            records = chosen(records, ~held)
+        delay = gateways[records["src_endpoint"]] | gateways[records["dst_endpoint"]]
+        delay &= records["reason"] == Reason.END
+        if delay.any():
+            self._held.append((now_ns + self.hold_ns, select_rows(records, delay)))
+            self._waiting += int(np.count_nonzero(delay))
+            records = select_rows(records, ~delay)
         due: list[ConnectionBatch] = []
         while self._held and (self._held[0][0] <= now_ns or self._waiting > self._rows):
             due.append(self._held.popleft()[1])
             self._waiting -= len(due[-1])
-        return joined([*due, records])
+        return concat_rows([*due, records])

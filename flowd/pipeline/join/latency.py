@@ -1,6 +1,6 @@
-"""Where a request's time went: the client's network, the gateway, the pod's network, the pod.
+"""Split a request's duration: client's network, gateway, pod's network, pod.
 
-docs/latency.md tells what is measured where, and what each part means.
+docs/latency.md defines the parts and the measurements behind them.
 """
 
 import numpy as np
@@ -9,30 +9,30 @@ from numpy.typing import NDArray
 from flowd.model.records.request import RequestBatch
 
 INITIAL_WINDOW = 10 * 1460
-"""Bytes that a TCP sender may have in flight at first (RFC 6928, section 2)."""
+"""Initial congestion window of a TCP sender, bytes (RFC 6928, section 2)."""
 
-_MOST_US = np.iinfo(np.uint32).max
+_MAX_US = np.iinfo(np.uint32).max
 
 
-def fill_split(rows: RequestBatch, opened: NDArray[np.bool_]) -> None:
-    """Set the four parts of each row, whose sockets' columns are filled in.
+def fill_latency_split(rows: RequestBatch, opened: NDArray[np.bool_]) -> None:
+    """Set the four split columns of each row; its socket columns must already be filled.
 
-    The parts add up to `duration_ns` in whole microseconds. All four are 0, which is "not known",
-    where the backend answered and no socket of its connection is known, where no socket is known
-    at all, and above 71 minutes, which the columns do not hold.
+    The parts add up to `duration_ns` in whole microseconds. All four are 0 ("not known") in three
+    cases: the backend answered and no socket of its connection is known; no socket is known at
+    all; the duration exceeds 71 minutes, the range of the columns.
 
     Args:
-        opened: shape (N,), requests that the upstream connection was opened for.
+        opened: shape (N,), whether the upstream connection was opened for this request.
     """
     total = rows["duration_ns"].astype(np.int64) // 1000
     answered = rows["upstream_ns"] > 0
     down, up = rows["down_srtt_us"].astype(np.int64), rows["up_srtt_us"].astype(np.int64)
-    known = np.where(answered, up > 0, (down > 0) | (up > 0)) & (total <= _MOST_US)
+    known = np.where(answered, up > 0, (down > 0) | (up > 0)) & (total <= _MAX_US)
     upstream = np.minimum(rows["upstream_ns"].astype(np.int64) // 1000, total)
     travel = np.minimum(up, upstream)
     rest = total - upstream
     connect = np.minimum(rows["up_connect_us"] * opened, rest)
-    trips = further_trips(rows["bytes_received"]) + further_trips(rows["bytes_sent"])
+    trips = extra_round_trips(rows["bytes_received"]) + extra_round_trips(rows["bytes_sent"])
     client = np.minimum(down * trips, rest - connect)
     for name, part in (
         ("client_network_us", client),
@@ -43,8 +43,8 @@ def fill_split(rows: RequestBatch, opened: NDArray[np.bool_]) -> None:
         rows[name] = np.where(known, part, 0)
 
 
-def further_trips(size: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Round trips that a body of that many bytes takes beyond its first window.
+def extra_round_trips(size: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Round trips that bodies of `size` bytes take beyond the initial window, shape (N,).
 
     The window doubles each round trip (slow start: RFC 5681, section 3.1).
     """

@@ -1,4 +1,4 @@
-"""The routes that used each connection, and what of its traffic was whose."""
+"""Count the requests of each route on each connection, and split the traffic by these counts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,32 +7,32 @@ from flowd.model.records.connection import ConnectionBatch
 from flowd.model.records.share import OTHER_ROUTE, ShareBatch, empty_shares
 from flowd.pipeline.sorted_index import U64, Slots
 
-ROUTES = 8
-COUNTED = ("bytes_fwd", "bytes_rev", "packets_fwd", "packets_rev")
+MAX_ROUTES = 8
+COUNTERS = ("bytes_fwd", "bytes_rev", "packets_fwd", "packets_rev")
 
-_OWED = np.dtype([*((name, "u8") for name in COUNTED), ("retransmits", "u4")])
+_PENDING = np.dtype([*((name, "u8") for name in COUNTERS), ("retransmits", "u4")])
 _SLOT, _SIDE = np.uint64(33), np.uint64(32)
 _ROUTE_BITS = np.uint64(OTHER_ROUTE)
 
 
 class RouteSets:
-    """Requests by connection (a slot of the table), side and route; eight routes, then `other`.
+    """Request counts by connection (slot of the table), side and route.
 
-    A record that comes before any request of its connection is kept in mind: its bytes go to the
-    routes that the connection has when it is next shared out.
+    A connection has up to eight routes; further routes are counted as `other`. The traffic of
+    records that precede the connection's first request is kept, and split at the next record.
     """
 
     def __init__(self) -> None:
-        self._keys: U64 = np.zeros(0, np.uint64)  # slot, side and route in one number, sorted
-        self._fresh: U64 = np.zeros(0, np.uint64)  # requests since it was last shared out
-        self._total: U64 = np.zeros(0, np.uint64)
-        self._owed = np.zeros(1024, _OWED)  # by slot; of retransmits those shared out already
+        self._keys: U64 = np.zeros(0, np.uint64)  # slot << 33 | side << 32 | route, sorted
+        self._fresh: U64 = np.zeros(0, np.uint64)  # requests since the last split
+        self._total: U64 = np.zeros(0, np.uint64)  # all requests
+        self._pending = np.zeros(1024, _PENDING)  # by slot; `retransmits` are those already split
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def count(self, slots: Slots, routes: NDArray[np.uint32], side: int) -> None:
-        """Count a request for each slot and route, shape (N,) each."""
+    def count_requests(self, slots: Slots, routes: NDArray[np.uint32], side: int) -> None:
+        """Count one request for each pair of slot and route, shape (N,) each."""
         keys, counts = np.unique(_key(slots, routes, side), return_counts=True)
         keys = self._bounded(keys)
         places = np.searchsorted(self._keys, keys)
@@ -51,7 +51,7 @@ class RouteSets:
             self._total = np.insert(self._total, places, amounts)
 
     def _bounded(self, keys: U64) -> U64:
-        """The keys, sorted and distinct, with new routes over the bound turned to `other`."""
+        """Replace new routes above MAX_ROUTES by OTHER_ROUTE; `keys` are sorted and distinct."""
         slots = keys >> _SLOT
         low, high = self._span(slots)
         known = np.zeros(len(keys), np.bool_)
@@ -60,29 +60,33 @@ class RouteSets:
             known = self._keys[places] == keys
         fresh = np.cumsum(~known)
         first = np.searchsorted(slots, slots)
-        rank = fresh - fresh[first] + ~known[first]  # of the new ones of its slot, from 1
-        over = ~known & (high - low + rank > ROUTES)
+        rank = fresh - fresh[first] + ~known[first]  # among the new keys of its slot, from 1
+        over = ~known & (high - low + rank > MAX_ROUTES)
         return np.where(over, keys | _ROUTE_BITS, keys)
 
-    def share(
+    def split_traffic(
         self, records: ConnectionBatch, slots: Slots, retransmits: NDArray[np.uint32]
     ) -> ShareBatch:
-        """What the records, and those before without a route, were of each connection's routes.
+        """Split the traffic of the records, and of earlier ones still pending, by route.
 
         Args:
-            slots: of each record's connection, -1 for none; shape (N,).
-            retransmits: of each record's connection so far, shape (N,).
+            records: connection rows, shape (N,).
+            slots: the connection of each record, -1 for none; shape (N,).
+            retransmits: total retransmits of each record's connection; shape (N,).
+
+        Returns:
+            One row for each connection, side and route; `connection` is a row of `records`.
         """
-        there = np.flatnonzero(slots >= 0)
-        if not len(there):
+        found = np.flatnonzero(slots >= 0)
+        if not len(found):
             return empty_shares()
         self._reserve(int(slots.max()) + 1)
-        for name in COUNTED:
-            np.add.at(self._owed[name], slots[there], records[name][there])
+        for name in COUNTERS:
+            np.add.at(self._pending[name], slots[found], records[name][found])
         if not len(self._keys):
             return empty_shares()
-        distinct, back = np.unique(slots[there][::-1], return_index=True)
-        last = there[len(there) - 1 - back]
+        distinct, back = np.unique(slots[found][::-1], return_index=True)
+        last = found[len(found) - 1 - back]
         low, high = self._span(distinct.astype(np.uint64))
         routed = high > low
         return self._split(distinct[routed], last[routed], low[routed], high[routed], retransmits)
@@ -90,7 +94,10 @@ class RouteSets:
     def _split(
         self, slots: Slots, rows: Slots, low: Slots, high: Slots, retransmits: NDArray[np.uint32]
     ) -> ShareBatch:
-        """Entries [low, high) of each slot; the newest record of each is `rows`."""
+        """Split the pending traffic of each slot over its entries [low, high), by request counts.
+
+        `rows` is the newest record of each slot. Cumulative rounding keeps the sum exact.
+        """
         size = high - low
         which = np.repeat(np.arange(len(slots)), size)
         begin = np.cumsum(size) - size
@@ -106,43 +113,44 @@ class RouteSets:
         shares["route"] = self._keys[entries] & _ROUTE_BITS
         shares["side"] = self._keys[entries] >> _SIDE & np.uint64(1)
         shares["requests"] = fresh
-        owed = self._owed[slots]
-        given, now = owed["retransmits"].astype(np.uint64), retransmits[rows].astype(np.uint64)
-        amounts = {name: owed[name] for name in COUNTED}
-        amounts["retransmits"] = np.maximum(now, given) - given
+        pending = self._pending[slots]
+        before = pending["retransmits"].astype(np.uint64)
+        now = retransmits[rows].astype(np.uint64)
+        amounts = {name: pending[name] for name in COUNTERS}
+        amounts["retransmits"] = np.maximum(now, before) - before
         for name, amount in amounts.items():
             each, left = np.divmod(amount[which], whole[which])
             end = left * upto // whole[which]
             start = left * (upto - weights) // whole[which]
             shares[name] = each * weights + end - start
-        self._owed[slots] = np.zeros(1, _OWED)
-        self._owed["retransmits"][slots] = np.maximum(now, given)
+        self._pending[slots] = np.zeros(1, _PENDING)
+        self._pending["retransmits"][slots] = np.maximum(now, before)
         self._fresh[entries] = 0
         return shares
 
-    def remap(self, moved: Slots) -> None:
-        """Put `moved[slot]`, which rises with the slot, in place of each; -1 forgets it."""
-        held = moved[moved >= 0]
-        old = np.flatnonzero(moved >= 0)
-        self._reserve(len(moved))
-        self._owed[held] = self._owed[old]
-        self._owed[len(held) : len(moved)] = np.zeros(1, _OWED)
-        slots = moved[(self._keys >> _SLOT).astype(np.int64)]
+    def remap(self, new_slots: Slots) -> None:
+        """Replace each slot by `new_slots[slot]` (rising with the slot); -1 removes its entries."""
+        kept_slots = new_slots[new_slots >= 0]
+        old = np.flatnonzero(new_slots >= 0)
+        self._reserve(len(new_slots))
+        self._pending[kept_slots] = self._pending[old]
+        self._pending[len(kept_slots) : len(new_slots)] = np.zeros(1, _PENDING)
+        slots = new_slots[(self._keys >> _SLOT).astype(np.int64)]
         kept = slots >= 0
         low = self._keys[kept] & np.uint64((1 << 33) - 1)
         self._keys = slots[kept].astype(np.uint64) << _SLOT | low
         self._fresh, self._total = self._fresh[kept], self._total[kept]
 
     def _span(self, slots: U64) -> tuple[Slots, Slots]:
-        """The entries [low, high) of each slot."""
+        """Positions [low, high) of the entries of each slot."""
         low = np.searchsorted(self._keys, slots << _SLOT)
         return low, np.searchsorted(self._keys, (slots + np.uint64(1)) << _SLOT)
 
     def _reserve(self, slots: int) -> None:
-        if slots > len(self._owed):
-            grown = np.zeros(max(slots, 2 * len(self._owed)), _OWED)
-            grown[: len(self._owed)] = self._owed
-            self._owed = grown
+        if slots > len(self._pending):
+            grown = np.zeros(max(slots, 2 * len(self._pending)), _PENDING)
+            grown[: len(self._pending)] = self._pending
+            self._pending = grown
 
 
 def _key(slots: Slots, routes: NDArray[np.uint32], side: int) -> U64:

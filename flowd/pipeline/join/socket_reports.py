@@ -1,29 +1,29 @@
-"""What sockets report, noted on the connections they are the ends of."""
+"""Match socket reports (RTT, retransmits, owner) to connections, and store them in the table."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowd.model.enums import Protocol, SocketReason
-from flowd.model.records.rows import chosen, joined
+from flowd.model.records.rows import concat_rows, select_rows
 from flowd.model.records.socket import SocketBatch, empty_sockets
-from flowd.pipeline.endpoint_tuples import Pairs, pair_hash, sockets
+from flowd.pipeline.endpoint_tuples import EndpointPairs, hash_pairs, pack_endpoints
 from flowd.pipeline.join.connection_table import KEEP_NS, ConnectionTable
 from flowd.pipeline.sorted_index import U64, Slots
 
 HOLD_NS = 3 * 10**9
 HOLD_ROWS = 16_384
 
-_LAST = ("srtt_us", "min_rtt_us", "pid", "process", "cookie")
-_MOST_US = np.iinfo(np.uint32).max
+_LAST_VALUE = ("srtt_us", "min_rtt_us", "pid", "process", "cookie")
+_MAX_US = np.iinfo(np.uint32).max
 
 
-class SocketMeeting:
-    """Finds the connection of each socket row by tuple and time.
+class SocketReportMatcher:
+    """Finds the connection of each socket row by 5-tuple and time.
 
-    A row that comes before its connection's first record waits for it, `hold_ns` at most and
-    `hold_rows` rows at most; one that has none (loopback, say) is then forgotten, for the rows
-    themselves go on to exporters at once. One that comes after the end is taken for its own
-    connection by the socket's cookie.
+    A row that arrives before its connection's first record is held for at most `hold_ns`, and at
+    most `hold_rows` rows are held. A row without a connection (loopback, for example) is then
+    dropped here; exporters get the rows directly. A row that arrives after the connection's end
+    matches by socket cookie.
     """
 
     def __init__(
@@ -38,70 +38,73 @@ class SocketMeeting:
 
     @property
     def waiting(self) -> int:
-        """Rows that wait for a connection."""
+        """Number of held rows."""
         return len(self._held)
 
     def step(self, rows: SocketBatch, fresh: U64, now_ns: int) -> None:
-        """Note what rows say on their connections.
+        """Store the reports of `rows`, and of held rows whose connection is now known.
 
         Args:
-            fresh: pair hashes of the connections that are new since the previous step.
+            rows: SOCKET rows.
+            fresh: `hash_pairs` of connections that are new since the previous step, shape (K,).
+            now_ns: Unix time, nanoseconds.
         """
         if len(self._held):
             woken = np.isin(self._hashes, fresh) if len(fresh) else np.zeros(len(self._held), bool)
             if woken.any():
-                rows = joined([chosen(self._held, woken), rows])
+                rows = concat_rows([select_rows(self._held, woken), rows])
             self._keep(~woken & (self._until > now_ns))
         if not len(rows):
             return
         times = rows["time_ns"]
         if (times[1:] < times[:-1]).any():
-            rows = chosen(rows, np.argsort(times, kind="stable"))
-        near, far = _ends(rows)
-        unmet = ~self._note(rows, near, far)
-        if unmet.any():
-            self._hold(chosen(rows, unmet), pair_hash(near[unmet], far[unmet]), now_ns)
+            rows = select_rows(rows, np.argsort(times, kind="stable"))
+        near, far = _endpoint_tuples(rows)
+        unmatched = ~self._store(rows, near, far)
+        if unmatched.any():
+            hashes = hash_pairs(near[unmatched], far[unmatched])
+            self._hold(select_rows(rows, unmatched), hashes, now_ns)
 
-    def _note(self, rows: SocketBatch, near: U64, far: U64) -> NDArray[np.bool_]:
-        """Write the rows to the table; tells which met a connection."""
+    def _store(self, rows: SocketBatch, near: U64, far: U64) -> NDArray[np.bool_]:
+        """Write the rows to the table; returns a mask of the rows with a connection."""
         times = rows["time_ns"].astype(np.int64)
-        met = np.zeros(len(rows), np.bool_)
-        for slots in self._table.lives(Pairs(near, far, times, times)):
-            met |= self._write(rows, near, slots)
-        late = np.flatnonzero(~met & (rows["cookie"] != 0))
+        matched = np.zeros(len(rows), np.bool_)
+        for slots in self._table.find_both_sides(EndpointPairs(near, far, times, times)):
+            matched |= self._write(rows, near, slots)
+        late = np.flatnonzero(~matched & (rows["cookie"] != 0))
         if len(late):
-            pairs = Pairs(near[late], far[late], times[late], times[late])
-            for slots in self._table.lives(pairs, KEEP_NS):
-                forward = self._table.forward(slots, near[late])
-                known = self._table.measured[slots]
-                cookies = np.where(forward, known["src_cookie"], known["dst_cookie"])
+            pairs = EndpointPairs(near[late], far[late], times[late], times[late])
+            for slots in self._table.find_both_sides(pairs, KEEP_NS):
+                is_source = self._table.is_source(slots, near[late])
+                known = self._table.socket_stats[slots]
+                cookies = np.where(is_source, known["src_cookie"], known["dst_cookie"])
                 own = np.where(cookies == rows["cookie"][late], slots, -1)
-                met[late] |= self._write(chosen(rows, late), near[late], own)
-        return met
+                matched[late] |= self._write(select_rows(rows, late), near[late], own)
+        return matched
 
     def _write(self, rows: SocketBatch, near: U64, slots: Slots) -> NDArray[np.bool_]:
-        there = slots >= 0
-        if not there.all():
-            rows, slots, near = chosen(rows, there), slots[there], near[there]
+        found = slots >= 0
+        if not found.all():
+            rows, slots, near = select_rows(rows, found), slots[found], near[found]
         if not len(rows):
-            return there
-        forward = self._table.forward(slots, near)
-        measured = self._table.measured
-        values = {name: rows[name] for name in _LAST}
+            return found
+        is_source = self._table.is_source(slots, near)
+        stats = self._table.socket_stats
+        values = {name: rows[name] for name in _LAST_VALUE}
         totals = np.where(rows["reason"] == SocketReason.RETRANSMIT, 0, rows["retransmits"])
-        for side, mask in (("src", forward), ("dst", ~forward)):
+        for side, mask in (("src", is_source), ("dst", ~is_source)):
             for name, column in values.items():
                 known = np.flatnonzero(mask & (column != 0))
-                measured[f"{side}_{name}"][slots[known]] = column[known]
+                stats[f"{side}_{name}"][slots[known]] = column[known]
             known = np.flatnonzero(mask & (totals != 0))
-            np.maximum.at(measured[f"{side}_retransmits"], slots[known], totals[known])
-        made = np.flatnonzero(rows["connect_ns"])
-        took = np.clip(rows["connect_ns"][made] // 1000, 1, _MOST_US)
-        measured["connect_us"][slots[made]] = took
-        return there
+            np.maximum.at(stats[f"{side}_retransmits"], slots[known], totals[known])
+        connected = np.flatnonzero(rows["connect_ns"])
+        took = np.clip(rows["connect_ns"][connected] // 1000, 1, _MAX_US)
+        stats["connect_us"][slots[connected]] = took
+        return found
 
     def _hold(self, rows: SocketBatch, hashes: U64, now_ns: int) -> None:
-        self._held = joined([self._held, rows])
+        self._held = concat_rows([self._held, rows])
         self._hashes = np.concatenate([self._hashes, hashes])
         until = np.full(len(rows), now_ns + self._hold_ns)
         self._until = np.concatenate([self._until, until])
@@ -110,13 +113,14 @@ class SocketMeeting:
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         if not keep.all():
-            self._held, self._hashes = chosen(self._held, keep), self._hashes[keep]
+            self._held, self._hashes = select_rows(self._held, keep), self._hashes[keep]
             self._until = self._until[keep]
 
 
-def _ends(rows: SocketBatch) -> tuple[U64, U64]:
+def _endpoint_tuples(rows: SocketBatch) -> tuple[U64, U64]:
     protocol = np.full(len(rows), Protocol.TCP, np.uint8)
     near, far = (
-        sockets(rows[f"{end}_addr"], rows[f"{end}_port"], protocol) for end in ("local", "remote")
+        pack_endpoints(rows[f"{end}_addr"], rows[f"{end}_port"], protocol)
+        for end in ("local", "remote")
     )
     return near, far

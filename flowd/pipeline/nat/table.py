@@ -1,43 +1,44 @@
-"""Translations by what either side sees, and by time."""
+"""A table of NAT translations, indexed by the 5-tuples before and after, and by time."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowd.model.records.translation import TranslationBatch, Translations
-from flowd.pipeline.endpoint_tuples import pair_hash, sockets
+from flowd.model.records.translation import TranslationBatch, TranslationUpdate
+from flowd.pipeline.endpoint_tuples import hash_pairs, pack_endpoints
 from flowd.pipeline.sorted_index import U64, Slots, SortedIndex
 
 KEEP_NS = 45 * 10**9
 SLACK_NS = 10**7
 EXPIRE_NS = 10**9
 ALIVE = np.iinfo(np.int64).max
-DEPTH = 256  # uses of one tuple that are looked at, newest first
+SEARCH_DEPTH = 256  # translations of one 5-tuple that a lookup tries, newest first
 
 BEFORE, AFTER = 0, 1
 
 _ROW = np.dtype(
     [
-        ("src", "u8", (2, 3)),  # initiator's socket BEFORE and AFTER
+        ("src", "u8", (2, 3)),  # initiator's packed endpoint tuple, BEFORE and AFTER
         ("dst", "u8", (2, 3)),
-        ("begun_ns", "i8"),  # at the earliest
-        ("told_ns", "i8"),
-        ("ended_ns", "i8"),  # at the latest; ALIVE
-        ("pinned", "?"),  # begun_ns is that of its connection, or long ago
-        ("listed", "?"),
+        ("begun_ns", "i8"),  # lower bound of the begin, Unix ns
+        ("reported_ns", "i8"),  # end of the update that reported it: upper bound of the begin
+        ("ended_ns", "i8"),  # upper bound of the end; ALIVE
+        ("bound", "?"),  # begun_ns is exact, from a connection, or the begin is long ago
+        ("listed", "?"),  # part of the complete list being processed
     ],
     align=True,
 )
 
 
 class NatTable:
-    """Translations, while they last and a moment longer.
+    """Live translations, and ended ones for `keep_ns` longer.
 
-    A pair of sockets is used again and again, each time perhaps with another backend. When a
-    translation began is known only as a span of time; the connection that caused it makes it
-    exact (`pin`).
+    A 5-tuple is reused, possibly with another backend each time. Updates give the begin of a
+    translation only as a time span; the connection that caused it makes the begin exact (`bind`).
 
     Args:
-        limit: translations held; above it those longest over, then the oldest, go (`evicted`).
+        limit: maximum number of translations; above it the table evicts those that ended first,
+            then the oldest, and counts them in `evicted`.
+        keep_ns: time to keep a translation after its end, nanoseconds.
     """
 
     def __init__(self, limit: int, keep_ns: int = KEEP_NS) -> None:
@@ -46,7 +47,7 @@ class NatTable:
         self._keep_ns = keep_ns
         self._rows = np.zeros(1024, _ROW)
         self._used = 0
-        self._index = SortedIndex()  # pair hash to 2 * slot + BEFORE or AFTER
+        self._index = SortedIndex()  # hash_pairs() to 2 * slot + BEFORE or AFTER
         self._expired_ns = 0
 
     def __len__(self) -> int:
@@ -54,55 +55,60 @@ class NatTable:
 
     @property
     def live(self) -> int:
-        """Translations that are not over."""
+        """Number of translations that have not ended."""
         return int(np.count_nonzero(self._rows["ended_ns"][: self._used] == ALIVE))
 
-    def update(self, news: Translations) -> None:
-        """Take news in."""
-        src, dst = _ends(news.rows, "")
-        hashes = pair_hash(src, dst)
+    def update(self, update: TranslationUpdate) -> None:
+        """Apply an update: insert new translations, and end those that it reports as ended."""
+        src, dst = _endpoint_tuples(update.rows, "")
+        hashes = hash_pairs(src, dst)
         order = np.argsort(hashes, kind="stable")
         other = hashes[order][1:] != hashes[order][:-1]
         first, last = np.ones(len(order), np.bool_), np.ones(len(order), np.bool_)
         first[order[1:]], last[order[:-1]] = other, other
-        if news.complete:
+        if update.complete:
             self._rows["listed"] = False
-            last[:] = True  # a list may have an entry twice, and nothing is over in it
-        # Only the first news of a tuple can be about what is known; all others follow each other
+            last[:] = True  # a list may repeat an entry, and has no ended ones
+        # Only the first row of a 5-tuple can match the table; its other rows follow each other
         fresh = first.copy()
-        fresh[first], begun_ns = self._meet(news, src, dst, hashes, first, last)
-        # None of a tuple began before the one that was known
+        fresh[first], begun_ns = self._match_known(update, src, dst, hashes, first, last)
+        # No translation of a 5-tuple began before the one already in the table
         group = np.empty(len(order), np.int64)
         group[order] = np.cumsum(first[order]) - 1
         by_group = np.empty(len(begun_ns), np.int64)
         by_group[group[first]] = begun_ns
-        if not news.complete:
-            fresh |= ~first & ~news.rows["ended"]
-        self._insert(news, src, dst, hashes, by_group[group], np.flatnonzero(fresh), last)
+        if not update.complete:
+            fresh |= ~first & ~update.rows["ended"]
+        self._insert(update, src, dst, hashes, by_group[group], np.flatnonzero(fresh), last)
         known = self._rows[: self._used]
-        if news.complete:
+        if update.complete:
             gone = ~known["listed"] & (known["ended_ns"] == ALIVE)
-            known["ended_ns"][gone] = news.until_ns
-        self._expire(news.until_ns)
+            known["ended_ns"][gone] = update.until_ns
+        self._expire(update.until_ns)
         if self._used > self.limit:
             self._evict()
 
     def find(
         self, src: U64, dst: U64, first_ns: NDArray[np.int64], by_ns: NDArray[np.int64]
     ) -> tuple[Slots, Slots, NDArray[np.bool_]]:
-        """The translation of N pairs of sockets: the newest that had begun by `by_ns`, unless it
-        was over before `first_ns`.
+        """Find the newest translation of each 5-tuple that began by `by_ns`, unless it had ended.
+
+        Args:
+            src, dst: packed endpoint tuples, shape (N, 3).
+            first_ns: a translation that ended before this time does not match, Unix ns, (N,).
+            by_ns: latest begin, Unix ns, shape (N,).
 
         Returns:
-            Slot, -1 for none; BEFORE or AFTER; and whether `src` is the responder of it.
+            Slots, -1 for none; the side of the translation that matched, BEFORE or AFTER; and
+            whether `src` is its responder. Shape (N,) each.
         """
         found = np.full(len(src), -1, np.int64)
         side, flipped = np.zeros(len(src), np.int64), np.zeros(len(src), np.bool_)
         if not self._used:
             return found, side, flipped
-        low, high = self._index.spans(pair_hash(src, dst))
+        low, high = self._index.spans(hash_pairs(src, dst))
         left = np.flatnonzero(high > low)
-        for back in range(1, DEPTH + 1):
+        for back in range(1, SEARCH_DEPTH + 1):
             left = left[high[left] - back >= low[left]]
             if not len(left):
                 break
@@ -122,73 +128,78 @@ class NatTable:
             left = left[~fits]
         return found, side, flipped
 
-    def other(self, slots: Slots, side: Slots) -> tuple[U64, U64]:
-        """Initiator's and responder's socket on the side of the translation that is not `side`."""
+    def other_side(self, slots: Slots, side: Slots) -> tuple[U64, U64]:
+        """Endpoint tuples of initiator and responder, (N, 3) each, on the opposite of `side`."""
         rows = self._rows[slots]
         every = np.arange(len(slots))
         return rows["src"][every, 1 - side], rows["dst"][every, 1 - side]
 
-    def pin(self, src: U64, dst: U64, first_ns: NDArray[np.int64]) -> None:
-        """New connections, in order of time: each began the oldest translation that nobody did."""
+    def bind(self, src: U64, dst: U64, first_ns: NDArray[np.int64]) -> None:
+        """Bind each new connection to the oldest unbound translation of its 5-tuple.
+
+        Args:
+            src, dst: packed endpoint tuples, shape (N, 3), in order of `first_ns`.
+            first_ns: Unix time of the first packet, shape (N,); becomes the translation's begin.
+        """
         if not self._used or not len(src):
             return
-        low, high = self._index.spans(pair_hash(src, dst))
+        low, high = self._index.spans(hash_pairs(src, dst))
         only = np.flatnonzero(high - low == 1)
         slots, side = np.divmod(self._index.slots[low[only]], 2)
         rows = self._rows[slots]
-        fits = (side == BEFORE) & ~rows["pinned"] & _same(rows["src"][:, BEFORE], src[only])
+        fits = (side == BEFORE) & ~rows["bound"] & _same(rows["src"][:, BEFORE], src[only])
         fits &= _same(rows["dst"][:, BEFORE], dst[only])
-        fits &= (rows["begun_ns"] <= first_ns[only]) & (first_ns[only] <= rows["told_ns"])
+        fits &= (rows["begun_ns"] <= first_ns[only]) & (first_ns[only] <= rows["reported_ns"])
         self._rows["begun_ns"][slots[fits]] = first_ns[only[fits]]
-        self._rows["pinned"][slots[fits]] = True
+        self._rows["bound"][slots[fits]] = True
         for one in np.flatnonzero(high - low > 1).tolist():
             codes = self._index.slots[low[one] : high[one]]
-            self._pin_one(codes, src[one], dst[one], int(first_ns[one]))
+            self._bind_one(codes, src[one], dst[one], int(first_ns[one]))
 
-    def _pin_one(self, codes: Slots, src: U64, dst: U64, first_ns: int) -> None:
+    def _bind_one(self, codes: Slots, src: U64, dst: U64, first_ns: int) -> None:
         slots = codes[codes % 2 == BEFORE] // 2
         rows = self._rows[slots]
-        fits = ~rows["pinned"] & (rows["begun_ns"] <= first_ns) & (first_ns <= rows["told_ns"])
+        fits = ~rows["bound"] & (rows["begun_ns"] <= first_ns) & (first_ns <= rows["reported_ns"])
         fits &= _same(rows["src"][:, BEFORE], src) & _same(rows["dst"][:, BEFORE], dst)
         if not fits.any():
             return
         slot, later = slots[fits][0], slots[fits][1:]
-        self._rows["begun_ns"][slot], self._rows["pinned"][slot] = first_ns, True
+        self._rows["begun_ns"][slot], self._rows["bound"][slot] = first_ns, True
         self._rows["begun_ns"][later] = np.maximum(self._rows["begun_ns"][later], first_ns + 1)
 
-    def _meet(
+    def _match_known(
         self,
-        news: Translations,
+        update: TranslationUpdate,
         src: U64,
         dst: U64,
         hashes: U64,
         first: NDArray[np.bool_],
         last: NDArray[np.bool_],
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """End what is over by the first news of each tuple.
+        """Match the first update row of each 5-tuple with the table; end replaced translations.
 
         Returns:
-            Which of them are to be added, and the least time at which they began.
+            A mask of the rows to insert, and lower bounds of their begin, Unix ns.
         """
-        rows = news.rows[first]
-        nat_src, nat_dst = _ends(rows, "nat_")
-        known = self._last(src[first], dst[first], hashes[first])
-        there = self._rows[known]
-        alive = (known >= 0) & (there["ended_ns"] == ALIVE)
-        same = alive & _same(there["src"][:, AFTER], nat_src)
-        same &= _same(there["dst"][:, AFTER], nat_dst)
+        rows = update.rows[first]
+        nat_src, nat_dst = _endpoint_tuples(rows, "nat_")
+        known = self._newest(src[first], dst[first], hashes[first])
+        row = self._rows[known]
+        alive = (known >= 0) & (row["ended_ns"] == ALIVE)
+        same = alive & _same(row["src"][:, AFTER], nat_src)
+        same &= _same(row["dst"][:, AFTER], nat_dst)
         self._rows["listed"][known[same]] = True
         over = (rows["ended"] & same) | (~rows["ended"] & alive & ~(same & last[first]))
-        self._rows["ended_ns"][known[over]] = news.until_ns
-        floor = np.where((known >= 0) & there["pinned"], there["begun_ns"] + 1, 0)
-        return ~rows["ended"] & ~same, np.maximum(floor, news.since_ns - SLACK_NS)
+        self._rows["ended_ns"][known[over]] = update.until_ns
+        floor = np.where((known >= 0) & row["bound"], row["begun_ns"] + 1, 0)
+        return ~rows["ended"] & ~same, np.maximum(floor, update.since_ns - SLACK_NS)
 
-    def _last(self, src: U64, dst: U64, hashes: U64) -> Slots:
-        """The newest translation of each BEFORE tuple, -1 for none."""
+    def _newest(self, src: U64, dst: U64, hashes: U64) -> Slots:
+        """The slot of the newest translation of each BEFORE 5-tuple, -1 for none."""
         found = np.full(len(src), -1, np.int64)
         low, high = self._index.spans(hashes)
         left = np.flatnonzero(high > low)
-        for back in range(1, DEPTH + 1):
+        for back in range(1, SEARCH_DEPTH + 1):
             left = left[high[left] - back >= low[left]]
             if not len(left):
                 break
@@ -202,7 +213,7 @@ class NatTable:
 
     def _insert(
         self,
-        news: Translations,
+        update: TranslationUpdate,
         src: U64,
         dst: U64,
         hashes: U64,
@@ -210,18 +221,18 @@ class NatTable:
         which: Slots,
         last: NDArray[np.bool_],
     ) -> None:
-        """Add translations; those that are not the last of their tuple are over."""
+        """Insert rows `which` of the update; all but the last of each 5-tuple have ended."""
         if not len(which):
             return
         rows = np.zeros(len(which), _ROW)
-        nat_src, nat_dst = _ends(news.rows[which], "nat_")
+        nat_src, nat_dst = _endpoint_tuples(update.rows[which], "nat_")
         rows["src"], rows["dst"] = (
             np.stack([src[which], nat_src], 1),
             np.stack([dst[which], nat_dst], 1),
         )
-        rows["begun_ns"], rows["told_ns"] = begun_ns[which], news.until_ns
-        rows["ended_ns"] = np.where(last[which], ALIVE, news.until_ns)
-        rows["pinned"], rows["listed"] = news.since_ns == 0, True
+        rows["begun_ns"], rows["reported_ns"] = begun_ns[which], update.until_ns
+        rows["ended_ns"] = np.where(last[which], ALIVE, update.until_ns)
+        rows["bound"], rows["listed"] = update.since_ns == 0, True
         slots = np.arange(self._used, self._used + len(rows))
         self._used += len(rows)
         if self._used > len(self._rows):
@@ -230,7 +241,7 @@ class NatTable:
             self._rows = grown
         self._rows[slots] = rows
         codes = np.concatenate([2 * slots + BEFORE, 2 * slots + AFTER])
-        self._index.insert(np.concatenate([hashes[which], pair_hash(nat_src, nat_dst)]), codes)
+        self._index.insert(np.concatenate([hashes[which], hash_pairs(nat_src, nat_dst)]), codes)
 
     def _expire(self, now_ns: int) -> None:
         if 0 <= now_ns - self._expired_ns < EXPIRE_NS:
@@ -244,28 +255,30 @@ class NatTable:
     def _evict(self) -> None:
         rows = self._rows[: self._used]
         surplus = self._used - self.limit * 9 // 10
-        order = np.lexsort((rows["told_ns"], rows["ended_ns"]))
+        order = np.lexsort((rows["reported_ns"], rows["ended_ns"]))
         keep = np.ones(self._used, np.bool_)
         keep[order[:surplus]] = False
         self.evicted += surplus
         self._keep(keep)
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
-        moved = np.where(keep, np.cumsum(keep) - 1, -1)
+        new_slots = np.where(keep, np.cumsum(keep) - 1, -1)
         kept = self._rows[: self._used][keep]
         self._rows[: len(kept)] = kept
         self._used = len(kept)
-        codes = np.where(moved < 0, -1, 2 * moved)
-        self._index.remap(np.stack([codes, np.where(moved < 0, -1, codes + 1)], axis=1).reshape(-1))
+        codes = np.where(new_slots < 0, -1, 2 * new_slots)
+        self._index.remap(
+            np.stack([codes, np.where(new_slots < 0, -1, codes + 1)], axis=1).reshape(-1)
+        )
 
 
-def _ends(rows: TranslationBatch, prefix: str) -> tuple[U64, U64]:
+def _endpoint_tuples(rows: TranslationBatch, prefix: str) -> tuple[U64, U64]:
     src, dst = (
-        sockets(rows[f"{prefix}{side}_addr"], rows[f"{prefix}{side}_port"], rows["protocol"])
+        pack_endpoints(rows[f"{prefix}{side}_addr"], rows[f"{prefix}{side}_port"], rows["protocol"])
         for side in ("src", "dst")
     )
     return src, dst
 
 
-def _same(these: U64, those: U64) -> NDArray[np.bool_]:
-    return (these == those).all(axis=1)
+def _same(left: U64, right: U64) -> NDArray[np.bool_]:
+    return (left == right).all(axis=1)

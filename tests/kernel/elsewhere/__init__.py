@@ -1,17 +1,17 @@
-"""Compiling on one machine what another one loads.
+"""Compile on the host, load in an emulated guest.
 
-An emulated machine needs minutes for what LLVM does here in a second. There BCC is replaced by
-`bcc/`, which writes what it is to compile into a folder that both see, waits for the answer, and
-makes the maps and loads the programs itself, so that the kernel there still verifies all of it.
+LLVM takes a second on the host and minutes in the guest. There `bcc/` replaces BCC: it writes the
+source into a shared folder, waits for the host's answer, creates the maps and loads the programs
+itself. So the guest's kernel still verifies all of them.
 """
 
 import os
 from pathlib import Path
 
 FOLDER = "FLOWD_TEST_OBJECTS"
-"""The environment's name for the folder."""
+"""Environment variable with the path of the shared folder."""
 
 
 def stand_in() -> Path | None:
-    """What stands in for BCC's package here; None where BCC compiles."""
+    """Folder of the stand-in for BCC on a guest; None on a machine where BCC compiles."""
     return Path(__file__).parent / "bcc" if FOLDER in os.environ else None

@@ -1,6 +1,6 @@
-"""The machine that compiles: answers requests in a folder.
+"""Compile server on the host: answers compile requests in a shared folder.
 
-As a program it compiles: a request a line on stdin, an answer a line on stdout, both JSON.
+Run as a program, it is one compiler child: JSON requests by line on stdin, JSON answers on stdout.
 """
 
 import base64
@@ -22,20 +22,20 @@ from flowd_bpf.load.loader import folder
 ROOT = Path(__file__).resolve().parents[3]
 LOAD_WIDE = 0x18  # BPF_LD | BPF_IMM | BPF_DW
 MAP_FD = 1  # BPF_PSEUDO_MAP_FD
-REQUESTS = 200  # of one child, as LLVM does not give all of its memory back
+REQUESTS = 200  # of one child, since LLVM does not free all of its memory
 
 
 _pointer = ctypes.c_void_p
 
 
 class _MapInfo(ctypes.Structure):
-    """The head of struct bpf_map_info."""
+    """The first fields of struct bpf_map_info."""
 
     _fields_ = [(n, ctypes.c_uint32) for n in ("type", "id", "key", "value", "entries", "flags")]
 
 
 def compiled(bcc: Any, text: str, flags: list[str]) -> dict[str, Any]:
-    """What the maps are like, and the programs, each with where it names which map."""
+    """Types and sizes of the maps; code of the programs with offset and number of its maps."""
     made = bcc.BPF(text=text.encode(), cflags=flags)
     try:
         lib, module = bcc.lib, made.module
@@ -74,7 +74,7 @@ def _program(lib: Any, module: int, name: bytes, numbers: dict[int, int]) -> dic
 
 
 class Compiler:
-    """A child that compiles, begun again from time to time."""
+    """A compiler child, restarted after REQUESTS requests."""
 
     def __init__(self) -> None:
         self._said = os.memfd_create("flowd-compiler")
@@ -82,7 +82,7 @@ class Compiler:
         self._left = 0
 
     def answer(self, request: str) -> str:
-        """An answer to a request."""
+        """The answer to one request, both JSON."""
         if not self._left:
             self.close()
             os.ftruncate(self._said, 0)
@@ -120,7 +120,7 @@ class Compiler:
 
 
 class Server:
-    """Answers the requests in a folder, as many at a time as there are CPUs, until it is closed."""
+    """Answers requests in a folder until it is closed, one per CPU at a time."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
@@ -153,10 +153,10 @@ class Server:
             compiler.close()
 
     def _take(self) -> Path | None:
-        """A request that nobody else answers, if there is one."""
+        """Claim a pending request; None when there is none."""
         with self._lock:
             for request in self._place.glob("*.request"):
-                with contextlib.suppress(FileNotFoundError):  # another machine's was as quick
+                with contextlib.suppress(FileNotFoundError):  # another server was faster
                     return request.rename(request.with_suffix(".taken"))
         return None
 

@@ -1,4 +1,4 @@
-"""docs/attribution.md is what the recordings give."""
+"""docs/attribution.md agrees with the recordings."""
 
 import subprocess
 import sys

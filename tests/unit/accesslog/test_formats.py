@@ -1,4 +1,4 @@
-"""What is read out of an access-log line, in the formats that are known and in those given."""
+"""Values of access-log lines in well-known and in configured formats."""
 
 import json
 from pathlib import Path

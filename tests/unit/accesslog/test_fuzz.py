@@ -1,4 +1,4 @@
-"""No line, whoever wrote it, makes a parser fail."""
+"""No line makes a parser raise."""
 
 import json
 from typing import Any
@@ -11,10 +11,10 @@ from flowd.accesslog.jsonformat import JsonFormat
 from flowd.accesslog.lines_to_rows import LineParser
 from flowd.accesslog.operators import split_format
 from flowd.accesslog.textformat import ISTIO, TextFormat
-from flowd.accesslog.times import by_form, nanoseconds, pattern
+from flowd.accesslog.times import parse_strftime, parse_time, strftime_pattern
 from flowd.capture.logs.otlp_entries import OtlpEntries
 from flowd.capture.logs.wrapping import Unwrapper
-from flowd.commands.replay.flows import FlowLines
+from flowd.commands.replay.flows import FlowLogParser
 from flowd.model.losses import Losses
 
 KEYS = ["start_time", "duration", "response_code", "response_flags", "upstream_host", "path",
@@ -36,7 +36,7 @@ QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 @QUICK
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES), max_size=8))
 def test_any_values_under_known_keys(entries: list[dict[str, Any]]) -> None:
-    parser = LineParser(Losses(), ends_only=False)
+    parser = LineParser(Losses(), final_only=False)
     taken = sum(parser.add(json.dumps(entry).encode()) for entry in entries)
     batch = parser.take()
     assert len(batch) == taken
@@ -47,7 +47,7 @@ def test_any_values_under_known_keys(entries: list[dict[str, Any]]) -> None:
 @given(st.lists(st.binary(max_size=200) | st.text(max_size=200).map(str.encode), max_size=8))
 def test_any_lines(lines: list[bytes]) -> None:
     losses = Losses()
-    parser, flows, wrapping = LineParser(losses), FlowLines(losses), Unwrapper(losses)
+    parser, flows, wrapping = LineParser(losses), FlowLogParser(losses), Unwrapper(losses)
     for line in lines:
         parser.add(line)
         flows.add(line)
@@ -60,7 +60,7 @@ def test_any_lines(lines: list[bytes]) -> None:
 @given(st.dictionaries(st.sampled_from(["time", "IP", "l4", "l7", "extensions", "is_reply"]), VALUES),
        st.dictionaries(st.sampled_from(["http", "latency_ns", "type"]), VALUES))  # fmt: skip
 def test_any_flow(flow: dict[str, Any], layer7: dict[str, Any]) -> None:
-    flows = FlowLines(Losses())
+    flows = FlowLogParser(Losses())
     flows.add(json.dumps({"flow": {**flow, "l7": layer7, "l4": {"TCP": layer7}}}).encode())
     batch, _ = flows.take()
     assert len(batch) <= 1
@@ -88,7 +88,11 @@ def test_any_format(text: str) -> None:
 @QUICK
 @given(st.text("0123456789-:.TZ+ /NovUTC", max_size=50), st.text("%YmdHMSbfszEeT:/ -", max_size=20))
 def test_any_time(text: str, form: str) -> None:
-    for read in (lambda: nanoseconds(text), lambda: pattern(form), lambda: by_form(text, form)):
+    for read in (
+        lambda: parse_time(text),
+        lambda: strftime_pattern(form),
+        lambda: parse_strftime(text, form),
+    ):
         try:
             read()
         except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""The fuzzing of `make fuzz`, short and with the same inputs in every run."""
+"""A short run of `make fuzz` with the same inputs every time."""
 
 import random
 from pathlib import Path

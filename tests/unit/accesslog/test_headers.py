@@ -1,4 +1,4 @@
-"""`flowd routes headers`: the YAML names every header that a match looks at."""
+"""`flowd routes headers`: the YAML names every header that a match reads."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Control characters and markup in every text field, odd durations and times: never shown raw."""
+"""Control characters, markup, odd durations and times in every field are never printed raw."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.exposition import generate_latest
 
 from flowd.accesslog.lines_to_rows import LineParser
-from flowd.capture.envoy.decode import EntryDecoder, Source
-from flowd.commands.replay.output import LineMaker
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier
+from flowd.commands.replay.output import LineEncoder
 from flowd.gateway.attribution.attribute import Attributor
 from flowd.identity.table import IdentityTable
 from flowd.kubernetes.manifests import load_manifests
@@ -32,13 +32,13 @@ REQUEST = (
 
 
 def shown(batch: RequestBatch) -> str:
-    """All that people get to see of a batch: lines of `flowd replay`, and metrics."""
+    """All output of a batch: lines of `flowd replay`, and metrics."""
     losses, directory = Losses(), Directory()
     attributor = Attributor(directory, "kgateway")
     attributor.update(load_manifests([MANIFESTS / "kgateway.objects.yaml"], losses), 0)
     attributor.attribute(batch)
     identities = IdentityTable(directory, node_name="", cluster_name="", proc=Path("/nonexistent"))
-    lines = list(LineMaker(directory, identities).lines("test", batch, {}))
+    lines = list(LineEncoder(directory, identities).lines("test", batch, {}))
     for line in lines:
         json.loads(line)
     join = Join(KnownAddresses(), losses, wait_ns=0)
@@ -72,7 +72,7 @@ def test_text_of_als(field: str) -> None:
     elif field == "tag":
         entry.common.custom_tags[f"flowd.listener{HOSTILE}"] = HOSTILE
         entry.common.custom_tags["flowd.filter_chain"] = f"tcproute/a/{HOSTILE}"
-    source = Source(*[HOSTILE] * 3) if field == "node" else Source()
+    source = StreamIdentifier(*[HOSTILE] * 3) if field == "node" else StreamIdentifier()
     decoder = EntryDecoder(Losses(), trusted_hops=1)
     decoder.add(Envelope(http={"entries": [entry.SerializeToString()]}), source, NOW)
     batch = decoder.take()
@@ -109,7 +109,7 @@ def test_durations_and_times_far_off(fields: dict[str, Any], reason: str) -> Non
     losses = Losses()
     decoder = EntryDecoder(losses)
     entry = Http(common=common).SerializeToString()
-    decoder.add(Envelope(http={"entries": [entry]}), Source(), NOW)
+    decoder.add(Envelope(http={"entries": [entry]}), StreamIdentifier(), NOW)
     batch = decoder.take()
     assert losses.snapshot() == {(Place.ACCESS_LOG, reason): 1}
     assert NOW - 2 * 10**9 <= int(batch["time_ns"][0]) + int(batch["duration_ns"][0]) <= NOW

@@ -1,4 +1,4 @@
-"""Columns of start times: of one day, of several, and such as are none."""
+"""Columns of start times: of one day, of several days, and malformed ones."""
 
 import numpy as np
 import pytest

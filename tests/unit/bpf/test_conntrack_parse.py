@@ -1,4 +1,4 @@
-"""Conntrack messages that were put together by hand, whole and broken."""
+"""Parsing of hand-made conntrack messages, valid and malformed."""
 
 import struct
 
@@ -117,7 +117,7 @@ def test_other_messages_are_left_out() -> None:
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.data())
 def test_broken_messages_harm_nobody(data: st.DataObject) -> None:
-    """Bytes changed at will behind the header: no error, and the neighbours are read."""
+    """Random bytes behind the header cause no error, and neighbouring messages are parsed."""
     raw = bytearray(dnat(5))
     for _ in range(data.draw(st.integers(1, 6))):
         raw[data.draw(st.integers(20, len(raw) - 1))] = data.draw(st.integers(0, 255))

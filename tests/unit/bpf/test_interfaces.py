@@ -1,4 +1,4 @@
-"""Which interfaces are selected."""
+"""Selection of interfaces by globs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The dtypes are the C structs, byte for byte, and the enumerations share their numbers."""
+"""dtypes equal the C structs byte for byte, and enumerations equal the C constants."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "connection_key": layout.KEY,
     "side": layout.SIDE,
     "connection": layout.CONNECTION,
-    "taken": layout.TAKEN,
+    "eviction": layout.EVICTION,
     "flow_event": layout.EVENT,
     "tunnel": layout.TUNNEL,
     "drop_key": layout.DROP_KEY,
@@ -39,7 +39,7 @@ def of_numpy(dtype: np.dtype[Any]) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tuple[int, int]]]:
-    """Offset and size of every field, told by the C compiler."""
+    """Offset and size of every field, from the C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler")
@@ -64,11 +64,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
     headers = [f"-I{loader.folder('headers') / 'include'}", f"-I{loader.folder('src')}"]
     flags = ["-std=c11", "-nostdinc", "-o", str(program)]
     subprocess.run([compiler, *flags, *headers, str(source)], check=True)
-    told: dict[str, dict[str, tuple[int, int]]] = {struct: {} for struct in (*STRUCTS, "prefix")}
+    found: dict[str, dict[str, tuple[int, int]]] = {struct: {} for struct in (*STRUCTS, "prefix")}
     for line in subprocess.check_output([program], text=True).splitlines():
         struct, name, at, size = line.split()
-        told[struct][name] = int(at), int(size)
-    return told
+        found[struct][name] = int(at), int(size)
+    return found
 
 
 @pytest.mark.parametrize("struct", STRUCTS)
@@ -143,9 +143,9 @@ def test_what_a_socket_record_tells_beside_its_reason() -> None:
 
 def test_ways_of_taking() -> None:
     text = (loader.folder("src") / "records" / "event.h").read_text()
-    found = dict(re.findall(r"^\tTAKE_(\w+) = (\d),", text, re.MULTILINE))
-    assert found == {how.name: str(how.value) for how in layout.TakeHow}
-    assert f"#define TAKE_MOST {layout.TAKE_MOST} " in text
+    found = dict(re.findall(r"^\tEVICT_(\w+) = (\d),", text, re.MULTILINE))
+    assert found == {mode.name: str(mode.value) for mode in layout.EvictMode}
+    assert f"#define EVICT_BATCH {layout.EVICT_BATCH} " in text
 
 
 def test_states_of_a_slot() -> None:

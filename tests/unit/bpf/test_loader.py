@@ -1,4 +1,4 @@
-"""What the compiler child is given, and what is made of its failures."""
+"""Inputs of the compiler child, and error messages made from its failures."""
 
 import errno
 import struct
@@ -67,7 +67,7 @@ def test_kernel_errors_read_well(number: int, words: str) -> None:
 
 
 def test_includes_become_one_text_with_their_lines() -> None:
-    text = compile.expand(loader.folder("src"), "flow.c", set())
+    text = compile.inline_includes(loader.folder("src"), "flow.c", set())
     assert '#include "' not in text
     assert text.count("enum flow_reason {") == 1
     lines = text.splitlines()

@@ -1,4 +1,4 @@
-"""The client against a real gRPC server with canned answers, and against none."""
+"""Client calls against a real gRPC server with canned responses, and without a server."""
 
 import asyncio
 import shutil
@@ -11,7 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from flowd.client.client import Client, Tls, Unimplemented, server_address
+from flowd.client.client import Client
+from flowd.client.connection import TlsOptions, server_address
+from flowd.client.errors import Unimplemented
 from flowd.errors import ConnectError, FlowdError, TimedOut, UsageError
 from flowd.wire.flowd.agent_pb2 import Snapshot
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest, Namespace, Node
@@ -172,7 +174,7 @@ async def test_mutual_tls_and_basic_authentication(
 ) -> None:
     hubble, address = _tls_server(start, certificate)
     cert, key = map(str, certificate)
-    tls = Tls((cert,), cert, key, "node-a.hubble.test")
+    tls = TlsOptions((cert,), cert, key, "node-a.hubble.test")
     async with Client(f"tls://{address}", tls=tls, basic_auth=("ann", "s:x")) as client:
         assert await client.health() == "SERVING"
     assert hubble.metadata["authorization"] == "Basic YW5uOnM6eA=="
@@ -203,9 +205,9 @@ def test_addresses_that_cannot_be_used(server: str) -> None:
 
 def test_options_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
-        Client("x", tls=Tls((str(tmp_path / "none"),)))
+        Client("x", tls=TlsOptions((str(tmp_path / "none"),)))
     with pytest.raises(UsageError, match="together"):
-        Client("x", tls=Tls(cert_file="/dev/null"))
+        Client("x", tls=TlsOptions(cert_file="/dev/null"))
     with pytest.raises(UsageError, match="needs TLS"):
         Client("x", basic_auth=("a", "b"))
 

@@ -41,7 +41,7 @@ def hubble(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHubble]:
 
 
 def offered(*words: str) -> list[str]:
-    """What the shell offers for the last word."""
+    """Completions that the shell offers for the last word."""
     *before, text = words
     found = ShellComplete(root, {}, "flowd", "_FLOWD_COMPLETE").get_completions(before, text)
     return [item.value for item in found]
@@ -88,14 +88,14 @@ def test_values_are_completed(words: tuple[str, ...], expected: list[str]) -> No
 def test_names_are_asked_from_the_server(
     hubble: FakeHubble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+    monkeypatch.setattr(complete, "TIMEOUT_SECONDS", 30.0)
     assert offered("observe", "-n", "sh") == ["shipping", "shop"]
     assert offered("observe", "--to-namespace", "sho") == ["shop"]
     assert offered("observe", "--pod", "pay") == ["pay/ledger-0"]
 
 
 def test_every_server_is_asked(hubble: FakeHubble, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+    monkeypatch.setattr(complete, "TIMEOUT_SECONDS", 30.0)
     other = FakeHubble()
     other.namespaces = [Namespace(namespace="shore")]
     servers = ["--server", os.environ["FLOWD_SERVER"], "--server", other.start()]
@@ -109,7 +109,7 @@ def test_every_server_is_asked(hubble: FakeHubble, monkeypatch: pytest.MonkeyPat
 def test_routes_are_asked_from_the_agent(
     hubble: FakeHubble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+    monkeypatch.setattr(complete, "TIMEOUT_SECONDS", 30.0)
     listeners = [agent.Listener(name="http"), agent.Listener(name="https")]
     rule = agent.Rule(backends=[agent.Backend(namespace="shop", name="cart")])
     hubble.routes = agent.RoutesResponse(

@@ -1,4 +1,4 @@
-"""How the clients reach a server: a forwarded port, hubble's configuration file, any certificate."""
+"""Connections to a server: port-forward, hubble's configuration file, --tls-allow-insecure."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def hubble() -> Iterator[FakeHubble]:
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Makes the `kubectl` in PATH; gives the file of its calls."""
+    """Puts a fake `kubectl` into PATH; returns the file with its calls."""
 
     def make(get: str = "printf 80", forward: str = "") -> Path:
         calls = tmp_path / "calls"

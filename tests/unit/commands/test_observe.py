@@ -1,4 +1,4 @@
-"""`flowd observe` as a person runs it, against a fake server over real gRPC."""
+"""`flowd observe` as a command, against a fake server over real gRPC."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from flowd.observe.options.request import PRINTED
+from flowd.observe.options.request import PRINTED_FIELDS
 from tests.support import observe_samples as samples
 from tests.support.cli_runner import Result, run_flowd
 from tests.support.fake_hubble import BAD_PATTERN, FakeHubble
@@ -43,7 +43,7 @@ def test_compact_by_default(observe: Callable[..., Result], hubble: FakeHubble) 
     assert observe() == (0, (GOLDEN / "compact.txt").read_text(), "")
     request = hubble.requests[-1]
     assert request.number == 20
-    assert list(request.field_mask.paths) == list(PRINTED)
+    assert list(request.field_mask.paths) == list(PRINTED_FIELDS)
 
 
 def test_json_asks_for_everything(observe: Callable[..., Result], hubble: FakeHubble) -> None:

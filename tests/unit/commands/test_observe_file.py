@@ -1,4 +1,4 @@
-"""`flowd observe --input-file`: what it reads, and what it does with what it cannot read."""
+"""`flowd observe --input-file`: reading of files, and handling of unreadable lines."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""`flowd observe` with several servers, and what it says of a server."""
+"""`flowd observe` with several servers, and its messages about servers."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowd.client.client import newer_api
+from flowd.client.connection import is_newer_api
 from flowd.wire.json import flow_to_json
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
 from tests.support import observe_samples as samples
@@ -136,7 +136,7 @@ def wait_for(log: Path, text: bytes) -> None:
     [("1.19.4", False), ("v1.19", False), ("1.20.0-rc1", True), ("2.0", True), ("x", False)],
 )
 def test_versions(version: str, newer: bool) -> None:
-    assert newer_api(version) is newer
+    assert is_newer_api(version) is newer
 
 
 def test_a_newer_server_is_told(observe: Observe, servers: list[tuple[FakeHubble, str]]) -> None:

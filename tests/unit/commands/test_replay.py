@@ -1,4 +1,4 @@
-"""`flowd replay`: what it reads, what it writes, how it ends."""
+"""`flowd replay`: inputs, output lines, exit codes."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Recorded logs of a real Envoy through `flowd replay`: every entry against the truth."""
+"""`flowd replay` on logs of a real Envoy: every entry against the expected route."""
 
 import json
 

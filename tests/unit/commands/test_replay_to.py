@@ -1,4 +1,4 @@
-"""`flowd replay --to` and `--speed`: exporters fed from recordings, as fast or slow as asked."""
+"""`flowd replay --to` and `--speed`: exporters fed from recordings, and pacing."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from flowd.commands.replay.inputs import Entries
+from flowd.commands.replay.inputs import RecordedEntries
 from flowd.commands.replay.pace import LONGEST_NS, paced
 from flowd.model.records.request import empty_requests
 from tests.support.attribution_truth import LOGS, manifests
 from tests.support.cli_runner import run_flowd
 
-# grpc's handler factories are generic without bounds, which strict checking calls unknown.
+# grpc's handler factories are generic without bounds, which strict type checking rejects.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -60,7 +60,7 @@ def test_metrics_on_standard_output(
 
 @pytest.fixture
 def spans() -> Iterator[tuple[str, list[Any]]]:
-    """An OTLP receiver: its URL and the spans that it got."""
+    """An OTLP receiver: its URL and the received spans."""
     found: list[Any] = []
 
     def export(raw: bytes, _: Any) -> bytes:
@@ -142,14 +142,14 @@ def test_what_cannot_be_used_is_one_line(
     assert len(result.err.strip().splitlines()) <= 2
 
 
-def entries(*seconds: float) -> Entries:
+def entries(*seconds: float) -> RecordedEntries:
     batch = empty_requests(len(seconds))
     batch["time_ns"] = (np.array(seconds) * 10**9).astype(np.uint64) + 10**18
-    return Entries(batch)
+    return RecordedEntries(batch)
 
 
 class Clock:
-    """A clock that stands still until it is told to wait."""
+    """A clock that advances only when it is made to wait."""
 
     now = 100.0
 
@@ -157,7 +157,7 @@ class Clock:
         return self.now
 
 
-def played(speed: float, *batches: Entries) -> list[tuple[float, int]]:
+def played(speed: float, *batches: RecordedEntries) -> list[tuple[float, int]]:
     clock = Clock()
     found: list[tuple[float, int]] = []
     for delay, piece in paced(batches, speed, clock):

@@ -1,4 +1,4 @@
-"""`flowd routes`: matching, listing and comparing, from manifests and from a running agent."""
+"""`flowd routes`: match, list and compare, from manifests and from a running agent."""
 
 import asyncio
 import io
@@ -247,7 +247,7 @@ async def agent() -> AsyncIterator[str]:
     requests, _ = recorded("eg")
     attributor.attribute(requests)
     top = TopExporter(directory, losses, interval=0.05)
-    top.add(FlowBatch(empty_connections(), requests, empty_flows()))
+    top.observe(FlowBatch(empty_connections(), requests, empty_flows()))
     service = AgentService(
         directory,
         losses,

@@ -1,4 +1,4 @@
-"""`flowd top` as a command: --once in both forms, exit codes, and what it says without a server."""
+"""`flowd top` as a command: --once in both formats, exit codes, messages without a server."""
 
 import json
 import os

@@ -87,7 +87,7 @@ def test_container_can_do_no_more_than_it_must(container: dict[str, Any]):
 
 
 def test_sockets_of_the_whole_node_are_seen(pod: dict[str, Any]):
-    """Without the node's pids there would be none in rows, without its cgroups no other pod."""
+    """Rows need the node's pids for processes, and its cgroups for pods."""
     assert pod["spec"]["hostPID"] is True
     assert pod["spec"]["hostNetwork"] is True
 

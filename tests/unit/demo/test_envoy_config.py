@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from demo import DemoError, Route
-from demo.envoy.config import Translator
+from demo import DemoError, ExpectedRoute
+from demo.cluster.objects import of_kind, static_objects
+from demo.cluster.topology import Topology
+from demo.envoy.config import EnvoyTranslator
 from demo.envoy.routes import matches, milliseconds
-from demo.objects import of_kind, written
-from demo.topology import Topology
 from demo.traffic import KINDS
 
 DIRECTORY = Path("/state")
@@ -17,7 +17,7 @@ DIRECTORY = Path("/state")
 
 def bootstrap(loopback: bool = False) -> dict[str, Any]:
     topology = Topology(loopback=loopback)
-    return Translator(topology, written(), DIRECTORY, ("10.77.0.1", 9001)).bootstrap()
+    return EnvoyTranslator(topology, static_objects(), DIRECTORY, ("10.77.0.1", 9001)).bootstrap()
 
 
 def named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_regex_comes_between_exact_and_prefix():
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_what_the_clients_expect_exists_in_envoys_terms(kind: Any):
     host = kind.host.partition(":")[0]
-    route: Route | None = kind.route
+    route: ExpectedRoute | None = kind.route
     if kind.listener == "tls":
         names = {
             each["name"]: each["filter_chain_match"] for each in listener("tls")["filter_chains"]
@@ -199,9 +199,9 @@ def test_filters_and_timeouts():
 
 
 def test_filter_that_cannot_be_translated_is_refused():
-    objects = written()
+    objects = static_objects()
     of_kind(objects, "HTTPRoute")[0]["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror"}]
-    translator = Translator(Topology(), objects, DIRECTORY, ("10.77.0.1", 9001))
+    translator = EnvoyTranslator(Topology(), objects, DIRECTORY, ("10.77.0.1", 9001))
     with pytest.raises(DemoError, match="RequestMirror"):
         translator.bootstrap()
 

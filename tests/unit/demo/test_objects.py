@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demo.cluster.objects import Object, generated, of_kind, static_objects, write
+from demo.cluster.topology import INSTANCES, PODS, Topology, envoy_name
 from demo.envoy.attachment import attached, hostnames
-from demo.objects import Object, generated, of_kind, write, written
-from demo.topology import INSTANCES, PODS, Topology, envoy_name
-from demo.traffic import DECK, KINDS, kind_of
+from demo.traffic import CYCLE, KINDS, kind_of
 
 TOPOLOGIES = [Topology(), Topology(3), Topology(loopback=True)]
 
@@ -21,7 +21,7 @@ def topology(request: pytest.FixtureRequest) -> Topology:
 
 
 def all_objects(topology: Topology) -> list[Object]:
-    return [*written(), *generated(topology, written())]
+    return [*static_objects(), *generated(topology, static_objects())]
 
 
 def test_every_selected_pod_is_an_endpoint(topology: Topology):
@@ -82,8 +82,8 @@ def test_addresses_and_names_are_unique_and_valid():
 
 def test_one_backend_and_one_client_speak_ipv6():
     topology = Topology()
-    assert [pod.role for pod in PODS if topology.speaks6(pod)] == ["echo", "client"]
-    assert not any(Topology(loopback=True).speaks6(pod) for pod in PODS)
+    assert [pod.role for pod in PODS if topology.uses_ipv6(pod)] == ["echo", "client"]
+    assert not any(Topology(loopback=True).uses_ipv6(pod) for pod in PODS)
 
 
 def test_proxy_is_named_as_envoy_gateway_names_it():
@@ -103,7 +103,7 @@ def test_written_files_can_be_read_back(tmp_path: Path):
 
 
 def test_selector_decides_which_namespaces_attach():
-    objects = written()
+    objects = static_objects()
     gateway = of_kind(objects, "Gateway")[0]
     http, https, tls = gateway["spec"]["listeners"]
     names = [
@@ -133,8 +133,8 @@ def test_hostnames_intersect(route: str, listener: str, expected: list[str]):
 
 
 def test_a_deck_has_every_kind_in_its_share():
-    assert DECK == 100
-    names = [kind_of(seq).name for seq in range(DECK, 2 * DECK)]
+    assert CYCLE == 100
+    names = [kind_of(seq).name for seq in range(CYCLE, 2 * CYCLE)]
     assert {kind.name: names.count(kind.name) for kind in KINDS} == {
         kind.name: kind.share for kind in KINDS
     }

@@ -1,4 +1,4 @@
-"""The demo stops and removes only what is its own."""
+"""The demo stops only its own processes and removes only its own files."""
 
 import signal
 import sys
@@ -11,8 +11,8 @@ import pytest
 
 from demo import processes, state
 from demo.cli import main
-from demo.processes import Process
-from demo.state import FILES, State
+from demo.processes import DemoProcess
+from demo.state import FILES, DemoState
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,7 +24,7 @@ STUBBORN = (
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Iterator[tuple[Process, "subprocess.Popen[bytes]"]]:
+def child(tmp_path: Path) -> Iterator[tuple[DemoProcess, "subprocess.Popen[bytes]"]]:
     log = tmp_path / "child.log"
     process, popen = processes.spawn("child", [sys.executable, "-c", STUBBORN], log)
     try:
@@ -37,7 +37,7 @@ def child(tmp_path: Path) -> Iterator[tuple[Process, "subprocess.Popen[bytes]"]]
 
 
 def test_process_is_known_by_pid_and_start_time(
-    child: tuple[Process, "subprocess.Popen[bytes]"],
+    child: tuple[DemoProcess, "subprocess.Popen[bytes]"],
 ):
     process, popen = child
     assert process.alive()
@@ -48,7 +48,7 @@ def test_process_is_known_by_pid_and_start_time(
     assert popen.poll() is None, "a process that took over the pid must live"
 
 
-def test_stop_kills_what_ignores_terminate(child: tuple[Process, "subprocess.Popen[bytes]"]):
+def test_stop_kills_what_ignores_terminate(child: tuple[DemoProcess, "subprocess.Popen[bytes]"]):
     process, popen = child
     processes.stop([process], patience=0.2)
     assert popen.wait() == -signal.SIGKILL
@@ -67,8 +67,8 @@ def test_remove_leaves_strangers_files(tmp_path: Path):
 
 
 def test_state_survives_the_disk(tmp_path: Path):
-    saved = State(2, True, "127.0.79.1:9001", True, 20, "127.0.79.2:10080", True)
-    saved.processes.append(Process("envoy", 2**22 + 1, 7))
+    saved = DemoState(2, True, "127.0.79.1:9001", True, 20, "127.0.79.2:10080", True)
+    saved.processes.append(DemoProcess("envoy", 2**22 + 1, 7))
     saved.save(tmp_path)
     assert state.load(tmp_path) == saved
     assert not saved.healthy(), "there is no such pid"

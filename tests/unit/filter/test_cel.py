@@ -1,4 +1,4 @@
-"""CEL expressions over `_flow`: what they see, what is refused, what they may cost."""
+"""CEL expressions over `_flow`: values, rejected expressions, CPU bound."""
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_loops_without_end_are_cut_off() -> None:
 
 
 def test_expressions_that_take_too_long_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowd.filter.cost.MOST_SECONDS", -1.0)
+    monkeypatch.setattr("flowd.filter.cost.MAX_BATCH_SECONDS", -1.0)
     select = compile_filters(
         [asked("_flow.uuid != ''")], [], cluster(), messages=FlowEncoder(cluster()).encode
     )

@@ -1,4 +1,4 @@
-"""Every field of FlowFilter against the named samples: which flows match, and what is refused."""
+"""Every field of FlowFilter over the named samples: matching flows and rejected values."""
 
 import pytest
 from google.protobuf import json_format

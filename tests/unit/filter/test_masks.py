@@ -1,4 +1,4 @@
-"""Masks over random flows equal a plain evaluator over the messages of the same flows."""
+"""Masks over random flows equal the naive evaluator over messages of the same flows."""
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from tests.support.slow_filter import ONE, matches, passes
 
 FIELDS = set(FlowFilter.DESCRIPTOR.fields_by_name)
 NEVER = {"ip_trace_id"}
-"""Fields over something that no flow of flowd has."""
+"""Fields without a column in flowd's flows."""
 
 
 def test_no_field_is_forgotten() -> None:

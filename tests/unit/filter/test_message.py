@@ -1,4 +1,4 @@
-"""Filters over messages: the cases of every field, and flows of other programs."""
+"""Filters over messages: the cases of every field, and flows of other servers."""
 
 from typing import Any
 

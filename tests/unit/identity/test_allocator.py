@@ -1,4 +1,4 @@
-"""Numeric identities: the same everywhere, different for different workloads."""
+"""Numeric identities: equal on all nodes, distinct for distinct workloads."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -6,16 +6,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.identity.allocator import FIRST, LAST, Key, Numbers
+from flowd.identity.allocator import FIRST, LAST, IdentityAllocator, IdentityKey
 from flowd.identity.host_addresses import host_addresses
 from flowd.model.address import pack
 
 KEYS = st.sets(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=60)
 
 
-def allot(keys: Iterable[Key]) -> dict[Key, int]:
-    numbers = Numbers()
-    numbers.change(list(keys), ())
+def allot(keys: Iterable[IdentityKey]) -> dict[IdentityKey, int]:
+    numbers = IdentityAllocator()
+    numbers.update(list(keys), ())
     return numbers.by_key
 
 

@@ -1,4 +1,4 @@
-"""A table that follows changes equals one that is built of the same objects at once."""
+"""An incrementally updated identity table equals one built at once from the same objects."""
 
 import random
 from collections.abc import Callable
@@ -29,12 +29,12 @@ PUBLIC = ["198.51.100.7", "198.51.100.8", "203.0.113.9"]
 EVERY = [*FOURS, *SIXES, *NODES, *PUBLIC, "127.0.0.1", "203.0.114.1", "2001:db8::1"]
 
 
-def owner(kind: str, name: str) -> tuple[core.Owner, ...]:
-    return (core.Owner(kind=kind, name=name, controller=True),)
+def owner(kind: str, name: str) -> tuple[core.OwnerReference, ...]:
+    return (core.OwnerReference(kind=kind, name=name, controller=True),)
 
 
-def meta(rng: random.Random, name: str, **fields: Any) -> core.Meta:
-    return core.Meta(name=name, namespace=rng.choice(SPACES), **fields)
+def meta(rng: random.Random, name: str, **fields: Any) -> core.ObjectMeta:
+    return core.ObjectMeta(name=name, namespace=rng.choice(SPACES), **fields)
 
 
 def pod(rng: random.Random) -> core.Pod:
@@ -76,7 +76,7 @@ def pod(rng: random.Random) -> core.Pod:
 
 def service(rng: random.Random) -> core.Service:
     kind = rng.choice(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])
-    balanced = (core.Ingress(ip=rng.choice(PUBLIC)),) if kind == "LoadBalancer" else ()
+    balanced = (core.LoadBalancerIngress(ip=rng.choice(PUBLIC)),) if kind == "LoadBalancer" else ()
     return core.Service(
         metadata=meta(rng, f"s{rng.randrange(4)}"),
         spec=core.ServiceSpec(
@@ -86,7 +86,7 @@ def service(rng: random.Random) -> core.Service:
             cluster_ips=rng.choice([(), (rng.choice(FOURS), rng.choice(SIXES))]),
             external_ips=rng.choice([(), (rng.choice([*PUBLIC, *NODES]),)]),
         ),
-        status=core.ServiceStatus(load_balancer=core.LoadBalancer(ingress=balanced)),
+        status=core.ServiceStatus(load_balancer=core.LoadBalancerStatus(ingress=balanced)),
     )
 
 
@@ -95,7 +95,10 @@ def endpoints(rng: random.Random) -> core.EndpointSlice:
         core.SliceEndpoint(
             addresses=(rng.choice([*FOURS, *SIXES, *NODES]),),
             target_ref=rng.choice(
-                [core.TargetRef(), core.TargetRef(kind="Pod", name=f"p{rng.randrange(8)}")]
+                [
+                    core.ObjectReference(),
+                    core.ObjectReference(kind="Pod", name=f"p{rng.randrange(8)}"),
+                ]
             ),
             node_name=rng.choice(["", "n1"]),
         )
@@ -115,7 +118,7 @@ def node(rng: random.Random) -> core.Node:
         for _ in range(rng.randrange(3))
     )
     status = core.NodeStatus(addresses=addresses)
-    return core.Node(metadata=core.Meta(name=f"n{rng.randrange(3)}"), status=status)
+    return core.Node(metadata=core.ObjectMeta(name=f"n{rng.randrange(3)}"), status=status)
 
 
 def gateway(rng: random.Random) -> gw.Gateway:
@@ -127,10 +130,10 @@ def gateway(rng: random.Random) -> gw.Gateway:
     return gw.Gateway(metadata=meta(rng, f"g{rng.randrange(2)}"), status=status)
 
 
-def group(rng: random.Random) -> core.CIDRGroup:
+def group(rng: random.Random) -> core.CiliumCIDRGroup:
     networks = ["203.0.113.0/24", "203.0.112.0/20", "2001:db8::/32", "10.0.0.0/8", "0.0.0.0/0"]
-    spec = core.CIDRGroupSpec(external_cidrs=tuple(rng.sample(networks, 2)))
-    return core.CIDRGroup(metadata=core.Meta(name=f"c{rng.randrange(3)}"), spec=spec)
+    spec = core.CiliumCIDRGroupSpec(external_cidrs=tuple(rng.sample(networks, 2)))
+    return core.CiliumCIDRGroup(metadata=core.ObjectMeta(name=f"c{rng.randrange(3)}"), spec=spec)
 
 
 def replica_set(rng: random.Random) -> core.ReplicaSet:
@@ -156,7 +159,7 @@ MAKERS: dict[str, Callable[[random.Random], core.Object]] = {
 
 
 def changed(objects: Objects, rng: random.Random) -> Objects:
-    """The same with some objects of one kind gone, new or other ones."""
+    """The objects with some of one kind removed, added or replaced."""
     name = rng.choice(["pods", "pods", *MAKERS])
     items: ByName[Any] = dict(getattr(objects, name))
     for _ in range(rng.choice([1, 1, 1, 5])):
@@ -169,7 +172,7 @@ def changed(objects: Objects, rng: random.Random) -> Objects:
 
 
 class Followed:
-    """A table, and a kernel map that is told only the differences."""
+    """A table, and a copy of the kernel map that receives only the differences."""
 
     def __init__(self, proc: Path) -> None:
         self.directory = Directory("n0", "prod")
@@ -178,14 +181,14 @@ class Followed:
 
     def update(self, objects: Objects, now: int = 1) -> None:
         self.table.update(objects, now)
-        for address, index in self.table.take_differences().items():
+        for address, index in self.table.drain_changes().items():
             if index:
                 self.kernel[address] = index
             else:
                 del self.kernel[address]
 
     def told(self) -> dict[str, Endpoint]:
-        """Endpoints by address, as rows resolve to them."""
+        """Endpoints by address, as `resolve` returns them for rows."""
         found = self.table.resolve(column(EVERY)).tolist()
         return dict(zip(EVERY, map(self.directory.endpoints.__getitem__, found), strict=True))
 
@@ -242,13 +245,13 @@ def test_every_node_has_the_same_numbers(seed: int, proc: Path) -> None:
 
 
 def test_the_holder_is_the_one_of_the_time(proc: Path) -> None:
-    """An address that two Pods have within one second, then nobody."""
+    """An address of two Pods within one second, then of none."""
     followed = Followed(proc)
 
     def running(name: str, born: int) -> Objects:
         objects = Objects()
         stamp = f"2026-01-01T00:00:0{born}Z"
-        metadata = core.Meta(name=name, namespace="shop", creation_timestamp=stamp)
+        metadata = core.ObjectMeta(name=name, namespace="shop", creation_timestamp=stamp)
         status = core.PodStatus(phase="Running", pod_ip="10.0.0.1")
         objects.add(core.Pod(metadata=metadata, status=status))
         return objects
@@ -278,7 +281,9 @@ def test_owners_are_followed_to_the_top(proc: Path) -> None:
         "10.0.0.7": (),
     }
     for address, references in owners.items():
-        metadata = core.Meta(name=f"p-{address}", namespace="shop", owner_references=references)
+        metadata = core.ObjectMeta(
+            name=f"p-{address}", namespace="shop", owner_references=references
+        )
         status = core.PodStatus(phase="Running", pod_ip=address)
         objects.add(core.Pod(metadata=metadata, status=status))
     for kind, name, above in (
@@ -287,7 +292,7 @@ def test_owners_are_followed_to_the_top(proc: Path) -> None:
         (core.Job, "night-1", owner("CronJob", "night")),
         (core.Job, "once", ()),
     ):
-        metadata = core.Meta(name=name, namespace="shop", owner_references=above)
+        metadata = core.ObjectMeta(name=name, namespace="shop", owner_references=above)
         objects.add(kind(metadata=metadata))
     followed = Followed(proc)
     followed.update(objects)
@@ -309,8 +314,8 @@ def test_networks_have_names_and_the_narrowest_counts(proc: Path) -> None:
         ("office", ("203.0.113.0/24", "2001:db8::/32")),
         ("partners", ("203.0.112.0/20", "203.0.113.0/24")),
     ):
-        spec = core.CIDRGroupSpec(external_cidrs=networks)
-        objects.add(core.CIDRGroup(metadata=core.Meta(name=name), spec=spec))
+        spec = core.CiliumCIDRGroupSpec(external_cidrs=networks)
+        objects.add(core.CiliumCIDRGroup(metadata=core.ObjectMeta(name=name), spec=spec))
     followed = Followed(proc)
     followed.update(objects)
     told = followed.told()
@@ -340,7 +345,7 @@ def test_a_gateway_has_the_addresses_of_its_status(proc: Path) -> None:
             gw.GatewayAddress(type="Hostname", value="edge.example"),
         )
     )
-    objects.add(gw.Gateway(metadata=core.Meta(name="edge", namespace="infra"), status=status))
+    objects.add(gw.Gateway(metadata=core.ObjectMeta(name="edge", namespace="infra"), status=status))
     followed = Followed(proc)
     followed.update(objects)
     told = followed.told()
@@ -354,7 +359,7 @@ def test_an_address_of_two_is_told_until_one_lets_go(proc: Path) -> None:
     objects = Objects()
     for name, phase in (("one", "Running"), ("two", "Running"), ("done", "Succeeded")):
         status = core.PodStatus(phase=phase, pod_ip="10.0.0.1")
-        objects.add(core.Pod(metadata=core.Meta(name=name, namespace="shop"), status=status))
+        objects.add(core.Pod(metadata=core.ObjectMeta(name=name, namespace="shop"), status=status))
     followed = Followed(proc)
     followed.update(objects)
     part = followed.table.status()

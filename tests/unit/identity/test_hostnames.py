@@ -1,4 +1,4 @@
-"""Load balancers that have a name: who is behind an address that DNS answers gave that name."""
+"""Load balancers with DNS names: endpoints of addresses that DNS answers give for the names."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ status: {loadBalancer: {ingress: [{hostname: WEB}]}}
 CLIENT, BALANCER = "10.0.0.1:40000", "198.51.100.7"
 
 
-class Cluster:
+class HostnameCluster:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "c.yaml"
         self.directory = Directory("here", "prod")
@@ -79,15 +79,15 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
+def cluster(tmp_path: Path) -> HostnameCluster:
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "fib_trie").write_text("")
     (tmp_path / "net" / "if_inet6").write_text("")
-    return Cluster(tmp_path)
+    return HostnameCluster(tmp_path)
 
 
 @pytest.mark.parametrize("side", ["dst", "src"])
-def test_a_gateway_is_told_by_the_name_of_its_status(cluster: Cluster, side: str) -> None:
+def test_a_gateway_is_told_by_the_name_of_its_status(cluster: HostnameCluster, side: str) -> None:
     cluster.load()
     assert cluster.peer(side).kind == "world"
     cluster.answer("edge.lb.example.", BALANCER)
@@ -99,7 +99,7 @@ def test_a_gateway_is_told_by_the_name_of_its_status(cluster: Cluster, side: str
     assert row["dst_name"].tolist() == ["edge.lb.example"]
 
 
-async def test_metrics_and_requests_tell_it_too(cluster: Cluster) -> None:
+async def test_metrics_and_requests_tell_it_too(cluster: HostnameCluster) -> None:
     cluster.load()
     join = Join(cluster.table, Losses(), wait_ns=0, names=cluster.names)
     exporter = PrometheusExporter(cluster.directory, Losses())
@@ -123,7 +123,7 @@ async def test_metrics_and_requests_tell_it_too(cluster: Cluster) -> None:
 
 
 def destinations(exporter: PrometheusExporter) -> list[str]:
-    """`namespace/workload` of every destination that connections were counted for."""
+    """`namespace/workload` of every destination with counted connections."""
     text = generate_latest(exporter.registry).decode()
     return sorted(
         f"{sample.labels['destination_namespace']}/{sample.labels['destination_workload']}"
@@ -133,14 +133,14 @@ def destinations(exporter: PrometheusExporter) -> list[str]:
     )
 
 
-def test_an_alias_that_leads_to_the_name_counts(cluster: Cluster) -> None:
+def test_an_alias_that_leads_to_the_name_counts(cluster: HostnameCluster) -> None:
     cluster.load()
     cluster.answer("www.example.", BALANCER, "cdn.example.", "Edge.LB.example.")
     assert cluster.peer().gateway == "infra/edge"
     assert cluster.flow()["dst_name"].tolist() == ["www.example"]
 
 
-def test_a_service_is_told_by_the_name_of_its_load_balancer(cluster: Cluster) -> None:
+def test_a_service_is_told_by_the_name_of_its_load_balancer(cluster: HostnameCluster) -> None:
     cluster.load()
     cluster.answer("web.lb.example.", BALANCER)
     found = cluster.peer()
@@ -148,20 +148,20 @@ def test_a_service_is_told_by_the_name_of_its_load_balancer(cluster: Cluster) ->
     assert "k8s:app=web" in found.labels
 
 
-def test_a_service_comes_before_a_gateway_of_the_same_name(cluster: Cluster) -> None:
+def test_a_service_comes_before_a_gateway_of_the_same_name(cluster: HostnameCluster) -> None:
     cluster.load("one.lb.example", "one.lb.example")
     cluster.answer("one.lb.example.", BALANCER)
     assert cluster.peer().service == "web"
 
 
 @pytest.mark.parametrize("name", ["other.lb.example.", "zone.example.", "lb.example."])
-def test_other_names_stay_outside(cluster: Cluster, name: str) -> None:
+def test_other_names_stay_outside(cluster: HostnameCluster, name: str) -> None:
     cluster.load()
     cluster.answer(name, BALANCER)
     assert cluster.peer().kind == "world"
 
 
-def test_a_name_that_leaves_the_status_is_nobodys(cluster: Cluster) -> None:
+def test_a_name_that_leaves_the_status_is_nobodys(cluster: HostnameCluster) -> None:
     cluster.load()
     cluster.answer("edge.lb.example.", BALANCER)
     held = cluster.peer()

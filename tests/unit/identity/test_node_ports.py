@@ -1,4 +1,4 @@
-"""The Service of a flow to a port of a node."""
+"""Services of flows to NodePorts."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ spec:
 CLIENT = "203.0.113.9:40000"
 
 
-class Cluster:
+class NodePortCluster:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "c.yaml"
         self.directory = Directory("here", "prod")
@@ -67,18 +67,18 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
+def cluster(tmp_path: Path) -> NodePortCluster:
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "fib_trie").write_text("")
     (tmp_path / "net" / "if_inet6").write_text("")
-    return Cluster(tmp_path)
+    return NodePortCluster(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("address", "kind", "identity"), [("192.0.2.1", "host", 1), ("192.0.2.2", "node", 6)]
 )
 def test_a_node_port_tells_the_service_and_stays_the_node(
-    cluster: Cluster, address: str, kind: str, identity: int
+    cluster: NodePortCluster, address: str, kind: str, identity: int
 ) -> None:
     found = cluster.asked(connection(1, CLIENT, f"{address}:30080"))
     assert (found.kind, found.identity, found.node) == (kind, identity, found.name)
@@ -89,13 +89,13 @@ def test_a_node_port_tells_the_service_and_stays_the_node(
     assert cluster.asked(udp).service == "web"
 
 
-def test_only_nodes_have_node_ports(cluster: Cluster) -> None:
+def test_only_nodes_have_node_ports(cluster: NodePortCluster) -> None:
     pod = cluster.asked(connection(1, CLIENT, "10.0.0.1:30080"))
     assert (pod.kind, pod.service) == (EndpointKind.POD, "")
     assert cluster.asked(connection(1, CLIENT, "198.51.100.1:30080")).kind == EndpointKind.WORLD
 
 
-def test_a_node_port_that_moves_is_followed(cluster: Cluster) -> None:
+def test_a_node_port_that_moves_is_followed(cluster: NodePortCluster) -> None:
     before = connection(1, CLIENT, "192.0.2.2:30080")
     assert cluster.asked(before).service == "web"
     cluster.load(30090)
@@ -103,7 +103,7 @@ def test_a_node_port_that_moves_is_followed(cluster: Cluster) -> None:
     assert cluster.asked(connection(1, CLIENT, "192.0.2.2:30090")).service == "web"
 
 
-def test_hubble_flows_carry_the_service_in_both_directions(cluster: Cluster) -> None:
+def test_hubble_flows_carry_the_service_in_both_directions(cluster: NodePortCluster) -> None:
     encoder = FlowEncoder(cluster.directory)
     rows = connection(1, CLIENT, "192.0.2.1:30080")
     (flow,) = encoder.encode(cluster.flows(rows))
@@ -115,7 +115,7 @@ def test_hubble_flows_carry_the_service_in_both_directions(cluster: Cluster) -> 
     assert (reply.source_service.name, reply.source.identity) == ("web", 1)
 
 
-def test_a_socket_translated_to_a_pod_dialled_the_service(cluster: Cluster) -> None:
+def test_a_socket_translated_to_a_pod_dialled_the_service(cluster: NodePortCluster) -> None:
     dialled = connection(1, CLIENT, "192.0.2.2:30080")
     rows = connection(1, CLIENT, "10.0.0.1:8080", nat=Nat.AFTER, src_cookie=7)
     for end in ("src", "dst"):
@@ -126,7 +126,7 @@ def test_a_socket_translated_to_a_pod_dialled_the_service(cluster: Cluster) -> N
     assert [flow.destination_service.name for flow in before] == ["web"]
 
 
-def test_drops_at_a_node_port_carry_the_service(cluster: Cluster) -> None:
+def test_drops_at_a_node_port_carry_the_service(cluster: NodePortCluster) -> None:
     rows = connection(1, CLIENT, "192.0.2.1:30080")
     drops = empty_drops(1)
     for name in ("src_addr", "dst_addr", "src_port", "dst_port", "protocol"):

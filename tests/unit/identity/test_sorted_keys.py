@@ -1,4 +1,4 @@
-"""Values by key, found by a hash that may have to be drawn again."""
+"""Sorted hash index: lookups, updates and hash collisions."""
 
 import random
 
@@ -21,7 +21,7 @@ def test_follows_a_dict() -> None:
     for _ in range(200):
         changes = {key: rng.randrange(4) for key in rng.sample(every, rng.randrange(12))}
         known.update(changes)
-        keys.change(changes)
+        keys.update(changes)
         found = keys.find(as_rows(every)).tolist()
         assert found == [known.get(key, 0) for key in every]
 
@@ -32,9 +32,9 @@ def test_two_keys_of_one_hash_make_it_draw_another(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sorted_keys, "_draw", lambda: useless.pop() if useless else real())
     keys = SortedKeys()
     first, second, third = bytes(15) + b"\1", bytes(15) + b"\2", bytes(15) + b"\3"
-    keys.change({first: 10})
+    keys.update({first: 10})
     assert keys.find(as_rows([second, first])).tolist() == [0, 10]
-    keys.change({second: 20})
+    keys.update({second: 20})
     assert not useless
-    keys.change({third: 30, first: 0})
+    keys.update({third: 30, first: 0})
     assert keys.find(as_rows([first, second, third])).tolist() == [0, 20, 30]

@@ -1,4 +1,4 @@
-"""Whose address is it: pods, Services, nodes, this host, the world."""
+"""Endpoints of addresses: Pods, Services, nodes, this host, the world."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Being let in: kubeconfig, service account, tokens that rotate, certificates that expired."""
+"""Authentication: kubeconfig, service account, rotating tokens, expired certificates."""
 
 import ssl
 import subprocess
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from flowd.errors import UsageError
-from flowd.kubernetes.api.client import Api
+from flowd.kubernetes.api.client import ApiClient
 from flowd.kubernetes.api.cluster import connect
-from flowd.kubernetes.api.kubeconfig import Access, in_cluster
-from flowd.kubernetes.api.limits import Limits
+from flowd.kubernetes.api.kubeconfig import KubeconfigSource, in_cluster
+from flowd.kubernetes.api.limits import ApiLimits
 from flowd.model.losses import Losses
 from flowd.model.status import State
 from tests.fakes.kube_api import PODS, FakeKubeApi, pod, until
@@ -59,7 +59,7 @@ async def test_kubeconfig_is_read_again_when_its_token_was_replaced(
 ):
     api.token = "new"
     async with api.running(), following(api, tmp_path, token="old") as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         detail = client.cluster.status().detail
         assert "401 refused by the double" in detail
         assert "old" not in detail
@@ -74,7 +74,7 @@ async def test_token_file_that_is_gone_is_a_failure_and_not_the_end(
     token = tmp_path / "token"
     api.token = "t"
     async with api.running(), following(api, tmp_path, tokenFile="token") as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         assert "token not found" in client.cluster.status().detail
         token.write_text("t")
         await until(lambda: client.names() == {"p"})
@@ -97,12 +97,12 @@ async def test_credential_plugin(api: FakeKubeApi, tmp_path: Path, version: str)
 async def test_credential_plugin_that_answers_nonsense(api: FakeKubeApi, tmp_path: Path):
     call = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/true"}
     async with api.running(), following(api, tmp_path, exec=call) as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         assert client.cluster.status().state == State.DEGRADED
 
 
 def certificate(folder: Path, name: str, end: str) -> ssl.SSLContext:
-    """A server's context with a self-signed `<name>.crt` for 127.0.0.1 that is valid until then."""
+    """Server TLS context with a self-signed `<name>.crt` for 127.0.0.1, with an end of validity."""
     work = folder / f"{name}-authority"
     work.mkdir()
     (work / "index.txt").touch()
@@ -132,15 +132,15 @@ async def test_expired_certificate_is_said_and_a_new_one_is_taken(api: FakeKubeA
     ca = {"certificate-authority": "expired.crt"}
     async with api.running(tls=expired):
         port = int(api.url.rpartition(":")[2])
-        limits = replace(FAST, discover=60.0)
+        limits = replace(FAST, discovery_interval=60.0)
         async with following(api, tmp_path, limits, cluster=ca) as client:
-            await client.cluster.settled.wait()
+            await client.cluster.synced.wait()
             detail = client.cluster.status().detail
             assert "the API server's certificate is not trusted: certificate has expired" in detail
             await api.stop()
             async with api.running(port, valid):
                 await until(lambda: "self-signed" in client.cluster.status().detail)
-                # The authority is replaced as well, as `ca.crt` of a pod can be.
+                # The authority is replaced too, as `ca.crt` of a Pod can be.
                 (tmp_path / "expired.crt").write_bytes((tmp_path / "valid.crt").read_bytes())
                 await until(lambda: client.cluster.status().state == State.ON)
                 assert client.names() == {"p"}
@@ -160,7 +160,7 @@ async def test_in_a_pod(api: FakeKubeApi, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", api.url.rpartition(":")[2])
         assert in_cluster(str(account))
-        client = Api(Access(service_account=str(account)).connection, Limits())
+        client = ApiClient(KubeconfigSource(service_account=str(account)).connection, ApiLimits())
         try:
             await client.get(PODS)
         finally:
@@ -216,8 +216,8 @@ def test_context_is_chosen(tmp_path: Path):
     text = path.read_text().replace("contexts:", "contexts:\n- {name: two, context: {cluster: d}}")
     text = text.replace("clusters:", f"clusters:\n- {{name: d, cluster: {document}}}")
     path.write_text(text)
-    assert Access(str(path)).connection().url == "http://127.0.0.1:1"
-    assert Access(str(path), "two").connection().url == "http://127.0.0.1:2"
+    assert KubeconfigSource(str(path)).connection().url == "http://127.0.0.1:1"
+    assert KubeconfigSource(str(path), "two").connection().url == "http://127.0.0.1:2"
     with pytest.raises(UsageError, match="three"):
         connect(str(path), "three", Losses())
 
@@ -228,6 +228,6 @@ def test_no_kubeconfig_and_no_pod(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_http_client_is_loaded_only_where_there_is_a_server():
-    code = "import sys, flowd.runtime.assemble; print({'httpx2', 'lightkube'} & set(sys.modules))"
+    code = "import sys, flowd.agent; print({'httpx2', 'lightkube'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""Served versions, kinds that come and go, and what `flowd status` says."""
+"""Cluster informer: served versions, kinds that appear and disappear, and `flowd status`."""
 
 import re
 from dataclasses import replace
@@ -35,7 +35,7 @@ def api() -> FakeKubeApi:
 
 async def test_no_gateway_api_at_all_is_normal(api: FakeKubeApi, tmp_path: Path):
     async with api.running(), following(api, tmp_path) as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         status = client.cluster.status()
         assert status.state == State.ON
         assert status.detail.startswith(f"{api.url}: 1 objects; not served: GatewayClass, Gateway,")
@@ -53,7 +53,7 @@ async def test_the_best_version_that_is_served_is_read(api: FakeKubeApi, tmp_pat
         for version in versions:
             api.serve(f"{GATEWAY}/{version}/{plural}")
     async with api.running(), following(api, tmp_path) as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         asked = {
             r.path for r in api.requests if r.path.startswith(GATEWAY) and r.path.count("/") == 4
         }
@@ -75,7 +75,7 @@ async def test_the_best_version_that_is_served_is_read(api: FakeKubeApi, tmp_pat
 async def test_a_kind_that_appears_moves_and_goes(api: FakeKubeApi, tmp_path: Path):
     beta = f"{GATEWAY}/v1beta1/httproutes"
     async with api.running(), following(api, tmp_path) as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         api.serve(beta)
         api.put(beta, http_route("r"))
         await until(lambda: client.names("http_routes") == {"r"} and api.watchers(beta))
@@ -106,7 +106,7 @@ async def test_discovery_that_cannot_be_read_is_tried_again(api: FakeKubeApi, tm
 async def test_a_kind_that_is_forbidden_does_not_stop_the_others(api: FakeKubeApi, tmp_path: Path):
     api.fail(NODES, Fault(status=403), times=1_000_000)
     async with api.running(), following(api, tmp_path) as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         await until(lambda: api.watchers(PODS))
         assert client.names() == {"p"}
         status = client.cluster.status()
@@ -120,7 +120,7 @@ async def test_server_down_at_start_then_up(api: FakeKubeApi, tmp_path: Path):
     async with api.running():
         port = int(api.url.rpartition(":")[2])
     async with following(api, tmp_path) as client:
-        await client.cluster.settled.wait()
+        await client.cluster.synced.wait()
         status = client.cluster.status()
         assert status.state == State.DEGRADED
         assert "no contact yet: discovery: connection refused, and " in status.detail
@@ -166,13 +166,13 @@ async def test_in_a_cluster_the_first_request_waits_a_drawn_time(
         return drawn(low, high)
 
     monkeypatch.setattr(cluster_module.random, "uniform", uniform)
-    limits = replace(FAST, start=START)
+    limits = replace(FAST, start_jitter=START)
     async with api.running():
         async with following(api, tmp_path, limits) as alone:
-            await alone.cluster.settled.wait()
+            await alone.cluster.synced.wait()
         assert not waited
-        async with following(api, tmp_path, limits, apart=True) as one_of_many:
-            await one_of_many.cluster.settled.wait()
+        async with following(api, tmp_path, limits, stagger=True) as one_of_many:
+            await one_of_many.cluster.synced.wait()
         assert waited == [START]
 
 
@@ -185,7 +185,7 @@ def test_the_table_has_every_kind_that_is_read():
 
 
 def stability(version: str) -> tuple[int, int]:
-    """v1 before betas before alphas, the youngest of each first."""
+    """Sort key: v1, then betas, then alphas, each with the newest first."""
     found = re.fullmatch(r"v\d+(alpha|beta)?(\d*)", version)
     assert found
     return (None, "beta", "alpha").index(found[1]), -int(found[2] or 0)

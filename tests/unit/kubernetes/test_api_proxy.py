@@ -1,4 +1,4 @@
-"""Ways to an API server: through a proxy, under another name, with a certificate of our own."""
+"""Connections to an API server: by proxy, under another server name, with a private CA."""
 
 import asyncio
 import ssl
@@ -13,17 +13,17 @@ import pytest
 
 from flowd.errors import UsageError
 from flowd.kubernetes.api.http_proxy import proxy_for
-from flowd.kubernetes.api.kubeconfig import Access
+from flowd.kubernetes.api.kubeconfig import KubeconfigSource
 from flowd.model.status import State
 from tests.fakes.kube_api import PODS, FakeKubeApi, pod, until
 from tests.support.kube_client import FAST, following, write_kubeconfig
 
-CALM = replace(FAST, discover=60.0)
+CALM = replace(FAST, discovery_interval=60.0)
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A self-signed certificate for a DNS name, and its key."""
+    """Self-signed certificate for a DNS name, with its key."""
     paths = folder / f"{name}.crt", folder / f"{name}.key"
     words = "req -x509 -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
@@ -34,7 +34,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 @asynccontextmanager
 async def proxy(asked: list[str]) -> AsyncGenerator[str]:
-    """An HTTP proxy that makes tunnels to 127.0.0.1, whatever host is asked for."""
+    """HTTP proxy with tunnels to 127.0.0.1 for every requested host."""
     tunnels: set[asyncio.Task[None]] = set()
 
     async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -99,7 +99,7 @@ async def test_another_name_than_the_certificates_is_refused_until_it_is_correct
     async with api.running(tls=context):
         cluster = {"certificate-authority": "api.internal.crt", "tls-server-name": "other.internal"}
         async with following(api, tmp_path, CALM, cluster=cluster) as client:
-            await client.cluster.settled.wait()
+            await client.cluster.synced.wait()
             assert "the API server's certificate is not trusted" in client.cluster.status().detail
             cluster["tls-server-name"] = "api.internal"
             write_kubeconfig(tmp_path / "kubeconfig", api.url, {}, **cluster)
@@ -145,4 +145,4 @@ def test_a_proxy_that_speaks_something_else_is_refused(tmp_path: Path):
     way = {"proxy-url": "socks5://127.0.0.1:1080"}
     path = write_kubeconfig(tmp_path / "kubeconfig", "https://api.example", {}, **way)
     with pytest.raises(UsageError, match="not one that speaks HTTP"):
-        Access(str(path)).connection()
+        KubeconfigSource(str(path)).connection()

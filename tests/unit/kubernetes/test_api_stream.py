@@ -1,4 +1,4 @@
-"""Lists and watches cut into objects, whatever the chunks."""
+"""Splitting of lists and watches into objects, for arbitrary chunks."""
 
 import json
 from itertools import pairwise
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.kubernetes.api.stream import Lines, ListItems, TooLarge
+from flowd.kubernetes.api.stream import LineSplitter, ListItems, ListTooLarge
 
 TEXT = st.text(alphabet='a"\\{}[],:é\n ', max_size=8)
 VALUE = st.recursive(
@@ -67,7 +67,7 @@ def test_an_item_over_the_limit_is_dropped_and_its_neighbours_are_not():
 
 def test_what_is_no_list_is_bounded():
     splitter = ListItems(100)
-    with pytest.raises(TooLarge):
+    with pytest.raises(ListTooLarge):
         splitter.feed(b'{"metadata": "' + b"x" * 200)
 
 
@@ -77,12 +77,12 @@ def test_what_is_no_list_is_bounded():
 )
 def test_lines_end_with_a_newline(lines: list[bytes], cuts: list[int]):
     data = b"".join(line + b"\n" for line in lines) + b"cut off"
-    splitter = Lines(100)
+    splitter = LineSplitter(100)
     assert [line for piece in pieces(data, cuts) for line in splitter.feed(piece)] == lines
 
 
 def test_a_line_over_the_limit_is_dropped_and_its_neighbours_are_not():
-    splitter = Lines(10)
+    splitter = LineSplitter(10)
     found = splitter.feed(b"one\n" + b"x" * 8) + splitter.feed(b"x" * 8 + b"\ntwo\n")
     assert found == [b"one", b"two"]
     assert splitter.dropped == 1

@@ -1,11 +1,11 @@
-"""What the store holds right after each thing that an API server and a network do."""
+"""Store contents after each behaviour of API server and network."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flowd.kubernetes.api.limits import Limits
+from flowd.kubernetes.api.limits import ApiLimits
 from flowd.model.status import State
 from tests.fakes.kube_api import (
     HTTP_ROUTES,
@@ -126,7 +126,7 @@ async def test_a_server_whose_cache_is_behind_is_asked_for_the_newest(
 ):
     async with api.running(), following(api, tmp_path) as client:
         await until(lambda: api.watchers(PODS))
-        # Restored from a backup: its versions are smaller than what was seen.
+        # Restored from a backup: the resourceVersions are smaller than the last one seen.
         api.objects[PODS].pop(("shop", "p0"))
         api.version = 50
         api.history.clear()
@@ -224,7 +224,7 @@ async def test_objects_of_wrong_types_are_counted_and_left_out(api: FakeKubeApi,
         await until(lambda: api.watchers(PODS) and api.watchers(SERVICES))
         assert client.names() == SEVEN
         assert client.lost("invalid_object") == 3
-        # One that was good and is no longer: what it was is not true any more.
+        # A valid object became invalid: its old state is outdated.
         api.put(PODS, pod("p0", "10.0.0.999"))
         await until(lambda: "p0" not in client.names())
         assert client.lost("invalid_object") == 4
@@ -269,7 +269,7 @@ async def test_error_event_that_is_not_gone(api: FakeKubeApi, tmp_path: Path):
 @pytest.mark.parametrize("watch", [False, True])
 async def test_half_open_connection(api: FakeKubeApi, tmp_path: Path, watch: bool):
     api.fail(PODS, Fault(hang=True), watch=watch)
-    limits = replace(FAST, read=0.2, idle=0.2)
+    limits = replace(FAST, read=0.2, watch_idle=0.2)
     async with api.running(), following(api, tmp_path, limits) as client:
         await until(lambda: api.hanging)
         await until(lambda: api.watchers(PODS))
@@ -277,7 +277,7 @@ async def test_half_open_connection(api: FakeKubeApi, tmp_path: Path, watch: boo
 
 
 async def test_a_watch_that_fell_silent_is_opened_again(api: FakeKubeApi, tmp_path: Path):
-    limits = replace(FAST, idle=0.1)
+    limits = replace(FAST, watch_idle=0.1)
     async with api.running(), following(api, tmp_path, limits) as client:
         await until(lambda: len(api.seen(PODS, watch=True)) > 2)
         assert len(api.seen(PODS)) == 1
@@ -285,5 +285,5 @@ async def test_a_watch_that_fell_silent_is_opened_again(api: FakeKubeApi, tmp_pa
 
 
 def test_a_silent_watch_outlives_two_bookmarks_and_ends_before_the_server_forgets_it():
-    limits = Limits()
-    assert 2 * 60 < limits.idle < limits.watch[0] < limits.watch[1]
+    limits = ApiLimits()
+    assert 2 * 60 < limits.watch_idle < limits.watch_timeout[0] < limits.watch_timeout[1]

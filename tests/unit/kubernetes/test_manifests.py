@@ -1,4 +1,4 @@
-"""Objects from manifest files: what is read, what is left out and counted, what is refused."""
+"""Manifest files: objects read, objects left out and counted, files rejected."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The bounded YAML reader: values as the API means them, and every bound."""
+"""Bounded YAML parser: values as in the Kubernetes API, and every bound."""
 
 import pytest
 from hypothesis import given

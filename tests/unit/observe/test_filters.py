@@ -1,4 +1,4 @@
-"""How filter flags become FlowFilters: hubble's own mapping, row by row."""
+"""Mapping from filter flags to FlowFilters, as in hubble's CLI."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from flowd.commands.observe import command
 from flowd.errors import UsageError
-from flowd.observe.options.click_options import GIVEN
+from flowd.observe.options.click_options import FILTER_ARGUMENTS
 from flowd.observe.options.filters import EXCLUSIVE, build_filters
 from flowd.observe.options.flags import FLAGS
 from flowd.observe.options.request import field_mask, raw_filters
@@ -20,7 +20,7 @@ from flowd.wire.flow.flow_pb2 import FlowFilter
 def sent(line: str) -> tuple[list[Any], list[Any]]:
     """Allowlist and denylist that a command line sends."""
     context = command.make_context("observe", shlex.split(line))
-    allow, deny = build_filters(context.meta[GIVEN])
+    allow, deny = build_filters(context.meta[FILTER_ARGUMENTS])
     return [_plain(one) for one in allow], [_plain(one) for one in deny]
 
 

@@ -1,4 +1,4 @@
-"""Output formats against golden files, and what strangers write into flows."""
+"""Output formats against golden files, and hostile texts in flows."""
 
 from pathlib import Path
 

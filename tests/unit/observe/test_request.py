@@ -1,10 +1,16 @@
-"""What `flowd observe` asks a server for."""
+"""GetFlowsRequest of `flowd observe`."""
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from flowd.errors import UsageError
-from flowd.observe.options.request import ALL, PRINTED, Selection, apply_routes, field_mask
+from flowd.observe.options.request import (
+    ALL_FLOWS,
+    PRINTED_FIELDS,
+    Selection,
+    apply_routes,
+    field_mask,
+)
 from flowd.wire.observer.observer_pb2 import GetFlowsRequest
 
 NOW = 1_795_252_500_000_000_000
@@ -22,10 +28,10 @@ def asked(selection: Selection) -> GetFlowsRequest:
         (Selection(), 20, False, False),
         (Selection(last=5), 5, False, False),
         (Selection(first=5), 5, True, False),
-        (Selection(all=True), ALL, False, False),
+        (Selection(all=True), ALL_FLOWS, False, False),
         (Selection(follow=True), 0, False, True),
         (Selection(follow=True, last=7), 7, False, True),
-        (Selection(follow=True, all=True), ALL, False, True),
+        (Selection(follow=True, all=True), ALL_FLOWS, False, True),
         (Selection(since="5m"), 0, False, False),
         (Selection(until="5m"), 0, False, False),
         (Selection(since="5m", last=3), 3, False, False),
@@ -79,5 +85,5 @@ def test_no_route_filters_send_no_extension() -> None:
 
 
 def test_printed_fields_are_fields() -> None:
-    assert len(PRINTED) == 27
-    assert list(field_mask(PRINTED).paths) == list(PRINTED)
+    assert len(PRINTED_FIELDS) == 27
+    assert list(field_mask(PRINTED_FIELDS).paths) == list(PRINTED_FIELDS)

@@ -1,4 +1,4 @@
-"""Times and durations as hubble's flags take and print them."""
+"""Parsing and formatting of times and durations, as hubble does it."""
 
 import pytest
 

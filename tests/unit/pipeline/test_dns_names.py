@@ -1,4 +1,4 @@
-"""Names of addresses, as answers told them: bounded in number and in time."""
+"""DnsNames: learning from responses, expiry by TTL, and the bound on addresses."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from flowd.model.address import column
 from flowd.model.enums import DnsKind
 from flowd.model.losses import Losses, Place
 from flowd.model.records.dns import Dns, DnsBatch, empty_dns
-from flowd.pipeline.dns_names import GRACE_SECONDS, LEAST_SECONDS, MOST_SECONDS, DnsNames
+from flowd.pipeline.dns_names import GRACE_SECONDS, MAX_TTL_SECONDS, MIN_TTL_SECONDS, DnsNames
 
 SECOND = 1_000_000_000
 NOW = 1_790_000_000 * SECOND
 
 
-def told(*messages: Dns, kind: DnsKind = DnsKind.RESPONSE, latency: int = 5) -> DnsBatch:
+def dns_rows(*messages: Dns, kind: DnsKind = DnsKind.RESPONSE, latency: int = 5) -> DnsBatch:
     rows = empty_dns(len(messages))
     rows["kind"], rows["latency_ns"], rows["dns"] = kind, latency, messages
     return rows
@@ -29,9 +29,9 @@ def response(name: str, *ips: str, ttl: int = 300, rcode: int = 0) -> Dns:
 
 def test_addresses_have_the_name_that_was_asked_for() -> None:
     known = DnsNames(Losses())
-    known.learn(told(response("api.example.", "192.0.2.1", "2001:db8::1")), NOW)
+    known.learn(dns_rows(response("api.example.", "192.0.2.1", "2001:db8::1")), NOW)
     assert names(known, "192.0.2.1", "2001:db8::1", "192.0.2.2") == ["api.example"] * 2 + [None]
-    known.learn(told(response("www.example.", "192.0.2.1")), NOW + 1)
+    known.learn(dns_rows(response("www.example.", "192.0.2.1")), NOW + 1)
     assert names(known, "192.0.2.1", "2001:db8::1") == ["www.example", "api.example"]
     assert known.name_of(np.zeros((0, 16), np.uint8)).shape == (0,)
 
@@ -39,11 +39,11 @@ def test_addresses_have_the_name_that_was_asked_for() -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        told(response("api.example.", "192.0.2.1"), kind=DnsKind.QUERY),
-        told(response("api.example.", "192.0.2.1"), kind=DnsKind.TIMEOUT),
-        told(response("api.example.", "192.0.2.1", rcode=3)),
-        told(response("api.example.", "192.0.2.1"), latency=0),
-        told(response("api.example.")),
+        dns_rows(response("api.example.", "192.0.2.1"), kind=DnsKind.QUERY),
+        dns_rows(response("api.example.", "192.0.2.1"), kind=DnsKind.TIMEOUT),
+        dns_rows(response("api.example.", "192.0.2.1", rcode=3)),
+        dns_rows(response("api.example.", "192.0.2.1"), latency=0),
+        dns_rows(response("api.example.")),
     ],
     ids=["query", "timeout", "error", "answer that nobody asked for", "no address"],
 )
@@ -55,11 +55,11 @@ def test_nothing_is_learnt_from(rows: DnsBatch) -> None:
 
 @pytest.mark.parametrize(
     ("ttl", "seconds"),
-    [(0, LEAST_SECONDS), (300, 300), (2**31 - 1, MOST_SECONDS)],
+    [(0, MIN_TTL_SECONDS), (300, 300), (2**31 - 1, MAX_TTL_SECONDS)],
 )
 def test_names_are_forgotten_with_their_time_to_live(ttl: int, seconds: int) -> None:
     known = DnsNames(Losses())
-    known.learn(told(response("api.example.", "192.0.2.1", ttl=ttl)), NOW)
+    known.learn(dns_rows(response("api.example.", "192.0.2.1", ttl=ttl)), NOW)
     until = NOW + (seconds + GRACE_SECONDS) * SECOND
     known.learn(empty_dns(), until - 1)
     assert names(known, "192.0.2.1") == ["api.example"]
@@ -73,11 +73,11 @@ def test_number_of_addresses_is_bounded_and_those_learnt_first_go() -> None:
     losses = Losses()
     known = DnsNames(losses, 3)
     for number in range(1, 5):
-        known.learn(told(response(f"n{number}.example.", f"192.0.2.{number}")), NOW)
-        known.learn(told(response("first.example.", "192.0.2.1")), NOW)
+        known.learn(dns_rows(response(f"n{number}.example.", f"192.0.2.{number}")), NOW)
+        known.learn(dns_rows(response("first.example.", "192.0.2.1")), NOW)
     assert len(known) == 3
     texts = [f"192.0.2.{number}" for number in range(1, 5)]
     assert names(known, *texts) == ["first.example", None, "n3.example", "n4.example"]
     assert losses.snapshot()[Place.CAPTURE, "dns_names_full"] == 1
-    known.learn(told(response("many.example.", *(f"198.51.100.{n}" for n in range(64)))), NOW)
+    known.learn(dns_rows(response("many.example.", *(f"198.51.100.{n}" for n in range(64)))), NOW)
     assert len(known) == 3

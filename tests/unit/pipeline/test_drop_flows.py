@@ -1,4 +1,4 @@
-"""Drops on their way: who is at their ends, their flow rows, and their metrics."""
+"""Drops through the pipeline: endpoints, flow rows and metrics."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Flow rows of connection records and of requests."""
+"""FlowBuilder: flow rows of connection records and requests."""
 
 from typing import Any
 

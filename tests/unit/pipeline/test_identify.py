@@ -1,4 +1,4 @@
-"""Endpoints by address, and the direction as Hubble tells it."""
+"""identify(): endpoints by address, and Hubble's traffic direction."""
 
 import numpy as np
 import pytest

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from flowd.agent import Parts, run_pipeline
+from flowd.agent import run_pipeline
 from flowd.model.losses import Losses, Place
 from flowd.model.records.batch import FlowBatch
 from flowd.model.records.connection import ConnectionBatch, empty_connections
 from flowd.model.records.flow import empty_flows
 from flowd.model.records.request import RequestBatch, empty_requests
 from flowd.model.status import PartStatus, State
+from flowd.runtime.parts import Parts
 from flowd.runtime.queue import Closed, Queue
 
 

@@ -1,4 +1,4 @@
-"""Cells, columns, sparklines and the order of rows: the parts that know no terminal."""
+"""Cells, columns, sparklines and the stable order of rows, without a terminal."""
 
 import pytest
 from hypothesis import given
@@ -6,21 +6,31 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from flowd.text import printable
-from flowd_tui.draw.cells import Cell, Column, Span, columns_for, draw, ends, fit, pack, width_of
+from flowd_tui.draw.cells import (
+    Cell,
+    Column,
+    Span,
+    cell_width,
+    draw,
+    fit,
+    fit_columns,
+    justify,
+    pack,
+)
 from flowd_tui.draw.glyphs import ASCII, UTF8
 from flowd_tui.draw.spark import resample, spark
-from flowd_tui.order import Order
+from flowd_tui.order import StableOrder
 
 
 @given(st.text(max_size=40), st.integers(1, 30), st.booleans())
 def test_fit_is_exact(text: str, width: int, right: bool) -> None:
     drawn = fit(printable(text), width, UTF8, right)
-    assert width_of(drawn) == width
+    assert cell_width(drawn) == width
 
 
 @pytest.mark.parametrize("text", ["web-7f9c", "été", "日本語", "e\u0301", "✓→▼…", "naïve/ü"])
 def test_widths_are_those_of_the_terminal_library(text: str) -> None:
-    assert width_of(text) == cell_len(text)
+    assert cell_width(text) == cell_len(text)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +58,10 @@ def test_ascii_draws_nothing_else() -> None:
 
 
 COLUMNS = [
-    Column("name", "NAME", 10, 1, grow=2, most=20),
-    Column("when", "WHEN", 8, 2, most=12),
+    Column("name", "NAME", 10, 1, grow=2, max_width=20),
+    Column("when", "WHEN", 8, 2, max_width=12),
     Column("extra", "EXTRA", 6, 3, grow=1),
-    Column("rare", "RARE", 5, 4, at=100),
+    Column("rare", "RARE", 5, 4, min_table_width=100),
 ]
 
 
@@ -68,12 +78,12 @@ COLUMNS = [
     ],
 )
 def test_columns_by_priority_and_width(width: int, expected: dict[str, int]) -> None:
-    assert {c.id: w for c, w in columns_for(COLUMNS, width)} == expected
+    assert {c.id: w for c, w in fit_columns(COLUMNS, width)} == expected
 
 
 @given(st.integers(10, 300))
 def test_columns_fill_the_width_and_no_more(width: int) -> None:
-    layout = columns_for(COLUMNS, width)
+    layout = fit_columns(COLUMNS, width)
     used = sum(w for _, w in layout) + len(layout) - 1
     assert used <= width
 
@@ -107,43 +117,43 @@ def test_facts_are_packed_only_when_there_is_no_room() -> None:
 
 def test_the_right_end_gives_way() -> None:
     left, right = [Span("left")], [Span("right")]
-    assert "".join(s.text for s in ends(left, right, 12)) == "left   right"
-    assert ends(left, right, 8) == left
+    assert "".join(s.text for s in justify(left, right, 12)) == "left   right"
+    assert justify(left, right, 8) == left
 
 
 class TestOrder:
-    def settle(self, order: Order, rows: str, now: float) -> str:
+    def settle(self, order: StableOrder, rows: str, now: float) -> str:
         return "".join(order.settle(rows, str, lambda _: 0, now))
 
     def test_rows_move_at_most_every_two_seconds(self) -> None:
-        order = Order()
+        order = StableOrder()
         assert self.settle(order, "abcd", 10.0) == "abcd"
         assert self.settle(order, "dabc", 11.0) == "abcd"
         assert self.settle(order, "dabc", 12.5) == "dabc"
         assert self.settle(order, "abcd", 13.0) == "dabc"
 
     def test_a_neighbour_is_not_worth_a_move(self) -> None:
-        order = Order()
+        order = StableOrder()
         self.settle(order, "abcd", 0.0)
         assert self.settle(order, "bacd", 50.0) == "abcd"
         assert self.settle(order, "bcad", 60.0) == "bcad"
 
     def test_locked_rows_stay_and_new_ones_come_last(self) -> None:
-        order = Order()
+        order = StableOrder()
         self.settle(order, "abc", 0.0)
         order.locked = True
         assert self.settle(order, "xcba", 90.0) == "abcx"
         assert self.settle(order, "cb", 99.0) == "bc"
 
     def test_children_follow_their_parent(self) -> None:
-        order = Order()
+        order = StableOrder()
         order.settle(["a", "a1", "a2", "b", "b1"], str, lambda row: len(row) - 1, 0.0)
         order.locked = True
         rows = order.settle(["b", "b1", "a", "a2", "a1"], str, lambda row: len(row) - 1, 9.0)
         assert list(rows) == ["a", "a1", "a2", "b", "b1"]
 
     def test_forgetting_takes_the_next_order(self) -> None:
-        order = Order()
+        order = StableOrder()
         self.settle(order, "abc", 0.0)
         order.forget()
         assert self.settle(order, "cba", 0.1) == "cba"

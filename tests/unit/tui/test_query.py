@@ -1,4 +1,4 @@
-"""The filter language of `flowd top`."""
+"""Filter language of `flowd top`."""
 
 from collections.abc import Mapping
 
@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd_tui.views.query import Field, Kind, QueryError, Schema, parse, quoted
+from flowd_tui.views.query import FieldKind, QueryError, QueryField, Schema, parse, quoted
 
 Item = Mapping[str, str | float]
 
 
-def field(name: str, kind: Kind) -> Field[Item]:
-    return Field(kind, lambda item: [item[name]] if name in item else [])
+def field(name: str, kind: FieldKind) -> QueryField[Item]:
+    return QueryField(kind, lambda item: [item[name]] if name in item else [])
 
 
 SCHEMA: Schema[Item] = Schema(
     {
-        "pod": field("pod", Kind.PREFIX),
-        "ns": field("ns", Kind.WORD),
-        "ip": field("ip", Kind.IP),
-        "route": field("route", Kind.NAME),
-        "http-status": field("status", Kind.NUMBER),
-        "latency": field("latency", Kind.NUMBER),
-        "bytes": field("bytes", Kind.NUMBER),
+        "pod": field("pod", FieldKind.PREFIX),
+        "ns": field("ns", FieldKind.WORD),
+        "ip": field("ip", FieldKind.IP),
+        "route": field("route", FieldKind.NAME),
+        "http-status": field("status", FieldKind.NUMBER),
+        "latency": field("latency", FieldKind.NUMBER),
+        "bytes": field("bytes", FieldKind.NUMBER),
     },
     lambda item: str(item.get("text", "")).casefold(),
 )

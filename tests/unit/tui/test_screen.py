@@ -1,6 +1,6 @@
-"""What stands on the screen of `flowd top`: whole screens as text, and what keys do to them.
+"""Whole screens of `flowd top` as text, and the effect of keys on them.
 
-`FLOWD_GOLDEN=write pytest tests/unit/tui/test_screen.py` writes the golden files anew.
+`FLOWD_GOLDEN=write pytest tests/unit/tui/test_screen.py` rewrites the golden files.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from flowd.wire.flow import flow_pb2
 from flowd_tui.board import Options
-from flowd_tui.data.store import Store
+from flowd_tui.data.store import TopStore
 from flowd_tui.draw.glyphs import ASCII, UTF8
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
@@ -61,7 +61,7 @@ async def test_golden_help(size: tuple[int, int]) -> None:
 
 
 async def test_golden_empty_and_disconnected() -> None:
-    store = Store("127.0.0.1:4245")
+    store = TopStore("127.0.0.1:4245")
     async with screen(store) as shown:
         compare("connecting", await shown.lines())
         store.disconnected("cannot reach 127.0.0.1:4245 (connection refused)")

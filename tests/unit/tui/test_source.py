@@ -1,21 +1,21 @@
-"""Streams into the store, over servers that come and go."""
+"""StoreReflector: streams into the store, with lost and regained servers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from flowd.client.client import Unimplemented
+from flowd.client.errors import Unimplemented
 from flowd.errors import ConnectError, FlowdError
 from flowd.wire.flow import flow_pb2
 from flowd.wire.flowd import agent_pb2
 from flowd.wire.observer import observer_pb2
-from flowd_tui.data.source import LAST_FLOWS, Source
-from flowd_tui.data.store import Link, Store
+from flowd_tui.data.source import LAST_FLOWS, StoreReflector
+from flowd_tui.data.store import ConnectionState, TopStore
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 
 
-class Reader:
+class FakeClient:
     """A server whose streams the test feeds."""
 
     def __init__(self) -> None:
@@ -51,17 +51,17 @@ class Reader:
 
 
 class Bench:
-    """A source with a reader, a clock that does not wait, and the pauses that were asked for."""
+    """A StoreReflector with a fake client, a clock that does not wait, and the requested delays."""
 
     def __init__(self) -> None:
-        self.store = Store("server")
-        self.reader = Reader()
+        self.store = TopStore("server")
+        self.reader = FakeClient()
         self.pauses: list[float] = []
         self.refusals = 0
-        self.source = Source(self.store, self.connect, self.sleep)
+        self.source = StoreReflector(self.store, self.connect, self.sleep)
 
     @asynccontextmanager
-    async def connect(self) -> AsyncGenerator[Reader]:
+    async def connect(self) -> AsyncGenerator[FakeClient]:
         if self.refusals:
             self.refusals -= 1
             raise ConnectError("cannot reach server (connection refused)")
@@ -93,7 +93,7 @@ async def test_everything_arrives() -> None:
         await bench.until(lambda: bool(bench.store.snapshot().agent.node))
         await bench.until(lambda: bool(bench.store.snapshot().totals))
         snapshot = bench.store.snapshot()
-        assert snapshot.link is Link.LIVE
+        assert snapshot.connection is ConnectionState.LIVE
         assert snapshot.agent.node == "kind-worker"
         assert len(snapshot.topology.routes) == 7
         assert snapshot.lost_stream == 9
@@ -109,7 +109,7 @@ async def test_a_lost_server_is_tried_again_with_growing_pauses() -> None:
     bench.refusals = 6
     task = asyncio.create_task(bench.source.run())
     try:
-        await bench.until(lambda: bench.store.link is Link.LIVE)
+        await bench.until(lambda: bench.store.connection is ConnectionState.LIVE)
         assert bench.pauses == [0.5, 1.0, 2.0, 5.0, 5.0, 5.0]
     finally:
         task.cancel()
@@ -141,7 +141,7 @@ async def test_what_went_wrong_is_told() -> None:
     bench.refusals = 10**6
     task = asyncio.create_task(bench.source.run())
     try:
-        await bench.until(lambda: bench.store.link is Link.DISCONNECTED)
+        await bench.until(lambda: bench.store.connection is ConnectionState.DISCONNECTED)
         assert bench.store.problem == "cannot reach server (connection refused)"
     finally:
         task.cancel()
@@ -155,9 +155,9 @@ async def test_a_plain_hubble_server_still_shows_flows() -> None:
     try:
         for flow in top_data.flows(2):
             bench.reader.flow(flow)
-        await bench.until(lambda: bench.store.received == 2 and bool(bench.store.no_agent))
-        assert bench.store.link is Link.LIVE
-        assert "does not offer" in bench.store.no_agent
+        await bench.until(lambda: bench.store.received == 2 and bool(bench.store.agent_error))
+        assert bench.store.connection is ConnectionState.LIVE
+        assert "does not offer" in bench.store.agent_error
         assert bench.pauses == []
     finally:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Where the time of a route's requests went, as the Gateways view shows it."""
+"""Latency split of a route's requests in the Gateways view."""
 
 from collections import Counter
 
@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from flowd.wire.flowd import agent_pb2
 from flowd_tui.board import Options
 from flowd_tui.chrome import detail_lines
-from flowd_tui.data.store import AgentState, Store
-from flowd_tui.data.traffic import Split, Totals
+from flowd_tui.data.store import AgentState, TopStore
+from flowd_tui.data.traffic import LatencySplit, Totals
 from flowd_tui.draw.cells import Line, line_width
 from flowd_tui.draw.glyphs import UTF8
 from flowd_tui.draw.theme import PLAIN, STYLES
-from flowd_tui.views.base import Detail, Query
+from flowd_tui.views.base import RowDetail, ViewQuery
 from flowd_tui.views.gateways import GatewayRow, GatewaysView
-from flowd_tui.views.split import bar_cells, not_known, split_forms
+from flowd_tui.views.split import bar_cells, split_forms, unknown_split
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 from tests.fakes.top_screen import filled_store, screen
 
 SIZES = [(60, 20), (80, 24), (180, 50)]
-KNOWN = Totals(requests=100, split=Split(84, 84 * 2400, 84 * 1300, 84 * 1400, 84 * 12000))
+KNOWN = Totals(requests=100, split=LatencySplit(84, 84 * 2400, 84 * 1300, 84 * 1400, 84 * 12000))
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -30,13 +30,13 @@ def texts(lines: list[Line]) -> list[str]:
 
 
 def pane(totals: Totals, width: int) -> list[str]:
-    detail = Detail("t", [], [], split_forms(totals))
+    detail = RowDetail("t", [], [], split_forms(totals))
     return [line.rstrip() for line in texts(detail_lines(detail, width, 4, UTF8))[1:]]
 
 
-def served(*splits: Split) -> Store:
-    """A store with a second of ten requests for each split; one without requests is left out."""
-    store = Store()
+def served(*splits: LatencySplit) -> TopStore:
+    """A store with one second of ten requests for each split; a split without requests is omitted."""
+    store = TopStore()
     store.connected()
     store.set_topology(top_data.topology())
     for index, split in enumerate(splits):
@@ -56,8 +56,8 @@ def served(*splits: Split) -> Store:
     return store
 
 
-def rows_of(store: Store) -> list[GatewayRow]:
-    return list(GatewaysView().rows(store.snapshot(), Query()))
+def rows_of(store: TopStore) -> list[GatewayRow]:
+    return list(GatewaysView().rows(store.snapshot(), ViewQuery()))
 
 
 def test_the_line_by_width() -> None:
@@ -70,9 +70,9 @@ def test_the_line_by_width() -> None:
 
 
 def test_the_widest_numbers_of_the_narrowest_terminal() -> None:
-    totals = Totals(requests=1, split=Split(1, 260, 9_999_000, 260, 260))
+    totals = Totals(requests=1, split=LatencySplit(1, 260, 9_999_000, 260, 260))
     assert pane(totals, 60) == [" split client 0.26 gw 9999 pod net 0.26 pod 0.26 ms of 100%"]
-    endless = Totals(requests=1, split=Split(1, 2**40, 2**40, 2**40, 2**40))
+    endless = Totals(requests=1, split=LatencySplit(1, 2**40, 2**40, 2**40, 2**40))
     (cut,) = pane(endless, 60)
     assert len(cut) <= 60
     assert cut.endswith("…")
@@ -83,13 +83,13 @@ def test_the_widest_numbers_of_the_narrowest_terminal() -> None:
     [(1, 1, "100%"), (999, 1000, "99%"), (1, 1000, "<1%"), (5, 4, "100%"), (1, 0, "100%")],
 )
 def test_how_many_requests_tell_it(known: int, of: int, said: str) -> None:
-    (line,) = pane(Totals(requests=of, split=Split(known, known, 0, 0, 0)), 80)
+    (line,) = pane(Totals(requests=of, split=LatencySplit(known, known, 0, 0, 0)), 80)
     assert line.endswith(f" of {said}")
 
 
 def test_nothing_is_known() -> None:
     assert split_forms(Totals(requests=5)) == []
-    zero = Totals(requests=5, split=Split(5))
+    zero = Totals(requests=5, split=LatencySplit(5))
     assert "pod net 0  pod 0 ms" in pane(zero, 120)[0]
 
 
@@ -102,15 +102,15 @@ def test_a_bar_is_shared_out(parts: list[int], width: int) -> None:
 
 
 def test_the_window_and_the_tree_sum_it() -> None:
-    store = served(Split(4, 1, 2, 3, 4), Split(), Split(10, 10, 20, 30, 40))
+    store = served(LatencySplit(4, 1, 2, 3, 4), LatencySplit(), LatencySplit(10, 10, 20, 30, 40))
     rows = rows_of(store)
-    assert rows[0].node.totals.split == Split(14, 11, 22, 33, 44)
+    assert rows[0].node.totals.split == LatencySplit(14, 11, 22, 33, 44)
     for step in range(60):
         message = agent_pb2.Snapshot(interval_ns=10**9)
         message.time.FromNanoseconds(BASE_NS + (3 + step) * 10**9)
         store.add_second(message)
         if step == 57:
-            assert rows_of(store)[0].node.totals.split == Split(10, 10, 20, 30, 40)
+            assert rows_of(store)[0].node.totals.split == LatencySplit(10, 10, 20, 30, 40)
     assert rows_of(store)[0].node.totals == Totals()
     assert GatewaysView().data(rows[0])["split"] == {
         "requests": 14, "client_network_us": 11, "gateway_us": 22, "pod_network_us": 33,
@@ -129,7 +129,7 @@ def test_the_window_and_the_tree_sum_it() -> None:
     ],
 )
 def test_what_is_not_known_says_why(parts: dict[str, str], why: str) -> None:
-    store, known = served(Split()), served(Split(1, 1, 1, 1, 1))
+    store, known = served(LatencySplit()), served(LatencySplit(1, 1, 1, 1, 1))
     status = agent_pb2.StatusResponse()
     for part, state in parts.items():
         status.parts.add(part=part, state=state)
@@ -142,8 +142,8 @@ def test_what_is_not_known_says_why(parts: dict[str, str], why: str) -> None:
 
 
 def test_connections_and_their_absence_say_nothing() -> None:
-    assert not_known(Totals(), AgentState()) == []
-    assert not_known(Totals(requests=3, status=Counter({0: 3})), AgentState()) == []
+    assert unknown_split(Totals(), AgentState()) == []
+    assert unknown_split(Totals(requests=3, status=Counter({0: 3})), AgentState()) == []
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

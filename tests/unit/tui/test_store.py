@@ -1,4 +1,4 @@
-"""What `flowd top` keeps of what it receives."""
+"""Store of `flowd top`: rings of flows and seconds, windows, snapshots, printable texts."""
 
 import random
 from collections import Counter
@@ -9,8 +9,8 @@ import pytest
 from flowd.wire.flow import flow_pb2
 from flowd.wire.flowd import agent_pb2
 from flowd_tui.data.flow_line import flow_line
-from flowd_tui.data.store import BINS, WINDOWS, Link, Store
-from flowd_tui.data.traffic import Key, Totals, total
+from flowd_tui.data.store import BINS, WINDOWS, ConnectionState, TopStore
+from flowd_tui.data.traffic import Totals, TrafficKey, total
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 
@@ -18,8 +18,8 @@ HOSTILE = "a\x1b[31mb\u202ec\nd"
 SAFE = "a^[[31mb\\u202ec^Jd"
 
 
-def filled(seconds: int, **options: int) -> Store:
-    store = Store("127.0.0.1:4245", clock=lambda: BASE_NS, **options)
+def filled(seconds: int, **options: int) -> TopStore:
+    store = TopStore("127.0.0.1:4245", clock=lambda: BASE_NS, **options)
     for index in range(1 - seconds, 1):
         store.add_second(top_data.snapshot(index, BASE_NS + index * 10**9))
     return store
@@ -87,7 +87,7 @@ def test_the_trend_is_a_rate_in_bins() -> None:
 
 
 def test_flows_are_a_ring() -> None:
-    store = Store(flows=50)
+    store = TopStore(flows=50)
     for flow in top_data.flows(120):
         store.add_flow(flow)
     snapshot = store.snapshot()
@@ -97,7 +97,7 @@ def test_flows_are_a_ring() -> None:
 
 
 def test_losses_count_where_something_is_lost() -> None:
-    store = Store()
+    store = TopStore()
     message = agent_pb2.Snapshot(interval_ns=1)
     for place, count in (("kernel", 3), ("queue", 4), ("series", 100), ("manifest", 7)):
         message.losses.add(place=place, reason="x", count=count)
@@ -107,17 +107,17 @@ def test_losses_count_where_something_is_lost() -> None:
 
 
 def test_links() -> None:
-    store = Store()
-    assert store.snapshot().link is Link.CONNECTING
+    store = TopStore()
+    assert store.snapshot().connection is ConnectionState.CONNECTING
     store.connected()
-    assert store.snapshot().link is Link.LIVE
+    assert store.snapshot().connection is ConnectionState.LIVE
     store.disconnected(HOSTILE)
     snapshot = store.snapshot()
-    assert (snapshot.link, snapshot.problem) == (Link.DISCONNECTED, SAFE)
+    assert (snapshot.connection, snapshot.problem) == (ConnectionState.DISCONNECTED, SAFE)
 
 
 def test_nothing_received_can_reach_a_terminal_as_it_is() -> None:
-    store = Store(HOSTILE)
+    store = TopStore(HOSTILE)
     routes = agent_pb2.RoutesResponse()
     gateway = routes.gateways.add(namespace=HOSTILE, name=HOSTILE)
     gateway.listeners.add(name=HOSTILE, hostname=HOSTILE)
@@ -229,4 +229,4 @@ def test_keys_tell_rows_apart() -> None:
     store = filled(60)
     keys = [key for key in store.snapshot().totals if key.name == "echo-split"]
     assert {key.backend for key in keys} == {"echo-1", "echo-2"}
-    assert isinstance(keys[0], Key)
+    assert isinstance(keys[0], TrafficKey)

@@ -1,4 +1,4 @@
-"""One flow as a row of the Flows view, made from Hubble's message with every string printable."""
+"""Decode Hubble Flow messages into FlowLines, the rows of the Flows view; strings are printable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ URL_LIMIT = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """One side of a flow; a port of 0 is none."""
+class FlowEndpoint:
+    """Source or destination of a flow; port 0 means none."""
 
     namespace: str = ""
     pod: str = ""
@@ -39,7 +39,7 @@ class Peer:
 
     @property
     def name(self) -> str:
-        """`namespace/pod`, else the Service, else the address with the reserved name before it."""
+        """`namespace/pod`, else the Service, else the reserved identity's name and the address."""
         if self.pod:
             return f"{self.namespace}/{self.pod}" if self.namespace else self.pod
         return self.service or " ".join(filter(None, (self.reserved, self.ip))) or "?"
@@ -51,14 +51,14 @@ class Peer:
 
     @property
     def socket(self) -> str:
-        """Address and port, IPv6 in brackets."""
+        """`address:port`, IPv6 in brackets."""
         ip = f"[{self.ip}]" if ":" in self.ip and self.port else self.ip
         return ip + self.suffix
 
 
 @dataclass(frozen=True, slots=True)
 class RouteId:
-    """The route that took a request, as far as the server told."""
+    """Route of a request from the flow's extensions; "" for every part that is not known."""
 
     gateway: str = ""
     listener: str = ""
@@ -66,25 +66,25 @@ class RouteId:
     rule: str = ""
     backend: str = ""
     attribution: str = ""
-    flags: str = ""  # Envoy's response flags, with commas
-    reason: str = ""  # why there is no route
+    flags: str = ""  # Envoy's response flags, comma-separated
+    reason: str = ""  # why the request has no route
 
 
 @dataclass(frozen=True, slots=True)
 class FlowLine:
-    """A flow, ready to show and to filter.
+    """A flow with all fields that views show and filters read.
 
     Attributes:
-        number: position in this program's buffer, from 1, without gaps.
-        source, destination: sides of the packet, so a reply comes from the server.
+        number: sequence number of reception, from 1, without gaps.
+        source, destination: endpoints of the packet, so the source of a reply is the server.
         latency_ns, status: of HTTP responses; 0 for all others.
         text: case-folded source, destination, L7 summary and drop reason, for word filters.
     """
 
     number: int
     time_ns: int
-    source: Peer
-    destination: Peer
+    source: FlowEndpoint
+    destination: FlowEndpoint
     reply: bool
     protocol: str
     verdict: str
@@ -104,29 +104,29 @@ class FlowLine:
     text: str
 
     @property
-    def client(self) -> Peer:
-        """The side that began."""
+    def client(self) -> FlowEndpoint:
+        """The endpoint that opened the connection."""
         return self.destination if self.reply else self.source
 
     @property
-    def server(self) -> Peer:
-        """The side that was asked."""
+    def server(self) -> FlowEndpoint:
+        """The endpoint that accepted the connection."""
         return self.source if self.reply else self.destination
 
     @property
     def l7(self) -> str:
-        """What happened, in a few words: `GET 200`, `SYN ACK`, `UDP`."""
+        """Short description of the event: `GET 200`, `SYN ACK`, `UDP`."""
         if self.method:
             return f"{self.method} {self.status}" if self.status else self.method
         return self.tcp_flags or self.protocol
 
 
 def flow_line(flow: flow_pb2.Flow, number: int) -> FlowLine:
-    """A message of GetFlows as a row."""
+    """Decode a Flow; `number` is its sequence number."""
     protocol, source_port, destination_port = _layer4(flow.l4)
     extra = _extensions(flow)
-    source = _peer(flow.source, flow.source_service, flow.IP.source, source_port)
-    destination = _peer(
+    source = _endpoint(flow.source, flow.source_service, flow.IP.source, source_port)
+    destination = _endpoint(
         flow.destination, flow.destination_service, flow.IP.destination, destination_port
     )
     http = flow.l7.http
@@ -172,10 +172,12 @@ def _layer4(l4: flow_pb2.Layer4) -> tuple[str, int, int]:
     return kind or "", 0, 0
 
 
-def _peer(endpoint: flow_pb2.Endpoint, service: flow_pb2.Service, ip: str, port: int) -> Peer:
+def _endpoint(
+    endpoint: flow_pb2.Endpoint, service: flow_pb2.Service, ip: str, port: int
+) -> FlowEndpoint:
     labels = tuple(map(clean, endpoint.labels))
     reserved = next((name for name in _RESERVED if f"reserved:{name}" in labels), "")
-    return Peer(
+    return FlowEndpoint(
         namespace=clean(endpoint.namespace or service.namespace),
         pod=clean(endpoint.pod_name),
         service=clean(f"{service.namespace}/{service.name}") if service.name else "",

@@ -1,4 +1,4 @@
-"""Requests by route and backend: the numbers behind the Gateways view."""
+"""Requests by route and backend in one second, and sums of them, for the Gateways view."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,8 +13,8 @@ from flowd.wire.flowd import agent_pb2
 clean = lru_cache(8192)(printable)
 
 
-class Key(NamedTuple):
-    """Which requests: all fields are printable; kind is "" when no route took them."""
+class TrafficKey(NamedTuple):
+    """Route and backend that requests are counted by; `kind` is "" for requests without a route."""
 
     gateway_namespace: str
     gateway: str
@@ -29,8 +29,8 @@ class Key(NamedTuple):
     backend_port: int
 
 
-class Split(NamedTuple):
-    """Requests that tell where their time went, and the sums of the parts, microseconds."""
+class LatencySplit(NamedTuple):
+    """Sums of the four parts of the latency in µs, over `requests` requests that have them."""
 
     requests: int = 0
     client_network: int = 0
@@ -40,16 +40,21 @@ class Split(NamedTuple):
 
     @property
     def parts(self) -> tuple[int, int, int, int]:
-        """The four parts, on the way from the client."""
+        """The four sums, from the client to the pod."""
         return self[1:]
 
 
-NO_SPLIT = Split()
+NO_SPLIT = LatencySplit()
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over requests; `latency` counts by the buckets of agent.proto."""
+    """Sums over requests.
+
+    Attributes:
+        latency: requests by bucket of agent.proto, four buckets for each factor of 2.
+        attribution: requests by evidence for the route.
+    """
 
     requests: int = 0
     retries: int = 0
@@ -57,10 +62,10 @@ class Totals:
     flags: Counter[str] = field(default_factory=Counter[str])
     latency: Counter[int] = field(default_factory=Counter[int])
     attribution: Counter[str] = field(default_factory=Counter[str])
-    split: Split = NO_SPLIT
+    split: LatencySplit = NO_SPLIT
 
     def add(self, other: "Totals") -> None:
-        """Count another one in."""
+        """Add other totals."""
         self.requests += other.requests
         self.retries += other.retries
         self.status.update(other.status)
@@ -68,10 +73,10 @@ class Totals:
         self.latency.update(other.latency)
         self.attribution.update(other.attribution)
         if other.split.requests:
-            self.split = Split(*map(add, self.split, other.split))
+            self.split = LatencySplit(*map(add, self.split, other.split))
 
     def remove(self, other: "Totals") -> None:
-        """Take out what was added before."""
+        """Subtract totals that were added before."""
         self.requests -= other.requests
         self.retries -= other.retries
         self.status -= other.status
@@ -79,18 +84,18 @@ class Totals:
         self.latency -= other.latency
         self.attribution -= other.attribution
         if other.split.requests:
-            self.split = Split(*map(sub, self.split, other.split))
+            self.split = LatencySplit(*map(sub, self.split, other.split))
 
     def errors(self, hundreds: int) -> float:
-        """Share of requests with a status in 400s (4) or 500s (5), in percent."""
+        """Percentage of requests with a status of class `hundreds`: 4 for 4xx, 5 for 5xx."""
         count = sum(n for status, n in self.status.items() if status // 100 == hundreds)
         return 100 * count / self.requests if self.requests else 0.0
 
     def quantile(self, q: float) -> float:
-        """Latency in nanoseconds below which a share `q` of the requests stayed; 0 for none.
+        """Quantile `q` (0 to 1) of the latency in nanoseconds; 0 without requests.
 
-        Inside a bucket the requests are taken as evenly spread on the logarithmic scale, so the
-        error is below half a bucket, 9 %.
+        Requests are interpolated on the logarithmic scale inside a bucket, so the error is below
+        half a bucket, 9 %.
         """
         rank = q * self.latency.total()
         seen = 0
@@ -104,7 +109,7 @@ class Totals:
 
 
 def total(parts: Iterable[Totals]) -> Totals:
-    """The sum of some totals, as a new object."""
+    """Sum of totals, as a new object."""
     result = Totals()
     for part in parts:
         result.add(part)
@@ -112,21 +117,21 @@ def total(parts: Iterable[Totals]) -> Totals:
 
 
 class Second(NamedTuple):
-    """What one snapshot of the agent said; nobody changes the totals in it."""
+    """Traffic of one snapshot of the agent; the totals in it are never changed."""
 
     time_ns: int
     interval_ns: int
     flows: int
     bytes: int
     new_connections: int
-    cells: Mapping[Key, Totals]
+    cells: Mapping[TrafficKey, Totals]
 
 
 def second(snapshot: agent_pb2.Snapshot) -> Second:
-    """A snapshot as it is kept; names made printable."""
-    cells: dict[Key, Totals] = {}
+    """Convert a snapshot of Agent.Watch; makes names printable."""
+    cells: dict[TrafficKey, Totals] = {}
     for row in snapshot.routes:
-        key = Key(
+        key = TrafficKey(
             clean(row.gateway_namespace),
             clean(row.gateway),
             clean(row.listener),
@@ -162,11 +167,11 @@ def second(snapshot: agent_pb2.Snapshot) -> Second:
     )
 
 
-def _split(told: agent_pb2.LatencySplit) -> Split:
-    return Split(
-        told.requests,
-        told.client_network_us,
-        told.gateway_us,
-        told.pod_network_us,
-        told.pod_us,
+def _split(split: agent_pb2.LatencySplit) -> LatencySplit:
+    return LatencySplit(
+        split.requests,
+        split.client_network_us,
+        split.gateway_us,
+        split.pod_network_us,
+        split.pod_us,
     )

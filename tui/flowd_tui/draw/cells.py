@@ -1,4 +1,4 @@
-"""Cells, columns and lines, as pure data: what a table shows before any terminal is involved."""
+"""Cells, columns and lines as pure data: column widths, cutting and padding to terminal cells."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from flowd_tui.draw.spark import spark
 
 
 class Span(NamedTuple):
-    """A piece of a line: its text, the name of its style, and the action of a click on it."""
+    """A piece of a line: its text, its style in `theme`, and the action of a click on it."""
 
     text: str
     style: str = ""
@@ -19,17 +19,18 @@ class Span(NamedTuple):
 
 
 Line = list[Span]
-PLENTY = 6
+SPARE_FACTOR = 6
+"""A column without `grow` is widened if this many times its growth is left over."""
 
 
 class Cell(NamedTuple):
     """Content of one table cell.
 
     Attributes:
-        suffix: stays at the end of `text` when the text itself is cut.
-        tails: variants, longest first, of which the first that fits stands at the right edge.
-        series: drawn as a sparkline instead of text.
-        short: stands for `text` where that does not fit.
+        suffix: text after `text` that is kept when `text` is cut.
+        tails: right-aligned text in variants, longest first; the first that fits is shown.
+        series: values of a sparkline, drawn instead of text.
+        short: replacement of `text` where that does not fit.
     """
 
     text: str = ""
@@ -42,11 +43,15 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `priority` 1 is kept longest, `grow` is its share of what is left over.
+    """One column of a table; all widths are in terminal cells.
 
     Attributes:
-        most: width up to which it grows; without `grow` at once, where there is plenty of room.
-        at: width of the table below which the column is not shown at all.
+        width: smallest width.
+        priority: 1 is dropped last.
+        right: right-aligned.
+        grow: share of the width that is left over.
+        max_width: width up to which the column grows; without `grow` it takes this width or none.
+        min_table_width: width of the table below which the column is dropped.
     """
 
     id: str
@@ -55,21 +60,21 @@ class Column:
     priority: int = 1
     right: bool = False
     grow: int = 0
-    most: int = 1000
+    max_width: int = 1000
     sortable: bool = True
-    at: int = 0
+    min_table_width: int = 0
 
 
-def columns_for(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
-    """The columns that fit into `width` cells, in their order, each with its own width.
+def fit_columns(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
+    """The columns that fit into `width` cells, in their order, each with its width.
 
-    Columns come in by priority, then by order, with one blank between two; the first one that does
-    not fit ends its priority and all lower ones.
+    Columns are added by priority, then by order, with one blank between two; the first one that
+    does not fit ends the search.
     """
     chosen: set[str] = set()
     used = -1
     for column in sorted(columns, key=lambda column: column.priority):
-        if column.at > width:
+        if column.min_table_width > width:
             continue
         if chosen and used + 1 + column.width > width:
             break
@@ -79,43 +84,43 @@ def columns_for(columns: Sequence[Column], width: int) -> list[tuple[Column, int
     widths = {column.id: column.width for column in shown}
     left = width - used
     for column in shown:
-        extra = column.most - column.width
-        if not column.grow and PLENTY * extra <= left:
+        extra = column.max_width - column.width
+        if not column.grow and SPARE_FACTOR * extra <= left:
             widths[column.id] += extra
             left -= extra
     while left > 0:
-        open_columns = [c for c in shown if c.grow and widths[c.id] < c.most]
+        open_columns = [c for c in shown if c.grow and widths[c.id] < c.max_width]
         if not open_columns:
             break
         share = max(left // sum(c.grow for c in open_columns), 1)
         for column in open_columns:
-            extra = min(share * column.grow, column.most - widths[column.id], left)
+            extra = min(share * column.grow, column.max_width - widths[column.id], left)
             widths[column.id] += extra
             left -= extra
     return [(column, widths[column.id]) for column in shown]
 
 
 def draw(cell: Cell, width: int, glyphs: Glyphs, right: bool = False) -> str:
-    """A cell as exactly `width` terminal cells."""
+    """Text of a cell, exactly `width` terminal cells wide."""
     if cell.series:
         return spark(cell.series, width, glyphs)
     text, suffix = glyphs.text(cell.text), glyphs.text(cell.suffix)
     for tail in map(glyphs.text, cell.tails):
-        room = width - width_of(tail) - 1
-        if width_of(text) <= room:
+        room = width - cell_width(tail) - 1
+        if cell_width(text) <= room:
             return fit(text, room, glyphs) + " " + tail
-    if cell.short and width_of(text) > width:
+    if cell.short and cell_width(text) > width:
         text = glyphs.text(cell.short)
-    if suffix and width_of(text) + width_of(suffix) > width:
-        return fit(text, width - width_of(suffix), glyphs) + suffix
+    if suffix and cell_width(text) + cell_width(suffix) > width:
+        return fit(text, width - cell_width(suffix), glyphs) + suffix
     return fit(text + suffix, width, glyphs, right)
 
 
 def fit(text: str, width: int, glyphs: Glyphs, right: bool = False) -> str:
-    """Text cut, with a sign for it, or padded to exactly `width` terminal cells."""
+    """Text cut (with an ellipsis) or padded to exactly `width` terminal cells."""
     if width <= 0:
         return ""
-    length = width_of(text)
+    length = cell_width(text)
     if length > width:
         text, length = _cut(text, width - 1)
         text, length = text + glyphs.more, length + 1
@@ -124,12 +129,12 @@ def fit(text: str, width: int, glyphs: Glyphs, right: bool = False) -> str:
 
 
 def line_width(line: Iterable[Span]) -> int:
-    """Terminal cells of a line."""
-    return sum(width_of(span.text) for span in line)
+    """Width of a line in terminal cells."""
+    return sum(cell_width(span.text) for span in line)
 
 
 def pack(facts: Sequence[Line], width: int, height: int) -> list[Line]:
-    """Facts as at most `height` lines, one each if there is room, else several to a line."""
+    """Pack facts into at most `height` lines: one a line if they fit, else several to a line."""
     if len(facts) <= height:
         return list(facts)
     lines: list[Line] = []
@@ -141,14 +146,14 @@ def pack(facts: Sequence[Line], width: int, height: int) -> list[Line]:
     return lines[:height]
 
 
-def ends(left: Line, right: Line, width: int) -> Line:
-    """A line with one part at each edge; the right one gives way when both do not fit."""
+def justify(left: Line, right: Line, width: int) -> Line:
+    """A line with one part at each edge; the right part is dropped if both do not fit."""
     gap = width - line_width(left) - line_width(right)
     return [*left, Span(" " * gap), *right] if gap > 0 else left
 
 
-def width_of(text: str) -> int:
-    """Terminal cells of printable text."""
+def cell_width(text: str) -> int:
+    """Width of printable text in terminal cells (Unicode East Asian Width)."""
     return len(text) if text.isascii() else sum(map(_width, text))
 
 

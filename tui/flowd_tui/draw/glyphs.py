@@ -1,11 +1,11 @@
-"""The characters of the screen, in UTF-8 and in ASCII."""
+"""Special characters of the screen, in UTF-8 and in ASCII."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """One set of signs; `levels` are a sparkline's steps, from nothing to the top."""
+    """One set of characters; `levels` are the steps of a sparkline, from zero to the maximum."""
 
     ascii: bool
     levels: str
@@ -26,7 +26,7 @@ class Glyphs:
     sides: str
 
     def text(self, text: str) -> str:
-        """Text that this set can show: in ASCII everything else becomes `?`."""
+        """Text in the characters of this set: in ASCII every other character becomes `?`."""
         return text.encode("ascii", "replace").decode() if self.ascii else text
 
 

@@ -1,4 +1,4 @@
-"""Sparklines that start at zero, so that a steady load never looks like none."""
+"""Sparklines with a zero base, so that a steady load does not look like no load."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,10 +7,10 @@ from flowd_tui.draw.glyphs import Glyphs
 
 
 def spark(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
-    """`width` characters, the newest at the right; short series are padded on the left.
+    """A sparkline of `width` characters, newest value at the right, padded on the left.
 
-    The lowest sign is kept for zero and the highest for the largest value; whatever is above zero
-    shows at least the second sign.
+    The lowest level means zero and the highest the largest value; every value above zero has at
+    least the second level.
     """
     points = resample(values, width)
     top = max(points, default=0)
@@ -22,7 +22,7 @@ def spark(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
 
 
 def resample(values: Sequence[float], width: int) -> list[float]:
-    """At most `width` means of neighbouring values; the groups differ in size by at most one."""
+    """Means of at most `width` groups of neighbouring values; group sizes differ by at most one."""
     if len(values) <= width:
         return list(values)
     edges = [round(i * len(values) / width) for i in range(width + 1)]

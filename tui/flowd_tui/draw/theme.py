@@ -1,4 +1,4 @@
-"""Colours: blue and orange, so that nothing depends on telling red from green."""
+"""Colours and styles of the screen: blue and orange, readable without telling red from green."""
 
 from rich.style import Style
 from textual.theme import Theme
@@ -19,7 +19,7 @@ THEME = Theme(
 )
 
 PARTS = {"client": "#5aa9ff", "gateway": "#e8c468", "network": "#a58be0", "pod": "#7fc8a9"}
-"""Parts of a request's time."""
+"""Colours of the four parts of a request's latency."""
 
 STYLES = {
     "": Style(),
@@ -37,7 +37,7 @@ STYLES = {
     "sorted": Style(color="#8fc7ff", bgcolor="#1b2532", bold=True),
     "cursor": Style(bgcolor="#24476e"),
     **{f"part-{part}": Style(color=color) for part, color in PARTS.items()},
-    # One colour for both: the letters of a bar are seen only where there are no colours.
+    # Text and background have one colour: the letters of a bar are visible only without colours
     **{f"bar-{part}": Style(color=color, bgcolor=color) for part, color in PARTS.items()},
 }
 
@@ -47,4 +47,4 @@ PLAIN = {
     + Style(underline=True if name in ("head", "sorted") else None)
     for name in STYLES
 }
-"""Without colours: weight, underlines and reverse video."""
+"""Styles without colours: bold, underline and reverse video."""

@@ -1,11 +1,11 @@
-"""What every view offers to the table, the detail pane and `top --once`."""
+"""View protocol of the table, the detail pane and `top --once`; query and detail of a view."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from flowd_tui.data.store import Link, Snapshot
+from flowd_tui.data.store import ConnectionState, Snapshot
 from flowd_tui.draw.cells import Cell, Column, Line, Span
 from flowd_tui.draw.glyphs import Glyphs
 
@@ -13,12 +13,13 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What a person asked of a view.
+class ViewQuery:
+    """Filter, order and folding that the user chose for a view.
 
     Attributes:
-        toggled: keys of tree rows whose folding is not the default.
+        filter: text of the filter language, see `query`.
         sort: id of a column; "" for the view's own order.
+        toggled: keys of tree rows that are not in their default state of folding.
     """
 
     filter: str = ""
@@ -29,12 +30,12 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
-    """The detail of one row: a title, and facts for the left and the right side.
+class RowDetail:
+    """Detail pane of one row: a title, and facts for the left and the right column.
 
     Attributes:
-        first: forms of one fact, longest first, of which the first that fits stands above the right
-            side, and above everything in a single column.
+        first: variants of one fact, longest first; the first that fits is shown above the right
+            column, or above all facts in a single column.
     """
 
     title: str
@@ -44,58 +45,58 @@ class Detail:
 
 
 class View(Protocol[Row]):
-    """A table of rows made from a snapshot; nothing in it knows a terminal."""
+    """A table whose rows are computed from a snapshot, independent of any terminal."""
 
     id: str
     title: str
     columns: Sequence[Column]
-    order: str  # the column that the view's own order is named after
-    fields: Sequence[str]  # of the filter language
-    follows: bool  # the first row is the newest, and worth staying with
+    default_sort: str  # column whose title names the view's own order
+    fields: Sequence[str]  # field names of the filter language
+    follows_newest: bool  # the cursor starts on the first row and stays there
 
     def check(self, text: str) -> None:
-        """Raise QueryError when the text is no filter of this view."""
+        """Raise QueryError if the text is not a filter of this view."""
         ...
 
-    def rows(self, snapshot: Snapshot, query: Query) -> Sequence[Row]: ...
+    def rows(self, snapshot: Snapshot, query: ViewQuery) -> Sequence[Row]: ...
     def key(self, row: Row) -> Hashable: ...
 
     def depth(self, row: Row) -> int | None:
-        """Depth in a tree; None for rows whose order need not be damped."""
+        """Depth in a tree; None for rows whose order is not damped by StableOrder."""
         ...
 
     def cells(self, row: Row, glyphs: Glyphs) -> Mapping[str, Cell]: ...
 
-    def span(self, row: Row) -> Cell | None:
-        """A cell that takes the whole line, for rows that have no columns."""
+    def spanning_cell(self, row: Row) -> Cell | None:
+        """A cell across all columns, for rows without columns; else None."""
         ...
 
     def data(self, row: Row) -> dict[str, object]:
-        """The row for `-o json`, unrounded."""
+        """Fields of the row for `-o json`, not rounded."""
         ...
 
-    def detail(self, row: Row, snapshot: Snapshot, glyphs: Glyphs) -> Detail: ...
-    def count(self, rows: Sequence[Row], snapshot: Snapshot, query: Query) -> str: ...
-    def empty(self, snapshot: Snapshot, query: Query) -> list[Line]: ...
+    def detail(self, row: Row, snapshot: Snapshot, glyphs: Glyphs) -> RowDetail: ...
+    def count(self, rows: Sequence[Row], snapshot: Snapshot, query: ViewQuery) -> str: ...
+    def empty(self, snapshot: Snapshot, query: ViewQuery) -> list[Line]: ...
 
-    def within(self, row: Row) -> str:
-        """The filter of the Flows view that shows what is behind a row; "" for nothing."""
+    def flows_filter(self, row: Row) -> str:
+        """Filter of the Flows view for the flows of a row; "" if there are none."""
         ...
 
-    def observe(self, row: Row) -> str:
+    def observe_command(self, row: Row) -> str:
         """The `flowd observe` command that shows the flows of a row."""
         ...
 
 
 def label(name: str, *spans: Span | str) -> Line:
-    """A named fact."""
+    """A fact of the detail pane: a dim name, then the value."""
     return [Span(f"{name} ", "dim"), *(Span(s) if isinstance(s, str) else s for s in spans)]
 
 
-def waiting(snapshot: Snapshot, what: str) -> list[Line]:
-    """Why a view is empty, and what to do about it."""
+def empty_lines(snapshot: Snapshot, noun: str) -> list[Line]:
+    """Lines of an empty view: the reason and a remedy. `noun` names the missing rows."""
     server = snapshot.server
-    if snapshot.link is Link.DISCONNECTED:
+    if snapshot.connection is ConnectionState.DISCONNECTED:
         return [
             [Span(f"No connection to {server}.", "bad")],
             [Span(snapshot.problem, "dim")],
@@ -103,14 +104,14 @@ def waiting(snapshot: Snapshot, what: str) -> list[Line]:
             [Span("Trying again. Is an agent running there?   "), Span("sudo flowd run", "key")],
             [Span("Another one:   "), Span("flowd top --server HOST:PORT", "key")],
         ]
-    if snapshot.link is Link.CONNECTING:
+    if snapshot.connection is ConnectionState.CONNECTING:
         return [[Span(f"Connecting to {server} …", "dim")]]
-    troubled: list[Line] = [
+    degraded_parts: list[Line] = [
         [Span(f"! {part} {state}", "warn"), Span(f"  {detail}", "dim")]
-        for part, state, detail in snapshot.agent.troubled
+        for part, state, detail in snapshot.agent.degraded_parts
     ]
     node = snapshot.agent.node or server
-    return [[Span(f"No {what} yet on {node}.", "title")], *troubled]
+    return [[Span(f"No {noun} yet on {node}.", "title")], *degraded_parts]
 
 
 def clock(time_ns: int) -> str:

@@ -1,48 +1,50 @@
-"""The filter language's fields for flows, named as hubble's flags are without their dashes."""
+"""Fields of the filter language for flows, named like hubble's flags without dashes."""
 
 from collections.abc import Callable, Sequence
 
-from flowd_tui.data.flow_line import FlowLine, Peer
-from flowd_tui.views.query import Field, Kind, Schema
+from flowd_tui.data.flow_line import FlowEndpoint, FlowLine
+from flowd_tui.views.query import FieldKind, QueryField, Schema
 
-SIDED: dict[str, tuple[Kind, Callable[[Peer], Sequence[str | float]]]] = {
-    "pod": (Kind.PREFIX, lambda peer: [peer.name] if peer.pod else []),
-    "ns": (Kind.WORD, lambda peer: [peer.namespace]),
-    "svc": (Kind.NAME, lambda peer: [peer.service] if peer.service else []),
-    "workload": (Kind.NAME, lambda peer: [peer.workload]),
-    "label": (Kind.NAME, lambda peer: peer.labels),
-    "ip": (Kind.IP, lambda peer: [peer.ip]),
-    "port": (Kind.NUMBER, lambda peer: [peer.port]),
+SIDED: dict[str, tuple[FieldKind, Callable[[FlowEndpoint], Sequence[str | float]]]] = {
+    "pod": (FieldKind.PREFIX, lambda end: [end.name] if end.pod else []),
+    "ns": (FieldKind.WORD, lambda end: [end.namespace]),
+    "svc": (FieldKind.NAME, lambda end: [end.service] if end.service else []),
+    "workload": (FieldKind.NAME, lambda end: [end.workload]),
+    "label": (FieldKind.NAME, lambda end: end.labels),
+    "ip": (FieldKind.IP, lambda end: [end.ip]),
+    "port": (FieldKind.NUMBER, lambda end: [end.port]),
 }
 
 
-def _field(kind: Kind, values: Callable[[FlowLine], Sequence[str | float]]) -> Field[FlowLine]:
-    return Field(kind, values)
+def _field(
+    kind: FieldKind, values: Callable[[FlowLine], Sequence[str | float]]
+) -> QueryField[FlowLine]:
+    return QueryField(kind, values)
 
 
-PLAIN: dict[str, Field[FlowLine]] = {
-    "proto": _field(Kind.WORD, lambda flow: [flow.protocol]),
-    "verdict": _field(Kind.WORD, lambda flow: [flow.verdict]),
-    "drop-reason": _field(Kind.WORD, lambda flow: [flow.drop_reason]),
-    "tcp-flags": _field(Kind.WORD, lambda flow: flow.tcp_flags.split()),
-    "http-status": _field(Kind.NUMBER, lambda flow: [flow.status]),
-    "http-method": _field(Kind.WORD, lambda flow: [flow.method]),
-    "http-path": _field(Kind.NAME, lambda flow: [flow.path]),
-    "latency": _field(Kind.NUMBER, lambda flow: [flow.latency_ns]),
-    "bytes": _field(Kind.NUMBER, lambda flow: [flow.bytes]),
-    "node": _field(Kind.NAME, lambda flow: [flow.node]),
-    "trace-id": _field(Kind.WORD, lambda flow: [flow.trace_id]),
-    "gateway": _field(Kind.NAME, lambda flow: [flow.route.gateway]),
-    "listener": _field(Kind.WORD, lambda flow: [flow.route.listener]),
-    "route": _field(Kind.NAME, lambda flow: [flow.route.route]),
-    "rule": _field(Kind.WORD, lambda flow: [flow.route.rule]),
-    "backend": _field(Kind.NAME, lambda flow: [flow.route.backend]),
-    "attribution": _field(Kind.WORD, lambda flow: [flow.route.attribution]),
-    "flag": _field(Kind.WORD, lambda flow: flow.route.flags.split(",")),
+PLAIN: dict[str, QueryField[FlowLine]] = {
+    "proto": _field(FieldKind.WORD, lambda flow: [flow.protocol]),
+    "verdict": _field(FieldKind.WORD, lambda flow: [flow.verdict]),
+    "drop-reason": _field(FieldKind.WORD, lambda flow: [flow.drop_reason]),
+    "tcp-flags": _field(FieldKind.WORD, lambda flow: flow.tcp_flags.split()),
+    "http-status": _field(FieldKind.NUMBER, lambda flow: [flow.status]),
+    "http-method": _field(FieldKind.WORD, lambda flow: [flow.method]),
+    "http-path": _field(FieldKind.NAME, lambda flow: [flow.path]),
+    "latency": _field(FieldKind.NUMBER, lambda flow: [flow.latency_ns]),
+    "bytes": _field(FieldKind.NUMBER, lambda flow: [flow.bytes]),
+    "node": _field(FieldKind.NAME, lambda flow: [flow.node]),
+    "trace-id": _field(FieldKind.WORD, lambda flow: [flow.trace_id]),
+    "gateway": _field(FieldKind.NAME, lambda flow: [flow.route.gateway]),
+    "listener": _field(FieldKind.WORD, lambda flow: [flow.route.listener]),
+    "route": _field(FieldKind.NAME, lambda flow: [flow.route.route]),
+    "rule": _field(FieldKind.WORD, lambda flow: [flow.route.rule]),
+    "backend": _field(FieldKind.NAME, lambda flow: [flow.route.backend]),
+    "attribution": _field(FieldKind.WORD, lambda flow: [flow.route.attribution]),
+    "flag": _field(FieldKind.WORD, lambda flow: flow.route.flags.split(",")),
 }
 
 
-def _sided(name: str) -> dict[str, Field[FlowLine]]:
+def _sided(name: str) -> dict[str, QueryField[FlowLine]]:
     kind, values = SIDED[name]
     return {
         name: _field(kind, lambda flow: [*values(flow.source), *values(flow.destination)]),

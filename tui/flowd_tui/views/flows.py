@@ -1,31 +1,31 @@
-"""The Flows view: every flow as it comes, newest first."""
+"""Flows view: one row for each received flow, newest first."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 
 from flowd.text import count, iec, millis
-from flowd_tui.data.flow_line import FlowLine, Peer
+from flowd_tui.data.flow_line import FlowEndpoint, FlowLine
 from flowd_tui.data.store import Snapshot
 from flowd_tui.draw.cells import Cell, Column, Line, Span
 from flowd_tui.draw.glyphs import Glyphs
-from flowd_tui.views.base import Detail, Query, clock, label, timestamp, waiting
-from flowd_tui.views.commands import observe_flow
+from flowd_tui.views.base import RowDetail, ViewQuery, clock, empty_lines, label, timestamp
+from flowd_tui.views.commands import flow_command_line
 from flowd_tui.views.flow_fields import SCHEMA
 from flowd_tui.views.query import Predicate, parse
 
 COLUMNS = (
-    Column("time", "TIME", 8, 2, most=12),
-    Column("source", "SOURCE", 17, 1, grow=3, most=44),
-    Column("src-ip", "SRC IP", 21, 6, at=190),
-    Column("destination", "DESTINATION", 19, 1, grow=3, most=46),
-    Column("dst-ip", "DST IP", 21, 6, at=190),
-    Column("l7", "L7 / FLAGS", 13, 1, grow=2, most=40),
-    Column("route", "ROUTE", 20, 3, grow=2, most=36),
+    Column("time", "TIME", 8, 2, max_width=12),
+    Column("source", "SOURCE", 17, 1, grow=3, max_width=44),
+    Column("src-ip", "SRC IP", 21, 6, min_table_width=190),
+    Column("destination", "DESTINATION", 19, 1, grow=3, max_width=46),
+    Column("dst-ip", "DST IP", 21, 6, min_table_width=190),
+    Column("l7", "L7 / FLAGS", 13, 1, grow=2, max_width=40),
+    Column("route", "ROUTE", 20, 3, grow=2, max_width=36),
     Column("latency", "ms", 5, 4, right=True),
     Column("bytes", "BYTES", 9, 5, right=True),
     Column("verdict", "VERDICT", 7, 1),
-    Column("node", "NODE", 12, 7, at=150),
+    Column("node", "NODE", 12, 7, min_table_width=150),
 )
 SHORT = {"forwarded": "fwd", "dropped": "drop", "redirected": "redir", "translated": "xlat"}
 SORTS: dict[str, Callable[[FlowLine], str | float]] = {
@@ -49,27 +49,27 @@ def _parsed(text: str) -> Predicate[FlowLine] | None:
 
 
 class FlowsView:
-    """Rows are FlowLines. What matched before is remembered, so a refresh looks at new flows only."""
+    """Rows are FlowLines. Matches are cached, so a refresh filters only flows that are new."""
 
     id = "flows"
     title = "Flows"
     columns: Sequence[Column] = COLUMNS
-    follows = True
+    follows_newest = True
     fields: Sequence[str] = tuple(SCHEMA.fields)
-    order = "time"
+    default_sort = "time"
 
     def __init__(self) -> None:
-        self._asked: tuple[str, str] = ("", "")
-        self._seen = 0
-        self._matched: deque[FlowLine] = deque()
+        self._cached_query: tuple[str, str] = ("", "")
+        self._filtered_to = 0
+        self._matches: deque[FlowLine] = deque()
 
     def check(self, text: str) -> None:
         _parsed(text)
 
-    def rows(self, snapshot: Snapshot, query: Query) -> Sequence[FlowLine]:
-        """Flows that match, newest first or by the column asked for."""
+    def rows(self, snapshot: Snapshot, query: ViewQuery) -> Sequence[FlowLine]:
+        """Matching flows, newest first or by the query's column."""
         self._match(snapshot, query)
-        rows = list(self._matched)
+        rows = list(self._matches)
         if query.sort and query.sort != "time":
             value = SORTS[query.sort]
             rows.sort(key=lambda flow: _rank(value(flow)), reverse=not query.reverse)
@@ -77,24 +77,24 @@ class FlowsView:
             rows.reverse()
         return rows
 
-    def _match(self, snapshot: Snapshot, query: Query) -> None:
-        asked = (query.filter, query.namespace)
-        if asked != self._asked or snapshot.received < self._seen:
-            self._asked, self._seen = asked, 0
-            self._matched.clear()
+    def _match(self, snapshot: Snapshot, query: ViewQuery) -> None:
+        wanted = (query.filter, query.namespace)
+        if wanted != self._cached_query or snapshot.received < self._filtered_to:
+            self._cached_query, self._filtered_to = wanted, 0
+            self._matches.clear()
         predicate = _parsed(query.filter)
-        fresh = min(snapshot.received - self._seen, len(snapshot.flows))
+        fresh = min(snapshot.received - self._filtered_to, len(snapshot.flows))
         for flow in snapshot.flows[len(snapshot.flows) - fresh :]:
             in_namespace = not query.namespace or query.namespace in (
                 flow.source.namespace,
                 flow.destination.namespace,
             )
             if in_namespace and (predicate is None or predicate(flow)):
-                self._matched.appendleft(flow)
-        self._seen = snapshot.received
-        gone = snapshot.received - len(snapshot.flows)
-        while self._matched and self._matched[-1].number <= gone:
-            self._matched.pop()
+                self._matches.appendleft(flow)
+        self._filtered_to = snapshot.received
+        dropped = snapshot.received - len(snapshot.flows)
+        while self._matches and self._matches[-1].number <= dropped:
+            self._matches.pop()
 
     def key(self, row: FlowLine) -> Hashable:
         return row.number
@@ -102,7 +102,7 @@ class FlowsView:
     def depth(self, row: FlowLine) -> int | None:
         return None
 
-    def span(self, row: FlowLine) -> Cell | None:
+    def spanning_cell(self, row: FlowLine) -> Cell | None:
         return None
 
     def cells(self, row: FlowLine, glyphs: Glyphs) -> Mapping[str, Cell]:
@@ -114,7 +114,7 @@ class FlowsView:
             "src-ip": Cell(row.client.socket, "dim"),
             "destination": Cell(f"{arrow} {row.server.name}", suffix=row.server.suffix),
             "dst-ip": Cell(row.server.socket, "dim"),
-            "l7": Cell(_happened(row), _status_style(row)),
+            "l7": Cell(_l7_text(row), _status_style(row)),
             "route": Cell(route, "accent"),
             "latency": Cell(millis(row.latency_ns) if row.latency_ns else ""),
             "bytes": Cell(iec(row.bytes) if row.bytes else "", "dim"),
@@ -125,8 +125,8 @@ class FlowsView:
     def data(self, row: FlowLine) -> dict[str, object]:
         return {
             "time": timestamp(row.time_ns),
-            "source": _side(row.source),
-            "destination": _side(row.destination),
+            "source": _endpoint_data(row.source),
+            "destination": _endpoint_data(row.destination),
             "reply": row.reply,
             "protocol": row.protocol,
             "verdict": row.verdict,
@@ -148,12 +148,12 @@ class FlowsView:
             "trace_id": row.trace_id,
         }
 
-    def detail(self, row: FlowLine, snapshot: Snapshot, glyphs: Glyphs) -> Detail:
+    def detail(self, row: FlowLine, snapshot: Snapshot, glyphs: Glyphs) -> RowDetail:
         shown, arrow = verdict(row, glyphs), glyphs.reply if row.reply else glyphs.to
         state = [Span(shown.text, shown.style), Span(f" {row.drop_reason}", "bad")]
-        what = f"{row.protocol} {row.tcp_flags}".strip()
+        protocol = f"{row.protocol} {row.tcp_flags}".strip()
         left: list[Line] = [
-            [*state[: 2 if row.drop_reason else 1], Span(f"  {what}")],
+            [*state[: 2 if row.drop_reason else 1], Span(f"  {protocol}")],
             [Span(f"{row.client.socket} {arrow} {row.server.socket}")],
         ]
         if row.method:
@@ -167,28 +167,28 @@ class FlowsView:
         right = [
             label("time", timestamp(row.time_ns)),
             label("node", row.node, f"  {row.interface}" if row.interface else ""),
-            label("source", *_who(row.source)),
-            label("destination", *_who(row.destination)),
+            label("source", *_endpoint_facts(row.source)),
+            label("destination", *_endpoint_facts(row.destination)),
         ]
         if row.trace_id:
             right.insert(2, label("trace", row.trace_id))
         title = f"{row.client.name} {arrow} {row.server.name}{row.server.suffix}"
-        return Detail(title, left, right)
+        return RowDetail(title, left, right)
 
-    def count(self, rows: Sequence[FlowLine], snapshot: Snapshot, query: Query) -> str:
-        held = count(len(snapshot.flows))
+    def count(self, rows: Sequence[FlowLine], snapshot: Snapshot, query: ViewQuery) -> str:
+        stored = count(len(snapshot.flows))
         filtered = query.filter or query.namespace
-        return f"{count(len(rows))} of {held} match" if filtered else f"{held} flows"
+        return f"{count(len(rows))} of {stored} match" if filtered else f"{stored} flows"
 
-    def empty(self, snapshot: Snapshot, query: Query) -> list[Line]:
+    def empty(self, snapshot: Snapshot, query: ViewQuery) -> list[Line]:
         if snapshot.flows:
             asked = query.filter or f"ns={query.namespace}"
             return [
                 [Span(f"None of {count(len(snapshot.flows))} flows matches  "), Span(asked, "key")],
                 [Span("/ changes the filter, esc clears it", "dim")],
             ]
-        lines = waiting(snapshot, "flows")
-        if snapshot.link != "live":
+        lines = empty_lines(snapshot, "flows")
+        if snapshot.connection != "live":
             return lines
         return [
             *lines,
@@ -196,15 +196,15 @@ class FlowsView:
             [Span("curl http://example.com/", "key")],
         ]
 
-    def within(self, row: FlowLine) -> str:
+    def flows_filter(self, row: FlowLine) -> str:
         return ""
 
-    def observe(self, row: FlowLine) -> str:
-        return observe_flow(row)
+    def observe_command(self, row: FlowLine) -> str:
+        return flow_command_line(row)
 
 
 def verdict(row: FlowLine, glyphs: Glyphs) -> Cell:
-    """The verdict as a sign, a word and a style."""
+    """Cell of the verdict: a sign, a word and a style."""
     word = SHORT.get(row.verdict, row.verdict)
     if row.verdict in ("dropped", "error"):
         return Cell(f"{glyphs.bad} {word}", "bad")
@@ -213,7 +213,7 @@ def verdict(row: FlowLine, glyphs: Glyphs) -> Cell:
     return Cell(f"{glyphs.warn} {word}", "warn")
 
 
-def _happened(row: FlowLine) -> str:
+def _l7_text(row: FlowLine) -> str:
     flags = f" {row.route.flags}" if row.route.flags else ""
     return f"{row.l7}{flags} {row.path}".rstrip() if row.method else row.l7
 
@@ -238,24 +238,24 @@ def _route_facts(row: FlowLine) -> list[Line]:
     return facts
 
 
-def _who(peer: Peer) -> list[str]:
-    facts = [peer.name]
-    if peer.workload:
-        facts.append(f"workload {peer.workload}")
-    if peer.service and peer.service != peer.name:
-        facts.append(f"service {peer.service}")
-    facts += [text.removeprefix("k8s:") for text in peer.labels]
+def _endpoint_facts(endpoint: FlowEndpoint) -> list[str]:
+    facts = [endpoint.name]
+    if endpoint.workload:
+        facts.append(f"workload {endpoint.workload}")
+    if endpoint.service and endpoint.service != endpoint.name:
+        facts.append(f"service {endpoint.service}")
+    facts += [text.removeprefix("k8s:") for text in endpoint.labels]
     return ["  ".join(facts)]
 
 
-def _side(peer: Peer) -> dict[str, object]:
+def _endpoint_data(endpoint: FlowEndpoint) -> dict[str, object]:
     return {
-        "namespace": peer.namespace,
-        "pod": peer.pod,
-        "service": peer.service,
-        "workload": peer.workload,
-        "ip": peer.ip,
-        "port": peer.port,
+        "namespace": endpoint.namespace,
+        "pod": endpoint.pod,
+        "service": endpoint.service,
+        "workload": endpoint.workload,
+        "ip": endpoint.ip,
+        "port": endpoint.port,
     }
 
 

@@ -1,4 +1,4 @@
-"""Detail of a row of the Gateways view."""
+"""Detail pane of the Gateways view: configuration, charts, last requests."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -11,13 +11,13 @@ from flowd_tui.data.traffic import Totals
 from flowd_tui.draw.cells import Line, Span
 from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.draw.spark import spark
-from flowd_tui.views.base import Detail, clock, label
-from flowd_tui.views.split import not_known, split_forms
-from flowd_tui.views.tree import Node
+from flowd_tui.views.base import RowDetail, clock, label
+from flowd_tui.views.split import split_forms, unknown_split
+from flowd_tui.views.tree import TreeNode
 
-CHART = 24
+CHART_WIDTH = 24
 LAST_REQUESTS = 6
-LOOK_BACK = 5000
+SEARCHED_FLOWS = 5000
 FLAG_TEXTS = {
     "UH": "no healthy upstream",
     "UF": "upstream connection failure",
@@ -43,32 +43,32 @@ FLAG_TEXTS = {
 
 
 def short_flags(totals: Totals) -> str:
-    """Response flags by count, with commas."""
+    """Response flags, most frequent first, comma-separated."""
     return ",".join(flag for flag, _ in totals.flags.most_common())
 
 
 def rate(number: int, seconds: float) -> str:
-    """A number over some seconds, a second; rare is not never: `<0.1`."""
+    """Rate a second as text; a rate above 0 is never shown as 0, but as `<0.1`."""
     if not seconds:
         return "-"
     return "<0.1" if 0 < number / seconds < 0.05 else short(number / seconds)
 
 
 def per_second(number: int, seconds: float) -> str:
-    """The same with its unit."""
+    """`rate` with its unit."""
     return f"{rate(number, seconds)}/s"
 
 
-def detail(node: Node, snapshot: Snapshot, covered: float, glyphs: Glyphs) -> Detail:
-    """What is configured on the left, what was seen on the right."""
+def detail(node: TreeNode, snapshot: Snapshot, covered: float, glyphs: Glyphs) -> RowDetail:
+    """Configuration on the left, traffic on the right. `covered` is seconds with data."""
     left = [*_configured(node, glyphs), *_statuses(node.totals), *_flags(node.totals, covered)]
     title = f"{node.type} {node.name}" if node.kind == "route" else node.name
     if node.kind in ("rule", "backend", "problem"):
         title = f"{node.path.get('route', '')}  {node.name}"
-    return Detail(title, left, _charts(node, snapshot, glyphs), split_forms(node.totals))
+    return RowDetail(title, left, _charts(node, snapshot, glyphs), split_forms(node.totals))
 
 
-def _configured(node: Node, glyphs: Glyphs) -> list[Line]:
+def _configured(node: TreeNode, glyphs: Glyphs) -> list[Line]:
     subject = node.subject
     if isinstance(subject, agent_pb2.Gateway):
         return [
@@ -122,7 +122,7 @@ def _parent(parent: agent_pb2.Parent, glyphs: Glyphs) -> Line:
 
 
 def _statuses(totals: Totals) -> list[Line]:
-    """The status histogram: classes when narrow lines are packed, every code beside them."""
+    """Percentage of each status code, in one line."""
     if not totals.requests:
         return []
     line: Line = []
@@ -145,11 +145,11 @@ def _flags(totals: Totals, covered: float) -> list[Line]:
     return lines
 
 
-def _charts(node: Node, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
-    """Rate, errors and p95 over the window, and the evidence for the route."""
+def _charts(node: TreeNode, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
+    """Sparklines of rate, p95 and 5xx over the window, evidence for the route, last requests."""
     if not node.totals.requests:
         return [[Span(f"no requests in the last {window_text(snapshot.window)}", "dim")]]
-    unknown = not_known(node.totals, snapshot.agent)
+    unknown = unknown_split(node.totals, snapshot.agent)
     bins, lengths = _bins(node, snapshot)
     rates = [
         b.requests / length if length else 0.0 for b, length in zip(bins, lengths, strict=True)
@@ -168,10 +168,10 @@ def _charts(node: Node, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
     return [*charts, label("attributed by", evidence), *unknown, *_last_requests(node, snapshot)]
 
 
-def _last_requests(node: Node, snapshot: Snapshot) -> list[Line]:
-    """The newest answered requests of this row among the newest flows."""
+def _last_requests(node: TreeNode, snapshot: Snapshot) -> list[Line]:
+    """The newest LAST_REQUESTS answered requests of this row, among SEARCHED_FLOWS flows."""
     found: list[Line] = []
-    for flow in islice(reversed(snapshot.flows), LOOK_BACK):
+    for flow in islice(reversed(snapshot.flows), SEARCHED_FLOWS):
         if flow.status and _belongs(flow, node):
             style = "bad" if flow.status >= 500 else "warn" if flow.status >= 400 else ""
             client, spent = flow.client.name, millis(flow.latency_ns)
@@ -188,7 +188,7 @@ def _last_requests(node: Node, snapshot: Snapshot) -> list[Line]:
     return found
 
 
-def _belongs(flow: FlowLine, node: Node) -> bool:
+def _belongs(flow: FlowLine, node: TreeNode) -> bool:
     route, path = flow.route, node.path
     if node.kind == "route" and "route" not in path and route.route:
         return False
@@ -202,12 +202,16 @@ def _belongs(flow: FlowLine, node: Node) -> bool:
     return all(path.get(name, value) == value for name, value in pairs)
 
 
-def _chart(name: str, values: Sequence[float], most: str, glyphs: Glyphs) -> Line:
-    return [Span(f"{name} ", "dim"), Span(spark(values, CHART, glyphs), "accent"), Span(f" {most}")]
+def _chart(name: str, values: Sequence[float], maximum: str, glyphs: Glyphs) -> Line:
+    return [
+        Span(f"{name} ", "dim"),
+        Span(spark(values, CHART_WIDTH, glyphs), "accent"),
+        Span(f" {maximum}"),
+    ]
 
 
-def _bins(node: Node, snapshot: Snapshot) -> tuple[list[Totals], list[float]]:
-    """Totals of the row and seconds covered, by bin of the window, oldest first."""
+def _bins(node: TreeNode, snapshot: Snapshot) -> tuple[list[Totals], list[float]]:
+    """Totals of the row and seconds with data, by bin of the window, oldest first."""
     width = max(snapshot.window / BINS, 1.0)
     size = round(snapshot.window / width)
     bins, lengths = [Totals() for _ in range(size)], [0.0] * size

@@ -1,24 +1,24 @@
-"""The Gateways view: rate, errors and latency of every listener, route, rule and backend."""
+"""Gateways view: rate, errors and latency of every listener, route, rule and backend."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from flowd.text import count, millis
-from flowd_tui.data.store import Link, Snapshot
+from flowd_tui.data.store import ConnectionState, Snapshot
 from flowd_tui.data.traffic import Totals
 from flowd_tui.draw.cells import Cell, Column, Line, Span
 from flowd_tui.draw.glyphs import Glyphs
-from flowd_tui.views.base import Detail, Query, waiting
-from flowd_tui.views.commands import observe
+from flowd_tui.views.base import RowDetail, ViewQuery, empty_lines
+from flowd_tui.views.commands import command_line
 from flowd_tui.views.gateway_detail import detail, rate, short_flags
-from flowd_tui.views.query import Field, Kind, Predicate, Schema, parse, quoted
+from flowd_tui.views.query import FieldKind, Predicate, QueryField, Schema, parse, quoted
 from flowd_tui.views.split import split_data
-from flowd_tui.views.tree import Node, gateways
+from flowd_tui.views.tree import TreeNode, gateway_tree
 
 COLUMNS = (
-    Column("name", "GATEWAY / ROUTE / BACKEND", 29, 1, grow=5, most=60),
-    Column("match", "MATCH", 20, 6, grow=4, most=48, sortable=False),
+    Column("name", "GATEWAY / ROUTE / BACKEND", 29, 1, grow=5, max_width=60),
+    Column("match", "MATCH", 20, 6, grow=4, max_width=48, sortable=False),
     Column("rate", "RATE/s", 6, 1, right=True),
     Column("4xx", "4xx%", 5, 3, right=True),
     Column("5xx", "5xx%", 5, 1, right=True),
@@ -26,10 +26,10 @@ COLUMNS = (
     Column("p95", "p95ms", 5, 1, right=True),
     Column("p99", "p99ms", 5, 2, right=True),
     Column("retry", "RETRY/s", 7, 5, right=True),
-    Column("flags", "FLAGS", 6, 3, grow=1, most=11),
-    Column("trend", "TREND", 6, 4, grow=2, most=30, sortable=False),
+    Column("flags", "FLAGS", 6, 3, grow=1, max_width=11),
+    Column("trend", "TREND", 6, 4, grow=2, max_width=30, sortable=False),
 )
-SORTS: dict[str, Callable[[Node], float]] = {
+SORTS: dict[str, Callable[[TreeNode], float]] = {
     "rate": lambda node: node.totals.requests,
     "4xx": lambda node: node.totals.errors(4),
     "5xx": lambda node: node.totals.errors(5),
@@ -43,66 +43,72 @@ SORTS: dict[str, Callable[[Node], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class GatewayRow:
-    """A node as it stands on the screen; `open` is None for a row without children."""
+    """A visible node of the tree.
 
-    node: Node
+    Attributes:
+        open: whether its children are visible; None for a row without children.
+        covered: seconds of the window with data.
+        trend: requests a second by bin of the window, oldest first.
+    """
+
+    node: TreeNode
     depth: int
     open: bool | None
     covered: float
     trend: Sequence[float]
 
 
-def _field(name: str, kind: Kind = Kind.NAME) -> Field[Node]:
-    return Field(kind, lambda node: [node.path.get(name, "")])
+def _field(name: str, kind: FieldKind = FieldKind.NAME) -> QueryField[TreeNode]:
+    return QueryField(kind, lambda node: [node.path.get(name, "")])
 
 
-FIELDS: dict[str, Field[Node]] = {
+FIELDS: dict[str, QueryField[TreeNode]] = {
     "gateway": _field("gateway"),
-    "listener": _field("listener", Kind.WORD),
+    "listener": _field("listener", FieldKind.WORD),
     "route": _field("route"),
-    "rule": _field("rule", Kind.WORD),
+    "rule": _field("rule", FieldKind.WORD),
     "backend": _field("backend"),
-    "ns": Field(Kind.WORD, lambda node: list(_namespaces(node))),
-    "flag": Field(Kind.WORD, lambda node: list(node.totals.flags)),
-    "http-status": Field(Kind.NUMBER, lambda node: list(node.totals.status)),
+    "ns": QueryField(FieldKind.WORD, lambda node: list(_namespaces(node))),
+    "flag": QueryField(FieldKind.WORD, lambda node: list(node.totals.flags)),
+    "http-status": QueryField(FieldKind.NUMBER, lambda node: list(node.totals.status)),
 }
 SCHEMA = Schema(FIELDS, lambda node: f"{node.name} {node.match} {node.type}".casefold())
 
 
 @lru_cache(32)
-def _parsed(text: str) -> Predicate[Node] | None:
+def _parsed(text: str) -> Predicate[TreeNode] | None:
     return parse(text, SCHEMA)
 
 
 class GatewaysView:
-    """Rows are GatewayRows; a listener, route or rule can be folded."""
+    """Rows are GatewayRows; listeners, routes and rules can be folded."""
 
     id = "gateways"
     title = "Gateways"
     columns: Sequence[Column] = COLUMNS
-    follows = False
+    follows_newest = False
     fields: Sequence[str] = tuple(FIELDS)
-    order = "name"
+    default_sort = "name"
 
     def check(self, text: str) -> None:
         _parsed(text)
 
-    def rows(self, snapshot: Snapshot, query: Query) -> Sequence[GatewayRow]:
-        """The visible rows of the tree, sorted among their siblings."""
+    def rows(self, snapshot: Snapshot, query: ViewQuery) -> Sequence[GatewayRow]:
+        """Visible rows of the tree, sorted among their siblings."""
         predicate = _parsed(query.filter)
-        wanted = gateways(snapshot)
+        roots = gateway_tree(snapshot)
         if query.namespace:
-            wanted = _matching(wanted, lambda node: query.namespace in _namespaces(node))
+            roots = _matching(roots, lambda node: query.namespace in _namespaces(node))
         if predicate:
-            wanted = _matching(wanted, predicate)
-        narrowed = bool(query.filter or query.namespace)
+            roots = _matching(roots, predicate)
+        filtered = bool(query.filter or query.namespace)
         covered = snapshot.covered
 
-        def visible(nodes: Sequence[Node], depth: int) -> Iterator[GatewayRow]:
+        def visible(nodes: Sequence[TreeNode], depth: int) -> Iterator[GatewayRow]:
             for node in _sorted(nodes, query):
                 problems = [child for child in node.children if child.kind == "problem"]
                 inner = [child for child in node.children if child.kind != "problem"]
-                opened = node.unfolded is not (node.key in query.toggled) or narrowed
+                opened = node.unfolded is not (node.key in query.toggled) or filtered
                 trend = _trend(snapshot, node)
                 yield GatewayRow(node, depth, opened if inner else None, covered, trend)
                 for problem in problems:
@@ -110,7 +116,7 @@ class GatewaysView:
                 if opened:
                     yield from visible(inner, depth + 1)
 
-        return list(visible(wanted, 0))
+        return list(visible(roots, 0))
 
     def key(self, row: GatewayRow) -> Hashable:
         return row.node.key
@@ -118,7 +124,7 @@ class GatewaysView:
     def depth(self, row: GatewayRow) -> int | None:
         return row.depth
 
-    def span(self, row: GatewayRow) -> Cell | None:
+    def spanning_cell(self, row: GatewayRow) -> Cell | None:
         if row.node.kind != "problem":
             return None
         return Cell("  " * row.depth + "  " + row.node.name, "bad")
@@ -132,8 +138,8 @@ class GatewaysView:
             "trend": Cell(series=row.trend, style="accent"),
         }
         if totals.requests:
-            numbers["4xx"] = _share(totals, 4)
-            numbers["5xx"] = _share(totals, 5)
+            numbers["4xx"] = _error_cell(totals, 4)
+            numbers["5xx"] = _error_cell(totals, 5)
             for q in (50, 95, 99):
                 numbers[f"p{q}"] = Cell(millis(totals.quantile(q / 100)))
         else:
@@ -164,14 +170,14 @@ class GatewaysView:
             "seen_percent": node.seen,
         }
 
-    def detail(self, row: GatewayRow, snapshot: Snapshot, glyphs: Glyphs) -> Detail:
+    def detail(self, row: GatewayRow, snapshot: Snapshot, glyphs: Glyphs) -> RowDetail:
         return detail(row.node, snapshot, row.covered, glyphs)
 
-    def count(self, rows: Sequence[GatewayRow], snapshot: Snapshot, query: Query) -> str:
+    def count(self, rows: Sequence[GatewayRow], snapshot: Snapshot, query: ViewQuery) -> str:
         known = snapshot.topology
-        return f"{_many(len(known.gateways), 'gateway')}  {_many(len(known.routes), 'route')}"
+        return f"{_plural(len(known.gateways), 'gateway')}  {_plural(len(known.routes), 'route')}"
 
-    def empty(self, snapshot: Snapshot, query: Query) -> list[Line]:
+    def empty(self, snapshot: Snapshot, query: ViewQuery) -> list[Line]:
         known = snapshot.topology
         if known.routes or known.gateways or snapshot.totals:
             asked = query.filter or f"ns={query.namespace}"
@@ -179,16 +185,16 @@ class GatewaysView:
                 [Span("No gateway or route matches  "), Span(asked, "key")],
                 [Span("/ changes the filter, esc clears it", "dim")],
             ]
-        if snapshot.link is not Link.LIVE:
-            return waiting(snapshot, "gateways")
-        if snapshot.no_agent:
+        if snapshot.connection is not ConnectionState.LIVE:
+            return empty_lines(snapshot, "gateways")
+        if snapshot.agent_error:
             return [
                 [Span("This server tells no routes.", "warn")],
-                [Span(snapshot.no_agent, "dim")],
+                [Span(snapshot.agent_error, "dim")],
                 [Span("1 shows its flows", "dim")],
             ]
         return [
-            *waiting(snapshot, "gateways"),
+            *empty_lines(snapshot, "gateways"),
             [
                 Span(
                     "The agent learns them from Gateway API objects, and traffic from Envoy:", "dim"
@@ -197,15 +203,15 @@ class GatewaysView:
             [Span("flowd run --manifests DIR --als-listen 127.0.0.1:9001", "key")],
         ]
 
-    def within(self, row: GatewayRow) -> str:
+    def flows_filter(self, row: GatewayRow) -> str:
         names = ("gateway", "listener", "route", "rule", "backend")
         path = row.node.path
         return " ".join(f"{name}={quoted(path[name])}" for name in names if path.get(name))
 
-    def observe(self, row: GatewayRow) -> str:
+    def observe_command(self, row: GatewayRow) -> str:
         path = row.node.path
         names = ("gateway", "listener", "route", "backend")
-        return observe([(name, path.get(name, "")) for name in names], follow=True)
+        return command_line([(name, path.get(name, "")) for name in names], follow=True)
 
 
 def _name(row: GatewayRow, glyphs: Glyphs) -> Cell:
@@ -224,41 +230,41 @@ def _name(row: GatewayRow, glyphs: Glyphs) -> Cell:
     return Cell(f"{'  ' * row.depth}{fold} {state}{node.name}", style, tails=tails)
 
 
-def _many(number: int, what: str) -> str:
-    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+def _plural(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def _share(totals: Totals, hundreds: int) -> Cell:
+def _error_cell(totals: Totals, hundreds: int) -> Cell:
     share = totals.errors(hundreds)
     style = ("bad" if hundreds == 5 else "warn") if share else "dim"
     return Cell(f"{share:.1f}" if share < 99.95 else "100", style)
 
 
-def _sorted(nodes: Sequence[Node], query: Query) -> Sequence[Node]:
+def _sorted(nodes: Sequence[TreeNode], query: ViewQuery) -> Sequence[TreeNode]:
     value = SORTS.get(query.sort)
     if value:
         return sorted(nodes, key=value, reverse=not query.reverse)
     return nodes[::-1] if query.reverse else nodes
 
 
-def _matching(nodes: Sequence[Node], wanted: Callable[[Node], bool]) -> list[Node]:
-    """Nodes that match or hold one that does; below a match everything stays."""
-    found: list[Node] = []
+def _matching(nodes: Sequence[TreeNode], matches: Callable[[TreeNode], bool]) -> list[TreeNode]:
+    """Nodes that match or have a matching descendant; all descendants of a match are kept."""
+    found: list[TreeNode] = []
     for node in nodes:
-        if wanted(node):
+        if matches(node):
             found.append(node)
-        elif inner := _matching(node.children, wanted):
+        elif inner := _matching(node.children, matches):
             found.append(replace(node, children=tuple(inner)))
     return found
 
 
-def _namespaces(node: Node) -> set[str]:
-    """Namespaces of the object itself, not of what it hangs under."""
+def _namespaces(node: TreeNode) -> set[str]:
+    """Namespace of the node's own object, without those of its ancestors."""
     own = {"gateway": "gateway", "route": "route", "backend": "backend"}.get(node.kind, "")
     parts = node.path.get(own, "").split("/")
     return set(parts[-2:-1])
 
 
-def _trend(snapshot: Snapshot, node: Node) -> list[float]:
+def _trend(snapshot: Snapshot, node: TreeNode) -> list[float]:
     rows = [snapshot.trend[key] for key in node.keys if key in snapshot.trend]
     return [sum(values) for values in zip(*rows, strict=True)]

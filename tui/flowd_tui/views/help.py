@@ -1,4 +1,4 @@
-"""The help, made from the table of actions."""
+"""Help view: the keys of all actions, and examples of the filter language."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
@@ -6,12 +6,11 @@ from typing import NamedTuple
 from flowd_tui.data.store import Snapshot
 from flowd_tui.draw.cells import Cell, Column, Line
 from flowd_tui.draw.glyphs import Glyphs
-from flowd_tui.key_bindings import ACTIONS
-from flowd_tui.views.base import Detail, Query
+from flowd_tui.views.base import RowDetail, ViewQuery
 
 
 class HelpRow(NamedTuple):
-    """A key or a word of the filter language, and what it means."""
+    """Keys or an example of the filter language, and their description."""
 
     number: int
     keys: str
@@ -34,7 +33,11 @@ FILTERS = (
 
 
 class HelpView:
-    """Rows are HelpRows: keys first, then the filter language."""
+    """Rows are HelpRows: all keys, then examples of the filter language.
+
+    Args:
+        keys: keys and their description, from `key_bindings.key_table`.
+    """
 
     id = "help"
     title = "Help"
@@ -42,19 +45,18 @@ class HelpView:
         Column("keys", "KEYS", 26, 1, sortable=False),
         Column("text", "WHAT THEY DO", 20, 1, grow=1, sortable=False),
     )
-    follows = False
+    follows_newest = False
     fields: Sequence[str] = ()
-    order = ""
+    default_sort = ""
+
+    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+        self._keys = keys
 
     def check(self, text: str) -> None:
         pass
 
-    def rows(self, snapshot: Snapshot, query: Query) -> Sequence[HelpRow]:
-        keys = [
-            (action.shown, action.tooltip + (f" ({action.view})" if action.view else ""))
-            for action in ACTIONS
-        ]
-        lines = [(k, t, "") for k, t in keys]
+    def rows(self, snapshot: Snapshot, query: ViewQuery) -> Sequence[HelpRow]:
+        lines = [(k, t, "") for k, t in self._keys]
         lines += [("", "", ""), ("FILTER", "What can be typed after /", "title")]
         lines += [(k, t, "") for k, t in FILTERS]
         return [HelpRow(number, *line) for number, line in enumerate(lines)]
@@ -65,7 +67,7 @@ class HelpView:
     def depth(self, row: HelpRow) -> int | None:
         return None
 
-    def span(self, row: HelpRow) -> Cell | None:
+    def spanning_cell(self, row: HelpRow) -> Cell | None:
         return None
 
     def cells(self, row: HelpRow, glyphs: Glyphs) -> Mapping[str, Cell]:
@@ -78,17 +80,17 @@ class HelpView:
     def data(self, row: HelpRow) -> dict[str, object]:
         return {"keys": row.keys, "text": row.text}
 
-    def detail(self, row: HelpRow, snapshot: Snapshot, glyphs: Glyphs) -> Detail:
-        return Detail("", ())
+    def detail(self, row: HelpRow, snapshot: Snapshot, glyphs: Glyphs) -> RowDetail:
+        return RowDetail("", ())
 
-    def count(self, rows: Sequence[HelpRow], snapshot: Snapshot, query: Query) -> str:
+    def count(self, rows: Sequence[HelpRow], snapshot: Snapshot, query: ViewQuery) -> str:
         return "? or esc closes the help"
 
-    def empty(self, snapshot: Snapshot, query: Query) -> list[Line]:
+    def empty(self, snapshot: Snapshot, query: ViewQuery) -> list[Line]:
         return []
 
-    def within(self, row: HelpRow) -> str:
+    def flows_filter(self, row: HelpRow) -> str:
         return ""
 
-    def observe(self, row: HelpRow) -> str:
+    def observe_command(self, row: HelpRow) -> str:
         return "flowd observe --help"

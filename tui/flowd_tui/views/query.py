@@ -1,4 +1,4 @@
-"""The filter language: words and `field=value` with and, or, not and parentheses.
+"""Parse the filter language of `flowd top` into predicates: words, `field=value`, and, or, not.
 
 expr = and { "or" and }            atom = "(" expr ")" | field op value { "," value } | word
 and  = not { ["and"] not }         op   = = != ~ !~ > >= < <=
@@ -30,46 +30,46 @@ _DEEPEST = 40
 
 
 class QueryError(ValueError):
-    """A filter that does not parse; `column` is where, from 0."""
+    """The filter does not parse; `column` is the position of the error, from 0."""
 
     def __init__(self, message: str, column: int) -> None:
         super().__init__(message)
         self.column = column
 
 
-class Kind(StrEnum):
-    """How values of a field compare with `=`."""
+class FieldKind(StrEnum):
+    """How `=` compares the values of a field."""
 
-    NAME = "name"  # glob, on the whole name or on what follows a slash
-    PREFIX = "prefix"  # the same, and names that begin with the value
+    NAME = "name"  # glob on the whole name or on the part after a slash
+    PREFIX = "prefix"  # the same, with `*` added at the end
     WORD = "word"  # exact, case-folded
     IP = "ip"  # address or CIDR
     NUMBER = "number"  # 404, 5xx, 500..599, 250ms, 1MiB
 
 
 @dataclass(frozen=True, slots=True)
-class Field(Generic[T]):
-    """A name in the language, and how to read its values from a row."""
+class QueryField(Generic[T]):
+    """A field of the language: its kind, and a function from a row to its values."""
 
-    kind: Kind
+    kind: FieldKind
     values: Callable[[T], Sequence[str | float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Schema(Generic[T]):
-    """What can be asked about rows of one view; `text` is case-folded and searched by words."""
+    """Fields of one view by name; `text` gives a row's case-folded text, which words search."""
 
-    fields: Mapping[str, Field[T]]
+    fields: Mapping[str, QueryField[T]]
     text: Callable[[T], str]
 
 
 def parse(text: str, schema: Schema[T]) -> Predicate[T] | None:
-    """The predicate of a filter; None for an empty one, which takes every row.
+    """The predicate of a filter; None for an empty one, which every row passes.
 
     Raises:
-        QueryError: the text does not parse, names an unknown field, or has a value it cannot be.
+        QueryError: the text does not parse, or has an unknown field or an invalid value.
     """
-    parser = _Parser(_tokens(text), len(text), schema)
+    parser = _QueryParser(_tokens(text), len(text), schema)
     if parser.done:
         return None
     predicate = parser.expression(0)
@@ -79,7 +79,7 @@ def parse(text: str, schema: Schema[T]) -> Predicate[T] | None:
 
 
 def quoted(value: str) -> str:
-    """A value as it is written in a filter; a quotation mark in it becomes any character."""
+    """A value quoted for a filter; quotation marks in it become `?`, the glob for any character."""
     plain = re.fullmatch(r"[^\s(),!=~<>\"]+", value)
     return value if plain else '"' + value.replace('"', "?") + '"'
 
@@ -103,8 +103,8 @@ def _tokens(text: str) -> list[_Token]:
     return tokens
 
 
-class _Parser(Generic[T]):
-    """Recursive descent over the tokens; every method returns a predicate."""
+class _QueryParser(Generic[T]):
+    """Recursive-descent parser; every method returns a predicate."""
 
     def __init__(self, tokens: list[_Token], length: int, schema: Schema[T]) -> None:
         self._tokens = tokens
@@ -120,7 +120,7 @@ class _Parser(Generic[T]):
     def token(self) -> _Token:
         return self._end if self.done else self._tokens[self._at]
 
-    def _take(self) -> _Token:
+    def _next_token(self) -> _Token:
         token = self.token
         self._at += 1
         return token
@@ -132,35 +132,35 @@ class _Parser(Generic[T]):
     def expression(self, depth: int) -> Predicate[T]:
         if depth > _DEEPEST:
             raise QueryError("too many parentheses", self.token.column)
-        parts = [self._all(depth)]
+        parts = [self._conjunction(depth)]
         while self._is("or"):
-            self._take()
-            parts.append(self._all(depth))
+            self._next_token()
+            parts.append(self._conjunction(depth))
         return parts[0] if len(parts) == 1 else lambda row: any(part(row) for part in parts)
 
-    def _all(self, depth: int) -> Predicate[T]:
-        parts = [self._negated(depth)]
+    def _conjunction(self, depth: int) -> Predicate[T]:
+        parts = [self._negation(depth)]
         while not self.done and not self._is("or", ")", ","):
             if self._is("and"):
-                self._take()
-            parts.append(self._negated(depth))
+                self._next_token()
+            parts.append(self._negation(depth))
         return parts[0] if len(parts) == 1 else lambda row: all(part(row) for part in parts)
 
-    def _negated(self, depth: int) -> Predicate[T]:
+    def _negation(self, depth: int) -> Predicate[T]:
         negative = False
         while self._is("not", "!"):
-            self._take()
+            self._next_token()
             negative = not negative
         atom = self._atom(depth)
         return (lambda row: not atom(row)) if negative else atom
 
     def _atom(self, depth: int) -> Predicate[T]:
-        token = self._take()
+        token = self._next_token()
         if token.kind == "sign" and token.text == "(":
             inner = self.expression(depth + 1)
             if not self._is(")"):
                 raise QueryError("a parenthesis is not closed", token.column)
-            self._take()
+            self._next_token()
             return inner
         if token.kind not in ("word", "quoted"):
             raise QueryError(f"a word or field is missing before {token.text!r}", token.column)
@@ -176,16 +176,16 @@ class _Parser(Generic[T]):
             near = get_close_matches(name.text.lower(), known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {' '.join(known)}"
             raise QueryError(f"unknown field {name.text!r}, {hint}", name.column)
-        op = self._take().text
+        op = self._next_token().text
         tests = [self._test(field.kind, op)]
         while self._is(","):
-            self._take()
+            self._next_token()
             tests.append(self._test(field.kind, op))
-        values, wanted = field.values, not op.startswith("!")
-        return lambda row: any(test(v) for v in values(row) for test in tests) is wanted
+        values, expected = field.values, not op.startswith("!")
+        return lambda row: any(test(v) for v in values(row) for test in tests) is expected
 
-    def _test(self, kind: Kind, op: str) -> Callable[[str | float], bool]:
-        token = self._take()
+    def _test(self, kind: FieldKind, op: str) -> Callable[[str | float], bool]:
+        token = self._next_token()
         if token.kind not in ("word", "quoted"):
             raise QueryError("a value is missing", token.column)
         try:
@@ -194,11 +194,11 @@ class _Parser(Generic[T]):
             raise QueryError(str(error), token.column) from None
 
 
-def value_test(kind: Kind, op: str, text: str) -> Callable[[str | float], bool]:
-    """The test of one value of a field against one wanted text.
+def value_test(kind: FieldKind, op: str, text: str) -> Callable[[str | float], bool]:
+    """Predicate that compares one value of a field with a literal.
 
     Raises:
-        ValueError: the text is no value of this kind, or the operator makes no sense for it.
+        ValueError: the literal is no value of this kind, or the kind lacks the operator.
     """
     if op in ("~", "!~"):
         try:
@@ -208,25 +208,25 @@ def value_test(kind: Kind, op: str, text: str) -> Callable[[str | float], bool]:
         return lambda value: bool(pattern.search(str(value)))
     if op not in ("=", "!="):
         return _ordered(kind, op, text)
-    if kind is Kind.NUMBER:
+    if kind is FieldKind.NUMBER:
         low, high = _range(text)
         return lambda value: low <= float(value) <= high
-    if kind is Kind.IP:
+    if kind is FieldKind.IP:
         try:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
             raise ValueError(f"{text!r} is no address and no CIDR") from None
         return lambda value: bool(value) and _in(str(value), network)
     folded = text.casefold()
-    if kind is Kind.WORD:
+    if kind is FieldKind.WORD:
         return lambda value: str(value).casefold() == folded
-    if kind is Kind.PREFIX and not folded.endswith("*"):
+    if kind is FieldKind.PREFIX and not folded.endswith("*"):
         folded += "*"
     return lambda value: any(fnmatchcase(name, folded) for name in _names(str(value)))
 
 
-def _ordered(kind: Kind, op: str, text: str) -> Callable[[str | float], bool]:
-    if kind is not Kind.NUMBER:
+def _ordered(kind: FieldKind, op: str, text: str) -> Callable[[str | float], bool]:
+    if kind is not FieldKind.NUMBER:
         raise ValueError(f"{op} is for numbers; use =, !=, ~ or !~")
     limit = _number(text)
     compare: dict[str, Callable[[float], bool]] = {
@@ -260,7 +260,7 @@ def _in(value: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> b
 
 
 def _names(value: str) -> list[str]:
-    """A name and what follows each of its slashes, each also without its `:port`."""
+    """A name and its part after each slash, each also without `:port`."""
     parts = value.casefold().split("/")
     names = ["/".join(parts[index:]) for index in range(len(parts))]
     return [*names, *(name.rpartition(":")[0] for name in names if ":" in name)]

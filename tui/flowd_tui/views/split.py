@@ -1,17 +1,17 @@
-"""Where the time of a row's requests went, as one line of its detail (docs/latency.md)."""
+"""Latency split of a row's requests as a line of the detail pane (docs/latency.md)."""
 
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from flowd.text import millis
 from flowd_tui.data.store import AgentState
-from flowd_tui.data.traffic import Split, Totals
+from flowd_tui.data.traffic import LatencySplit, Totals
 from flowd_tui.draw.cells import Line, Span
 
 BAR, SHORT_BAR = 24, 12
 
 
-class _Part(NamedTuple):
+class _SplitPart(NamedTuple):
     name: str
     short: str
     letter: str
@@ -19,17 +19,17 @@ class _Part(NamedTuple):
 
 
 PARTS = (
-    _Part("client net", "client", "c", "client"),
-    _Part("gateway", "gw", "g", "gateway"),
-    _Part("pod net", "pod net", "n", "network"),
-    _Part("pod", "pod", "p", "pod"),
+    _SplitPart("client net", "client", "c", "client"),
+    _SplitPart("gateway", "gw", "g", "gateway"),
+    _SplitPart("pod net", "pod net", "n", "network"),
+    _SplitPart("pod", "pod", "p", "pod"),
 )
 
 
 def split_forms(totals: Totals) -> list[Line]:
-    """Mean of each part in milliseconds and the share of requests that tell it, longest form first.
+    """Variants of one line, longest first: mean of each part in ms, share of requests with a split.
 
-    Nothing where no request tells it.
+    No variants if no request has a split.
     """
     split = totals.split
     if not split.requests:
@@ -46,21 +46,25 @@ def split_forms(totals: Totals) -> list[Line]:
     ]
 
 
-def not_known(totals: Totals, agent: AgentState) -> list[Line]:
-    """Why no HTTP request tells its split; nothing where one does, or where there was none."""
+def unknown_split(totals: Totals, agent: AgentState) -> list[Line]:
+    """Reason why no HTTP request has a split; no line if one has, or if there were no requests."""
     if totals.split.requests or not any(totals.status.keys() - {0}):
         return []
-    off = [
+    missing = [
         part
         for part, state, _ in agent.parts
         if part in ("capture", "sockets") and state in ("off", "failed")
     ]
-    why = f" without {off[0]}" if off else ": connections older than the agent, or on another node"
+    why = (
+        f" without {missing[0]}"
+        if missing
+        else ": connections older than the agent, or on another node"
+    )
     return [[Span("split ", "dim"), Span(f"not known{why}")]]
 
 
-def split_data(split: Split) -> dict[str, int] | None:
-    """The same unrounded, for `-o json`: sums over `requests`, or None."""
+def split_data(split: LatencySplit) -> dict[str, int] | None:
+    """The sums in µs for `-o json`; None without requests."""
     if not split.requests:
         return None
     names = ("client_network_us", "gateway_us", "pod_network_us", "pod_us")
@@ -68,7 +72,7 @@ def split_data(split: Split) -> dict[str, int] | None:
 
 
 def bar_cells(parts: tuple[int, ...], width: int) -> list[int]:
-    """`width` cells shared out by the parts; none where all are 0."""
+    """Cells of each part of a bar of `width` cells; all 0 if all parts are 0."""
     whole = sum(parts)
     if not whole:
         return [0] * len(parts)
@@ -76,7 +80,7 @@ def bar_cells(parts: tuple[int, ...], width: int) -> list[int]:
     return [high - low for low, high in pairwise(edges)]
 
 
-def _bar(split: Split, width: int) -> Line:
+def _bar(split: LatencySplit, width: int) -> Line:
     cells = bar_cells(split.parts, width)
     bars = [
         Span(part.letter * length, f"bar-{part.style}")
@@ -92,7 +96,7 @@ def _line(names: list[str], means: list[str], gap: str) -> Line:
     return [*line[:-1], Span(f"{means[-1]} ms")]
 
 
-def _share(some: int, of: int) -> str:
-    """Whole percents, rounded down, so that 100% are all of them."""
-    percent = 100 * some // max(of, 1)
+def _share(count: int, total: int) -> str:
+    """Whole percents rounded down, so that 100% means all."""
+    percent = 100 * count // max(total, 1)
     return f"{min(percent, 100)}%" if percent else "<1%"

@@ -1,4 +1,4 @@
-/* BCC rounds ring sizes with it; the loader gives sizes in pages of this machine. */
+/* PAGE_SIZE, by which BCC rounds ring sizes; the loader defines this machine's. */
 #pragma once
 
 #ifndef PAGE_SIZE

@@ -1,4 +1,4 @@
-/* BCC includes this first. It stands for the kernel configuration, which flow programs do not use. */
+/* BCC includes this first, in place of the kernel configuration, which the programs do not use. */
 #pragma once
 
 #define CONFIG_BPF_SYSCALL 1

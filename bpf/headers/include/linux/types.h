@@ -1,4 +1,4 @@
-/* The integer types that BCC's own headers and the flow programs are written in. */
+/* Integer types of BCC's own headers and of the flow programs. */
 #pragma once
 
 typedef unsigned char __u8;

@@ -1,4 +1,4 @@
-/* The oldest kernel the programs are written for, whatever kernel runs. */
+/* The oldest kernel that the programs support, whichever kernel runs. */
 #pragma once
 
 #define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))

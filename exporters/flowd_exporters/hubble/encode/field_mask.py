@@ -1,4 +1,4 @@
-"""Field masks of GetFlowsRequest: which parts of flow.Flow a client wants."""
+"""Field masks of GetFlowsRequest: parse their paths, and clear unwanted fields of flow.Flow."""
 
 from collections.abc import Iterable
 from typing import Any, TypeAlias
@@ -7,8 +7,8 @@ from google.protobuf.message import Message
 
 from flowd.wire.flow.flow_pb2 import Flow
 
-Tree: TypeAlias = "dict[str, Tree]"
-"""Names that are kept, each with those kept inside it; an empty dict keeps all of it."""
+MaskTree: TypeAlias = "dict[str, MaskTree]"
+"""Kept field names, each with the tree inside it; an empty tree keeps all fields."""
 
 CLI_DEFAULT = frozenset(
     [
@@ -34,9 +34,9 @@ CLI_DEFAULT = frozenset(
         "ip_trace_id",
     ]
 )
-"""What the hubble CLI asks for when it prints for people."""
+"""The hubble CLI's default mask for its text formats."""
 
-_MISSED_BY_CLI = frozenset(
+_ADDED_TO_CLI_DEFAULT = frozenset(
     [
         "source_names",
         "destination_names",
@@ -52,45 +52,45 @@ _MISSED_BY_CLI = frozenset(
 
 
 class MaskError(ValueError):
-    """A path that is not one of flow.Flow."""
+    """A path that does not exist in flow.Flow."""
 
 
-def parse_mask(paths: Iterable[str]) -> Tree:
-    """The tree of a mask; an empty one keeps everything.
+def parse_mask(paths: Iterable[str]) -> MaskTree:
+    """The tree of a mask; an empty mask keeps everything.
 
-    To exactly the CLI's default mask are added the fields that it would print if it had them.
+    The CLI's default mask, and no other, gets the fields that the CLI prints but does not request.
 
     Raises:
         MaskError: a path does not exist, or goes on inside a repeated field.
     """
     wanted = frozenset(paths)
     if wanted == CLI_DEFAULT:
-        wanted |= _MISSED_BY_CLI
-    tree: Tree = {}
+        wanted |= _ADDED_TO_CLI_DEFAULT
+    tree: MaskTree = {}
     for path in sorted(wanted):
         _add(tree, path)
     return tree
 
 
-def _add(tree: Tree, path: str) -> None:
+def _add(tree: MaskTree, path: str) -> None:
     descriptor = Flow.DESCRIPTOR
     node = tree
-    fresh = True
+    is_new = True
     names = path.split(".")
     for name in names:
         field = descriptor.fields_by_name.get(name) if descriptor else None
         if field is None:
             raise MaskError(f"field mask: {path!r} is not a path of flow.Flow")
-        if not fresh and not node:
-            return  # the whole of it is wanted already
-        fresh = name not in node
+        if not is_new and not node:
+            return  # the mask keeps the whole field already
+        is_new = name not in node
         node = node.setdefault(name, {})
         descriptor = None if field.is_repeated else field.message_type
     node.clear()
 
 
-def apply_mask(tree: Tree, message: Message) -> None:
-    """Clear what the tree does not keep."""
+def apply_mask(tree: MaskTree, message: Message) -> None:
+    """Clear the fields of a message that the tree does not keep."""
     if not tree:
         return
     for field, value in message.ListFields():
@@ -98,5 +98,5 @@ def apply_mask(tree: Tree, message: Message) -> None:
         if inner is None:
             message.ClearField(field.name)
         elif inner:
-            held: Any = value
-            apply_mask(inner, held)
+            submessage: Any = value
+            apply_mask(inner, submessage)

@@ -1,4 +1,4 @@
-"""Flow rows as Hubble's flow.Flow messages (field numbers and meaning of Cilium 1.19)."""
+"""FlowEncoder: flow rows to Hubble's flow.Flow protobuf messages (API of Cilium 1.19)."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -41,9 +41,9 @@ from flowd.wire.flow.flow_pb2 import (
     Tunnel,
     Workload,
 )
-from flowd_exporters.hubble.encode.extensions import Extensions
+from flowd_exporters.hubble.encode.extensions import ExtensionEncoder
 from flowd_exporters.hubble.encode.l7 import l7_summary, layer7
-from flowd_exporters.hubble.encode.row import Row, unpack_rows
+from flowd_exporters.hubble.encode.row import FlowRow, unpack_rows
 
 _REPLY = {0: BoolValue(value=False), 1: BoolValue(value=True)}
 IP_VERSION = {4: IPv4, 6: IPv6}
@@ -52,22 +52,22 @@ _TUNNELS = {"vxlan": Tunnel.VXLAN, "geneve": Tunnel.GENEVE}
 
 
 class FlowEncoder:
-    """Makes messages of rows; what belongs to an endpoint or a route is made once."""
+    """Encodes rows as messages; parts of an endpoint, a service or a route are cached."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._node = node_bits(directory)
-        self.node_name = shown_node(directory)
+        self.node_name = reported_node_name(directory)
         self.emitter = Emitter(name="Flowd", version=__version__)
         self._endpoints: dict[tuple[int, int], Endpoint] = {}
         self._services: dict[int, Service | None] = {}
-        self.extensions = Extensions(directory)
+        self.extensions = ExtensionEncoder(directory)
 
     def encode(self, rows: FlowRows) -> Iterator[Flow]:
-        """A message for every row, made when it is asked for."""
+        """A message for every row, made lazily."""
         return map(self._flow, unpack_rows(rows))
 
-    def _flow(self, row: Row) -> Flow:
+    def _flow(self, row: FlowRow) -> Flow:
         dropped = drop_reason(row)
         return Flow(
             time=Timestamp(seconds=row.time_ns // 10**9, nanos=row.time_ns % 10**9),
@@ -100,30 +100,31 @@ class FlowEncoder:
             socket_cookie=row.src_cookie or row.dst_cookie,
             cgroup_id=self.cgroup(row),
             Summary=self.summary(row),
-            extensions=self.extensions.of(row),
+            extensions=self.extensions.encode(row),
         )
 
-    def l7_part(self, row: Row) -> Flow:
-        """Only what a request or DNS message carries: `l7`, `trace_context` and Summary."""
+    def l7_part(self, row: FlowRow) -> Flow:
+        """A message with the L7 fields alone: `l7`, `trace_context` and Summary."""
         return Flow(
             l7=layer7(row) if row.l7_type else None,
             trace_context=_trace_context(row),
             Summary=summary(row) if row.l7_type else "",
         )
 
-    def summary(self, row: Row) -> str:
-        """Hubble's one-line text; a drop ends with the kernel's own word for it."""
+    def summary(self, row: FlowRow) -> str:
+        """Hubble's one-line text; for a drop it ends with the kernel's drop reason."""
         text = summary(row)
         if row.l7_type or not row.drop_reason:
             return text
-        word = utf8(self._directory.drop_reasons[row.drop_reason])
-        return f"{text}; {word}" if text else word
+        reason = utf8(self._directory.drop_reasons[row.drop_reason])
+        return f"{text}; {reason}" if text else reason
 
     def endpoint(self, index: int, identity: int) -> Endpoint:
-        known = self._endpoints.get((index, identity))
-        if known is None:
-            known = self._endpoints[index, identity] = self._new_endpoint(index, identity)
-        return known
+        """The endpoint with an index into Directory.endpoints."""
+        cached = self._endpoints.get((index, identity))
+        if cached is None:
+            cached = self._endpoints[index, identity] = self._new_endpoint(index, identity)
+        return cached
 
     def _new_endpoint(self, index: int, identity: int) -> Endpoint:
         endpoint = self._directory.endpoints[index]
@@ -143,6 +144,7 @@ class FlowEncoder:
         )
 
     def service(self, index: int) -> Service | None:
+        """The Service of the endpoint with an index."""
         if index not in self._services:
             endpoint = self._directory.endpoints[index]
             self._services[index] = (
@@ -152,35 +154,38 @@ class FlowEncoder:
             )
         return self._services[index]
 
-    def tunnel(self, row: Row) -> Tunnel | None:
-        """The outer packet; its ports are not known."""
+    def tunnel(self, row: FlowRow) -> Tunnel | None:
+        """The outer packet of a tunnel; its ports are unknown."""
         if not row.tunnel:
             return None
-        held = self._directory.tunnels[row.tunnel]
-        source, destination = (held.dst, held.src) if row.is_reply == 1 else (held.src, held.dst)
-        known = held.protocol in _TUNNELS
+        outer = self._directory.tunnels[row.tunnel]
+        source, destination = (
+            (outer.dst, outer.src) if row.is_reply == 1 else (outer.src, outer.dst)
+        )
+        known = outer.protocol in _TUNNELS
         return Tunnel(
-            protocol=_TUNNELS.get(held.protocol, Tunnel.UNKNOWN),
+            protocol=_TUNNELS.get(outer.protocol, Tunnel.UNKNOWN),
             IP=IP(
                 source=source, destination=destination, ipVersion=IPv6 if ":" in source else IPv4
             ),
             l4=Layer4(UDP=UDP()) if known else None,
-            vni=held.vni,
+            vni=outer.vni,
         )
 
-    def cgroup(self, row: Row) -> int:
-        """Number of the cgroup that owns the source's socket, or else the destination's."""
+    def cgroup(self, row: FlowRow) -> int:
+        """Id of the cgroup of the source's process, or else of the destination's."""
         processes = self._directory.processes
         return processes[row.src_process].cgroup or processes[row.dst_process].cgroup
 
     def interface(self, index: int) -> NetworkInterface | None:
+        """The interface with an ifindex; None for 0."""
         if not index:
             return None
         return NetworkInterface(index=index, name=utf8(self._directory.interfaces.get(index, "")))
 
 
-def shown_node(directory: Directory) -> str:
-    """This node as clients see it."""
+def reported_node_name(directory: Directory) -> str:
+    """Name of this node in the API."""
     return node_in_cluster(directory, directory.node_name)
 
 
@@ -191,8 +196,8 @@ def node_in_cluster(directory: Directory, node: str) -> str:
     return utf8(f"{directory.cluster_name}/{node}")
 
 
-def summary(row: Row) -> str:
-    """Hubble's one-line text of what the flow carried."""
+def summary(row: FlowRow) -> str:
+    """Hubble's one-line text of a row: protocol, flags, or the L7 message."""
     if row.l7_type:
         return l7_summary(row)
     match row.protocol:
@@ -219,26 +224,26 @@ def _tcp_summary(flags: int) -> str:
     return f"TCP Flags: {names.tcp_flags(flags)}"
 
 
-def drop_reason(row: Row) -> int:
-    """The flow.DropReason of a drop; 0 for other flows."""
+def drop_reason(row: FlowRow) -> int:
+    """flow.DropReason of a drop; 0 for other flows."""
     known = row.event_type == EventType.DROP and row.sub_type >= _FIRST_DROP_REASON
     return row.sub_type if known else 0
 
 
-def sock_point(row: Row) -> "SocketTranslationPoint":
-    """Where the address of a socket was translated; 0 for rows of packets."""
+def sock_point(row: FlowRow) -> "SocketTranslationPoint":
+    """flow.SocketTranslationPoint of a socket event; 0 for rows of packets."""
     return cast(
         "SocketTranslationPoint", row.sub_type if row.event_type == EventType.TRACE_SOCK else 0
     )
 
 
 def peer_names(name: str | None) -> list[str] | None:
-    """DNS names of one end."""
+    """`source_names` or `destination_names`."""
     return [utf8(name)] if name else None
 
 
-def ip(row: Row) -> IP | None:
-    """Addresses of the packet, and the source's after its translation where the packet is before."""
+def ip(row: FlowRow) -> IP | None:
+    """`IP`: addresses of the packet, and for a packet before SNAT the source's address after it."""
     if row.family not in IP_VERSION:
         return None
     return IP(
@@ -250,16 +255,16 @@ def ip(row: Row) -> IP | None:
 
 
 def source_xlated(nat: int, is_reply: int, source: str, other: str) -> str:
-    """The source's address after translation, if this row has the one before; else ""."""
+    """`IP.source_xlated`: the source's address after SNAT, of a row from before it; else ""."""
     return "" if nat != Nat.BEFORE or is_reply == 1 or other == source else other
 
 
-def has_flags(row: Row) -> bool:
-    """Whether a TCP row is of a packet."""
+def has_flags(row: FlowRow) -> bool:
+    """Whether a TCP row is of a packet and so has flags."""
     return not row.l7_type and row.type != FlowType.SOCK
 
 
-def _layer4(row: Row) -> Layer4 | None:
+def _layer4(row: FlowRow) -> Layer4 | None:
     match row.protocol:
         case Protocol.TCP:
             flags = tcp_flags(row.flags) if has_flags(row) else None
@@ -283,11 +288,11 @@ def _layer4(row: Row) -> Layer4 | None:
 
 @lru_cache(256)
 def tcp_flags(bits: int) -> TCPFlags:
-    """The message of a TCP flag byte, which must not be changed."""
+    """The message of a TCP flag byte; it is cached and must not be changed."""
     return TCPFlags(**{name: True for bit, name in enumerate(TCP_FLAGS) if bits >> bit & 1})
 
 
-def _trace_context(row: Row) -> TraceContext | None:
+def _trace_context(row: FlowRow) -> TraceContext | None:
     if not row.trace_id:
         return None
     return TraceContext(parent=TraceParent(trace_id=utf8(row.trace_id)))

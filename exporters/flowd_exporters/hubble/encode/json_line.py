@@ -1,7 +1,7 @@
-"""Flow rows straight to proto3 JSON, without a message in between.
+"""FlowJson: flow rows to lines of proto3 JSON, without protobuf messages.
 
-The text is that of `flow_to_json` over the message of `FlowEncoder`, byte for byte (a test compares
-them), at a sixth of the time: what belongs to an endpoint, a route or a flag byte is written once.
+The text equals `flow_to_json` over the message of `FlowEncoder` byte for byte (a test compares
+them), at a sixth of the time: the texts of endpoints, routes and flag bytes are cached.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from flowd.model.enums import Protocol
 from flowd.model.records.flow import FlowRows
 from flowd.wire.flow import flow_pb2
 from flowd.wire.json import escape_html, flow_to_json, timestamp
-from flowd_exporters.hubble.encode.extensions import SOCKET_NUMBERS, TYPE_URL, lasting_key
+from flowd_exporters.hubble.encode.extensions import SOCKET_NUMBERS, TYPE_URL, static_key
 from flowd_exporters.hubble.encode.flow_to_protobuf import (
     FlowEncoder,
     drop_reason,
@@ -27,39 +27,39 @@ from flowd_exporters.hubble.encode.flow_to_protobuf import (
     tcp_flags,
 )
 from flowd_exporters.hubble.encode.l7 import http_headers, http_version, is_dns, layer7
-from flowd_exporters.hubble.encode.row import Row, unpack_rows
-from flowd_exporters.hubble.encode.structs import Value
+from flowd_exporters.hubble.encode.row import FlowRow, unpack_rows
+from flowd_exporters.hubble.encode.structs import StructValue
 from flowd_exporters.hubble.encode.translation import translation
 
 _PORTS = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP"}
-_BARE = {Protocol.VRRP: "VRRP", Protocol.IGMP: "IGMP"}
+_WITHOUT_FIELDS = {Protocol.VRRP: "VRRP", Protocol.IGMP: "IGMP"}
 _ICMP = {Protocol.ICMP: "ICMPv4", Protocol.ICMPV6: "ICMPv6"}
 
 
 class FlowJson:
-    """Makes one line of text of each row."""
+    """Encodes each row as one line of JSON."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._encoder = FlowEncoder(directory)
-        self._bits = node_bits(directory)
+        self._node_bits = node_bits(directory)
         self._node = _quoted(self._encoder.node_name)
         self._emitter = flow_to_json(self._encoder.emitter)
         self._endpoints: dict[tuple[int, int], str] = {}
         self._services: dict[int, str] = {}
-        self._lasting: dict[tuple[object, ...], list[str]] = {}
+        self._static: dict[tuple[object, ...], list[str]] = {}
 
     def events(self, rows: FlowRows) -> Iterator[str]:
-        """ExportEvent of every row: `{"flow":{...},"node_name":...,"time":...}`."""
+        """observer.ExportEvent of every row: `{"flow":{...},"node_name":...,"time":...}`."""
         for row in unpack_rows(rows):
             moment = timestamp(row.time_ns)
             flow = self._flow(row, moment)
             yield f'{{"flow":{flow},"node_name":{self._node},"time":"{moment}"}}'
 
-    def _flow(self, row: Row, moment: str) -> str:
+    def _flow(self, row: FlowRow, moment: str) -> str:
         dropped = drop_reason(row)
         parts = [
-            f'"time":"{moment}","uuid":"{flow_uuid(row.time_ns, row.seq, self._bits)}"',
+            f'"time":"{moment}","uuid":"{flow_uuid(row.time_ns, row.seq, self._node_bits)}"',
             f'"emitter":{self._emitter}',
             _enum("verdict", "Verdict", row.verdict),
             f'"drop_reason":{dropped}' if dropped else "",
@@ -94,22 +94,22 @@ class FlowJson:
         ]
         return "{" + ",".join([part for part in parts if part]) + "}"
 
-    def _summary(self, row: Row) -> str:
+    def _summary(self, row: FlowRow) -> str:
         text = self._encoder.summary(row)
         return f'"Summary":{_text(text)}' if text else ""
 
     def _endpoint(self, index: int, identity: int) -> str:
-        known = self._endpoints.get((index, identity))
-        if known is None:
-            known = flow_to_json(self._encoder.endpoint(index, identity))
-            self._endpoints[index, identity] = known
-        return known
+        cached = self._endpoints.get((index, identity))
+        if cached is None:
+            cached = flow_to_json(self._encoder.endpoint(index, identity))
+            self._endpoints[index, identity] = cached
+        return cached
 
     def _service(self, key: str, index: int) -> str:
-        known = self._services.get(index)
-        if known is None:
-            known = self._services[index] = _json(self._encoder.service(index))
-        return f'"{key}":{known}' if known else ""
+        cached = self._services.get(index)
+        if cached is None:
+            cached = self._services[index] = _json(self._encoder.service(index))
+        return f'"{key}":{cached}' if cached else ""
 
     def _interface(self, index: int) -> str:
         if not index:
@@ -118,43 +118,43 @@ class FlowJson:
         named = f',"name":{_quoted(name)}' if name else ""
         return f'"interface":{{"index":{index}{named}}}'
 
-    def _tunnel(self, row: Row) -> str:
+    def _tunnel(self, row: FlowRow) -> str:
         return f'"tunnel":{_json(self._encoder.tunnel(row))}'
 
     def _node_labels(self) -> str:
         labels = self._directory.node_labels
         return f'"node_labels":[{",".join(map(_quoted, labels))}]' if labels else ""
 
-    def _extensions(self, row: Row) -> str:
-        key = lasting_key(row)
-        found = self._lasting.get(key)
-        if found is None:
-            if len(self._lasting) >= 65536:
-                self._lasting.clear()
-            found = self._lasting[key] = self._fields(row)
-        if row.nat and (moved := translation(row)):
-            found = [*found, f'"translation":{_plain(moved)}']
+    def _extensions(self, row: FlowRow) -> str:
+        key = static_key(row)
+        fields = self._static.get(key)
+        if fields is None:
+            if len(self._static) >= 65536:
+                self._static.clear()
+            fields = self._static[key] = self._static_fields(row)
+        if row.nat and (ends := translation(row)):
+            fields = [*fields, f'"translation":{_plain(ends)}']
         if row.packets:
-            found = [*found, _count("bytes", row.bytes), _count("packets", row.packets)]
+            fields = [*fields, _count("bytes", row.bytes), _count("packets", row.packets)]
             if self._directory.sampling > 1:
-                found.append(_count("sampling", self._directory.sampling))
+                fields.append(_count("sampling", self._directory.sampling))
         numbers = [
             _count(name, value)
             for column, name in SOCKET_NUMBERS.items()
             if (value := getattr(row, column))
         ]
-        if not found and not numbers:
+        if not fields and not numbers:
             return ""
-        text = ",".join(sorted(found + numbers, key=_name))
+        text = ",".join(sorted(fields + numbers, key=_key))
         return f'"extensions":{{"@type":"{TYPE_URL}","value":{{{text}}}}}'
 
-    def _fields(self, row: Row) -> list[str]:
-        """`"key":value` of what lasts."""
-        fields = self._encoder.extensions.lasting_fields(row)
+    def _static_fields(self, row: FlowRow) -> list[str]:
+        """`"key":value` of the extension's static part."""
+        fields = self._encoder.extensions.static_fields(row)
         return [f'"{key}":{_plain(value)}' for key, value in fields.items()]
 
 
-def _name(field: str) -> str:
+def _key(field: str) -> str:
     """The key of `"key":value`."""
     return field[1 : field.index('"', 1)]
 
@@ -167,7 +167,7 @@ def _long(key: str, value: int) -> str:
     return f'"{key}":"{value}"' if value else ""
 
 
-def _plain(value: Value) -> str:
+def _plain(value: StructValue) -> str:
     match value:
         case dict():
             return "{" + ",".join(f'"{key}":{_plain(value[key])}' for key in sorted(value)) + "}"
@@ -202,7 +202,7 @@ def _enum(key: str, enum: str, number: int) -> str:
     return f'"{key}":{_names(enum).get(number, number)}' if number else ""
 
 
-def _ip(row: Row) -> str:
+def _ip(row: FlowRow) -> str:
     if row.family not in (4, 6):
         return ""
     source = f'"source":"{row.src_addr}",' if row.src_addr else ""
@@ -212,7 +212,7 @@ def _ip(row: Row) -> str:
     return f'"IP":{{{source}{destination}"ipVersion":"IPv{row.family}"}}'
 
 
-def _layer4(row: Row) -> str:
+def _layer4(row: FlowRow) -> str:
     if row.protocol in _PORTS:
         parts = [
             f'"source_port":{row.src_port}' if row.src_port else "",
@@ -226,9 +226,9 @@ def _layer4(row: Row) -> str:
             f'"code":{row.icmp_code}' if row.icmp_code else "",
         ]
         name = _ICMP[Protocol(row.protocol)]
-    elif row.protocol in _BARE:
+    elif row.protocol in _WITHOUT_FIELDS:
         parts = []
-        name = _BARE[Protocol(row.protocol)]
+        name = _WITHOUT_FIELDS[Protocol(row.protocol)]
     else:
         return ""
     return f'"l4":{{"{name}":{{{",".join([part for part in parts if part])}}}}}'
@@ -244,7 +244,7 @@ def _event_type(kind: int, sub: int) -> str:
     return f'"event_type":{flow_to_json(flow_pb2.CiliumEventType(type=kind, sub_type=sub))}'
 
 
-def _layer7(row: Row) -> str:
+def _layer7(row: FlowRow) -> str:
     if is_dns(row):
         return f'"l7":{flow_to_json(layer7(row))}'
     http = [

@@ -1,4 +1,4 @@
-"""What a request, a response or a DNS message carried: `l7` of flow.Flow, and its Summary."""
+"""`l7` and `Summary` of flow.Flow for HTTP requests, HTTP responses and DNS messages."""
 
 from collections.abc import Mapping
 
@@ -7,28 +7,28 @@ from flowd.model.enums import L7Protocol, L7Type
 from flowd.model.records.dns import Dns
 from flowd.wire import names
 from flowd.wire.flow.flow_pb2 import DNS, HTTP, HTTPHeader, Layer7
-from flowd_exporters.hubble.encode.ring_row import Headers
-from flowd_exporters.hubble.encode.row import Row
+from flowd_exporters.hubble.encode.ring_row import HeaderPairs
+from flowd_exporters.hubble.encode.row import FlowRow
 
-OBSERVED = "packet"
-"""DNS.observation_source: messages are read from packets, no proxy stands between."""
+OBSERVATION_SOURCE = "packet"
+"""DNS.observation_source: messages are read from packets, not by a proxy."""
 
-_MILLI = 1_000_000
+_NS_PER_MS = 1_000_000
 _NO_DNS = Dns("", "")
 
 
-def is_dns(row: Row) -> bool:
-    """Whether an L7 row is of a DNS message; every other one is HTTP."""
+def is_dns(row: FlowRow) -> bool:
+    """Whether an L7 row is a DNS message; all others are HTTP."""
     return row.l7_protocol == L7Protocol.DNS
 
 
-def dns_of(row: Row) -> Dns:
-    """The DNS message of a row; an empty one if it carries none."""
+def dns_of(row: FlowRow) -> Dns:
+    """The DNS message of a row; an empty one for a row without it."""
     return row.dns or _NO_DNS
 
 
-def layer7(row: Row) -> Layer7:
-    """`l7` of a row that has an L7 type."""
+def layer7(row: FlowRow) -> Layer7:
+    """`l7` of a row with an L7 type."""
     if is_dns(row):
         return Layer7(type=row.l7_type, latency_ns=row.latency_ns, dns=_dns(dns_of(row)))
     return Layer7(
@@ -50,15 +50,15 @@ def _dns(message: Dns) -> DNS:
         ips=map(utf8, message.ips),
         ttl=message.ttl,
         cnames=map(utf8, message.cnames),
-        observation_source=OBSERVED,
+        observation_source=OBSERVATION_SOURCE,
         rcode=message.rcode,
         qtypes=[utf8(message.qtype)] if message.qtype else None,
         rrtypes=map(utf8, message.rrtypes),
     )
 
 
-def l7_summary(row: Row) -> str:
-    """Hubble's one-line text of a row that has an L7 type."""
+def l7_summary(row: FlowRow) -> str:
+    """Hubble's one-line text of a row with an L7 type."""
     if is_dns(row):
         return _dns_summary(dns_of(row), row.l7_type)
     method, url = utf8(row.method or ""), utf8(row.url or "")
@@ -68,11 +68,11 @@ def l7_summary(row: Row) -> str:
 def http_summary(
     kind: int, status: int, latency_ns: int, method: str, url: str, protocol: str
 ) -> str:
-    """The same of a request or response."""
+    """Hubble's one-line text of an HTTP request or response."""
     version = protocol or "HTTP"
     if kind == L7Type.REQUEST:
         return f"{version} {method} {url}"
-    return f"{version} {status} {latency_ns // _MILLI}ms ({method} {url})"
+    return f"{version} {status} {latency_ns // _NS_PER_MS}ms ({method} {url})"
 
 
 def _dns_summary(message: Dns, kind: int) -> str:
@@ -88,25 +88,27 @@ def _dns_summary(message: Dns, kind: int) -> str:
     return f"DNS Answer {answer} TTL: {message.ttl} (Query {question})"
 
 
-def http_version(row: Row) -> str:
-    """`HTTP/1.1` and the like, or "" when Envoy did not tell."""
+def http_version(row: FlowRow) -> str:
+    """`HTTP/1.1` and the like; "" when Envoy did not log it."""
     return version_name(row.http_version)
 
 
 def version_name(number: int) -> str:
-    """The same of an HttpVersion."""
+    """Name of an HttpVersion; "" for an unknown number."""
     known = names.HTTP_VERSIONS
     return known[number] if number < len(known) else ""
 
 
-def http_headers(row: Row) -> dict[str, str]:
-    """The headers that were logged, with the request's id among them."""
+def http_headers(row: FlowRow) -> dict[str, str]:
+    """The logged headers, and the request id as `x-request-id`."""
     return all_headers(row.headers, row.request_id)
 
 
-def all_headers(held: Mapping[str, str] | Headers | None, request_id: str | None) -> dict[str, str]:
-    """The same of what a row holds."""
-    headers = dict(held.items()) if held else {}
+def all_headers(
+    logged: Mapping[str, str] | HeaderPairs | None, request_id: str | None
+) -> dict[str, str]:
+    """As `http_headers`, from the values of a row."""
+    headers = dict(logged.items()) if logged else {}
     if request_id:
         headers.setdefault("x-request-id", request_id)
     return headers

@@ -1,4 +1,4 @@
-"""One flow as plain Python values, for the edges where flows become messages or text."""
+"""FlowRow: one flow as a tuple of plain Python values, for encoders that go row by row."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from flowd.model.address import unpack
 from flowd.model.records.dns import Dns
 from flowd.model.records.flow import FlowRows
-from flowd_exporters.hubble.encode.ring_row import HELD, Headers
+from flowd_exporters.hubble.encode.ring_row import RING_ROW, HeaderPairs
 
 if TYPE_CHECKING:
     from flowd.wire.flow import flow_pb2
 
 
-class Row(NamedTuple):
-    """The columns of HELD under their names; addresses are text."""
+class FlowRow(NamedTuple):
+    """The columns of RING_ROW by name; addresses are text."""
 
     seq: int
     time_ns: int
@@ -79,32 +79,36 @@ class Row(NamedTuple):
     url: str | None
     request_id: str | None
     trace_id: str | None
-    headers: dict[str, str] | Headers | None
+    headers: dict[str, str] | HeaderPairs | None
 
 
-def unpack_rows(rows: FlowRows) -> Iterator[Row]:
-    """The rows one by one; all columns are read at once, before the first is given."""
-    return map(Row._make, unpack_columns(rows, Row._fields))
+def unpack_rows(rows: FlowRows) -> Iterator[FlowRow]:
+    """The rows one by one; the call converts every column at once."""
+    return map(FlowRow._make, unpack_columns(rows, FlowRow._fields))
 
 
 def unpack_columns(rows: FlowRows, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Some columns of the rows, row by row; addresses are text."""
+    """Tuples of some columns, one a row; addresses are text."""
     return zip(*[_values(rows, name) for name in names], strict=True)
 
 
 def _values(rows: FlowRows, name: str) -> list[Any]:
     column = rows[name]
-    if name in _SELDOM and not column.any():
+    if name in _MOSTLY_ZERO and not column.any():
         return [_NO_ADDRESS if name.endswith("_addr") else 0] * len(rows)
     return _addresses(column) if name.endswith("_addr") else column.tolist()
 
 
 def _addresses(column: NDArray[np.uint8]) -> list[str]:
     packed = column.tobytes()
-    return [unpack(packed[at : at + 16]) for at in range(0, len(packed), 16)]
+    return [unpack(packed[start : start + 16]) for start in range(0, len(packed), 16)]
 
 
-_SELDOM = frozenset(Row._fields[Row._fields.index("nat") : Row._fields.index("src_name")])
+_MOSTLY_ZERO = frozenset(
+    FlowRow._fields[FlowRow._fields.index("nat") : FlowRow._fields.index("src_name")]
+)
 _NO_ADDRESS = unpack(bytes(16))
 
-assert set(HELD.names or ()) == set(Row._fields), "Row must have what HELD has"
+assert set(RING_ROW.names or ()) == set(FlowRow._fields), (
+    "FlowRow must have the columns of RING_ROW"
+)

@@ -1,4 +1,4 @@
-"""google.protobuf.Struct on the wire, without its classes
+"""Serialize google.protobuf.Struct without its message classes
 (https://protobuf.dev/reference/protobuf/google.protobuf/#struct).
 """
 
@@ -6,36 +6,38 @@ import struct
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from flowd_exporters.hubble.encode.wire_columns import tagged
+from flowd_exporters.hubble.encode.wire_columns import length_delimited
 
-Value: TypeAlias = int | str | list[str] | dict[str, str]
+StructValue: TypeAlias = int | str | list[str] | dict[str, str]
 
 double = struct.Struct("<d").pack
-"""A number as it stands in a Value."""
+"""number_value of google.protobuf.Value, without its tag."""
 
 
-def serialize(fields: Mapping[str, Value]) -> bytes:
-    """A Struct, its keys in order."""
+def serialize(fields: Mapping[str, StructValue]) -> bytes:
+    """Wire form of a Struct, sorted by key."""
     return b"".join([entry(key, fields[key]) for key in sorted(fields)])
 
 
-def entry(key: str, value: Value) -> bytes:
-    """Struct.fields[key]."""
-    return tagged(1, tagged(1, key.encode()) + tagged(2, _value(value)))
+def entry(key: str, value: StructValue) -> bytes:
+    """Wire form of one entry of Struct.fields."""
+    return length_delimited(
+        1, length_delimited(1, key.encode()) + length_delimited(2, _value(value))
+    )
 
 
 def number_entry(key: str) -> bytes:
-    """Struct.fields[key] with a number, up to its 8 bytes."""
+    """Wire form of an entry with a number, up to the number's 8 bytes, which come last."""
     name = key.encode()
     inner = b"\x0a" + bytes([len(name)]) + name + b"\x12\x09\x11"
     return b"\x0a" + bytes([len(inner) + 8]) + inner
 
 
-def _value(value: Value) -> bytes:
+def _value(value: StructValue) -> bytes:
     if isinstance(value, str):
-        return tagged(3, value.encode(errors="replace"))
+        return length_delimited(3, value.encode(errors="replace"))
     if isinstance(value, int):
         return b"\x11" + double(value)
     if isinstance(value, dict):
-        return tagged(5, serialize(value))
-    return tagged(6, b"".join([tagged(1, _value(one)) for one in value]))
+        return length_delimited(5, serialize(value))
+    return length_delimited(6, b"".join([length_delimited(1, _value(one)) for one in value]))

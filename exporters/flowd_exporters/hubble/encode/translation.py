@@ -1,63 +1,69 @@
-"""Translated ends of a connection: the object `translation` of Flow.extensions."""
+"""The entry `translation` of Flow.extensions: the ends of a connection on both sides of a NAT."""
 
 from typing import TypeAlias
 
 from flowd.model.enums import Nat
-from flowd_exporters.hubble.encode.row import Row
-from flowd_exporters.hubble.encode.wire_columns import tagged
+from flowd_exporters.hubble.encode.row import FlowRow
+from flowd_exporters.hubble.encode.wire_columns import length_delimited
 
 TRANSLATED = (
     *("nat", "src_addr", "src_port", "nat_src_addr", "nat_src_port"),
     *("dst_addr", "dst_port", "nat_dst_addr", "nat_dst_port"),
 )
-"""Columns that tell of it."""
+"""Columns that the entry is made of."""
 
-Translated: TypeAlias = tuple[int, str, int, str, int, str, int, str, int]
+TranslatedValues: TypeAlias = tuple[int, str, int, str, int, str, int, str, int]
 """Values of TRANSLATED; addresses are text."""
 
-_HEAD = tagged(1, b"translation")
+_HEAD = length_delimited(1, b"translation")
 _KEYS = {
-    key: tagged(1, key.encode())
+    key: length_delimited(1, key.encode())
     for key in ("destination_after", "destination_before", "source_after", "source_before")
 }
 
 
-def translation(row: Row) -> dict[str, str]:
-    """Both forms of every end whose address or port is not the same on the other side."""
-    return dict(_moved(_columns(row)))
+def translation(row: FlowRow) -> dict[str, str]:
+    """Key and `address:port` of every end that differs between the two sides of the NAT."""
+    return dict(_translated_ends(_columns(row)))
 
 
-def translation_entry(row: Row) -> bytes:
-    """The same as an entry of a google.protobuf.Struct; nothing where nothing differs."""
-    return moved_entry(_columns(row))
+def translation_entry(row: FlowRow) -> bytes:
+    """`translation` as a wire entry of google.protobuf.Struct; empty when no end differs."""
+    return entry_from_columns(_columns(row))
 
 
-def moved_entry(columns: Translated) -> bytes:
-    """As `translation_entry`, of the columns alone."""
-    inner = b"".join([_text_entry(_KEYS[key], text.encode()) for key, text in _moved(columns)])
-    return tagged(1, _HEAD + tagged(2, tagged(5, inner))) if inner else b""
+def entry_from_columns(columns: TranslatedValues) -> bytes:
+    """As `translation_entry`, from values of TRANSLATED."""
+    inner = b"".join(
+        [_text_entry(_KEYS[key], text.encode()) for key, text in _translated_ends(columns)]
+    )
+    return (
+        length_delimited(1, _HEAD + length_delimited(2, length_delimited(5, inner)))
+        if inner
+        else b""
+    )
 
 
-def _columns(row: Row) -> Translated:
+def _columns(row: FlowRow) -> TranslatedValues:
     source = (row.nat, row.src_addr, row.src_port, row.nat_src_addr, row.nat_src_port)
     return (*source, row.dst_addr, row.dst_port, row.nat_dst_addr, row.nat_dst_port)
 
 
-def _moved(columns: Translated) -> list[tuple[str, str]]:
-    """Key and `address:port`, in order of the keys."""
+def _translated_ends(columns: TranslatedValues) -> list[tuple[str, str]]:
+    """Key and `address:port` of the ends that differ, sorted by key."""
     nat, src, src_port, nat_src, nat_src_port, dst, dst_port, nat_dst, nat_dst_port = columns
     if nat not in (Nat.BEFORE, Nat.AFTER):
         return []
-    found: list[tuple[str, str]] = []
-    for side, here, there in (
+    ends: list[tuple[str, str]] = []
+    for side, own, other in (
         ("destination", (dst, dst_port), (nat_dst, nat_dst_port)),
         ("source", (src, src_port), (nat_src, nat_src_port)),
     ):
-        if here != there:
-            before, after = (here, there) if nat == Nat.BEFORE else (there, here)
-            found.append((f"{side}_after", _address(*after)))
-            found.append((f"{side}_before", _address(*before)))
-    return found
+        if own != other:
+            before, after = (own, other) if nat == Nat.BEFORE else (other, own)
+            ends.append((f"{side}_after", _address(*after)))
+            ends.append((f"{side}_before", _address(*before)))
+    return ends
 
 
 def _address(address: str, port: int) -> str:
@@ -65,6 +71,6 @@ def _address(address: str, port: int) -> str:
 
 
 def _text_entry(key: bytes, text: bytes) -> bytes:
-    """An entry of a Struct with a short text; every length in it fits into one byte."""
+    """An entry of a Struct with a short text, whose lengths fit into one byte each."""
     size = len(text)
     return b"\x0a%c%b\x12%c\x1a%c%b" % (len(key) + size + 4, key, size + 2, size, text)

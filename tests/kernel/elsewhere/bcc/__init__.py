@@ -1,7 +1,7 @@
-"""What flowd_bpf/compile.py uses of BCC, compiled elsewhere.
+"""The part of BCC's API that flowd_bpf/load/compile.py uses, with compilation on the host.
 
-Standard library only, as compile.py loads it by file. `FLOWD_TEST_OBJECTS` is the folder that both
-machines see; `KEY.request` in it is answered by `KEY.object`, both JSON.
+Standard library only, since compile.py loads it by file. `FLOWD_TEST_OBJECTS` is the shared folder;
+the host answers `KEY.request` in it with `KEY.object`, both JSON.
 """
 
 import base64
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "FLOWD_TEST_OBJECTS"
-SK_STORAGE = 24  # BPF_MAP_TYPE_SK_STORAGE, which wants BTF
+SK_STORAGE = 24  # BPF_MAP_TYPE_SK_STORAGE, which requires BTF
 LOG_BYTES = 1 << 18
 
 
@@ -36,7 +36,7 @@ class _MapOptions(ctypes.Structure):
 
 
 class _LoadOptions(ctypes.Structure):
-    """struct bpf_prog_load_opts of libbpf, as far as it is in use."""
+    """The first fields of struct bpf_prog_load_opts of libbpf."""
 
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -52,10 +52,10 @@ class _LoadOptions(ctypes.Structure):
 
 
 def wanted(text: bytes, flags: list[str]) -> dict[str, Any]:
-    """The answer of the other machine; waits as long as it takes.
+    """The host's answer; waits without a limit.
 
     Raises:
-        RuntimeError: it does not compile.
+        RuntimeError: the source does not compile.
     """
     question = json.dumps({"text": text.decode(), "flags": flags})
     folder = Path(os.environ[FOLDER])
@@ -75,7 +75,7 @@ def wanted(text: bytes, flags: list[str]) -> dict[str, Any]:
 
 
 def _btf(size: int) -> int:
-    """Descriptor of types for an int and for so many bytes."""
+    """Descriptor of BTF with an int and an array of `size` bytes."""
     number = struct.pack("=IIII", 1, 1 << 24, 4, 1 << 24 | 32)  # signed
     byte = struct.pack("=IIII", 5, 1 << 24, 1, 8)
     array = struct.pack("=IIIIII", 0, 3 << 24, 0, 2, 1, size)
@@ -96,10 +96,10 @@ def _checked(fd: int, what: str) -> int:
 
 
 def make_map(told: dict[str, Any]) -> int:
-    """Descriptor of a map.
+    """Create a map; returns its descriptor.
 
     Raises:
-        OSError: the kernel refused it.
+        OSError: the kernel refused the map.
     """
     options = _MapOptions(ctypes.sizeof(_MapOptions), flags=told["flags"])
     if told["type"] == SK_STORAGE:
@@ -117,7 +117,7 @@ def make_map(told: dict[str, Any]) -> int:
 
 
 def linked(program: dict[str, Any], maps: list[int]) -> bytes:
-    """Bytecode with the descriptor of each map where its number is."""
+    """Bytecode with each map number replaced by that map's descriptor."""
     code = bytearray(base64.b64decode(program["code"]))
     for at, number in program["maps"]:
         struct.pack_into("=i", code, at, maps[number])
@@ -125,10 +125,10 @@ def linked(program: dict[str, Any], maps: list[int]) -> bytes:
 
 
 def load(kind: int, name: bytes, code: bytes) -> int:
-    """Descriptor of a program; what the verifier says of one that it refuses is on stderr.
+    """Load a program; returns its descriptor. The verifier log of a refused one goes to stderr.
 
     Raises:
-        OSError: the kernel refused it.
+        OSError: the kernel refused the program.
     """
     options = _LoadOptions(ctypes.sizeof(_LoadOptions))
     words = (kind, name, b"GPL", code, len(code) // 8)
@@ -178,7 +178,7 @@ class BPF:
 
 
 class lib:
-    """Where compile.py finds a program's bytecode."""
+    """BCC's `lib`, from which compile.py reads a program's bytecode."""
 
     @staticmethod
     def bpf_function_start(module: BPF, name: bytes) -> "ctypes.Array[ctypes.c_char]":
@@ -188,5 +188,5 @@ class lib:
 
     @staticmethod
     def bpf_function_size(module: BPF, name: bytes) -> int:
-        """Its bytes."""
+        """Length of the bytecode in bytes."""
         return len(module.code[name.decode()])

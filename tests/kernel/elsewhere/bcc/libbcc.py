@@ -1,1 +1,1 @@
-"""Makes this folder a BCC package to flowd_bpf.load.bcc."""
+"""Makes flowd_bpf.load.bcc accept this folder as a BCC package."""

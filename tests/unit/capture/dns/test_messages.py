@@ -1,4 +1,4 @@
-"""DNS messages off the wire, against dnspython, and against bytes that strangers may send."""
+"""Decoding of DNS messages: compared with dnspython, and of hostile bytes."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from flowd.capture.dns.messages import (
     MAX_ANSWERS,
     MAX_CNAMES,
     MAX_POINTERS,
-    Malformed,
+    DnsDecodeError,
     Message,
     decode,
 )
@@ -78,7 +78,7 @@ def messages(draw: st.DrawFn) -> dns.message.Message:
 
 
 def by_reference(message: dns.message.Message) -> Dns:
-    """The same by dnspython's reading."""
+    """The same message decoded by dnspython."""
     (question,) = message.question
     asked = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
     if not message.flags & dns.flags.QR:
@@ -87,11 +87,11 @@ def by_reference(message: dns.message.Message) -> Dns:
     cnames: list[str] = []
     for rrset in message.answer:
         records = cast("Iterable[dns.rdata.Rdata]", rrset)
-        told = [record.to_text().lower() for record in records]
+        expected = [record.to_text().lower() for record in records]
         if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            ips += told
+            ips += expected
         elif rrset.rdtype == dns.rdatatype.CNAME:
-            cnames += told
+            cnames += expected
     return Dns(
         *asked,
         int(message.rcode()),
@@ -107,7 +107,7 @@ def by_reference(message: dns.message.Message) -> Dns:
 def test_same_as_dnspython(message: dns.message.Message) -> None:
     wire = message.to_wire()
     read = decode(wire)
-    # One record an rrset here; dnspython merges equal ones, so its own reading is not asked for
+    # One record an rrset: dnspython merges equal records, so its own decoding is not compared
     assert read.dns == by_reference(message)
     assert (read.id, read.response) == (message.id, bool(message.flags & dns.flags.QR))
     assert read.loss == ""
@@ -154,10 +154,10 @@ def test_any_bytes_are_a_message_or_malformed(wire: bytes) -> None:
 
 
 def attempt(wire: bytes, *, whole: bool = True) -> Message | str:
-    """What was read, or the reason why nothing was."""
+    """The decoded message, or the loss reason."""
     try:
         return decode(wire, whole=whole)
-    except Malformed as error:
+    except DnsDecodeError as error:
         return str(error)
 
 
@@ -192,7 +192,7 @@ IMPOSSIBLE: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("name", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_names_that_cannot_be(name: Callable[[int], bytes]) -> None:
-    with pytest.raises(Malformed, match="dns_malformed"):
+    with pytest.raises(DnsDecodeError, match="dns_malformed"):
         decode(HEADER.pack(7, 0, 1, 0, 0, 0) + name(HEADER.size) + struct.pack("!2H", 1, 1))
     answer = HEADER.pack(7, 0x8180, 1, 1, 0, 0) + QUESTION
     record = name(len(answer)) + struct.pack("!2HIH", 1, 1, 5, 4) + bytes(4)
@@ -230,7 +230,7 @@ def test_more_aliases_than_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "told"),
+    ("label", "expected"),
     [
         (b"\x1b[31mred", r"\027[31mred."),
         (b"a\nb", r"a\010b."),
@@ -243,10 +243,10 @@ def test_more_aliases_than_are_kept() -> None:
         (b"MiXeD", "mixed."),
     ],
 )
-def test_hostile_names_are_escaped_as_in_master_files(label: bytes, told: str) -> None:
+def test_hostile_names_are_escaped_as_in_master_files(label: bytes, expected: str) -> None:
     name = bytes([len(label)]) + label + b"\x00"
     read = decode(HEADER.pack(7, 0, 1, 0, 0, 0) + name + struct.pack("!2H", 1, 1))
-    assert read.dns.query == told
+    assert read.dns.query == expected
     assert read.dns.query == dns.name.Name([label, b""]).to_text().lower()
 
 
@@ -256,7 +256,7 @@ def test_hostile_names_are_escaped_as_in_master_files(label: bytes, told: str) -
     ids=["no question", "two questions", "update", "notify", "answer to an update"],
 )
 def test_what_is_no_standard_query_with_one_question(flags: int, questions: int) -> None:
-    with pytest.raises(Malformed, match="dns_unsupported"):
+    with pytest.raises(DnsDecodeError, match="dns_unsupported"):
         decode(HEADER.pack(7, flags, questions, 0, 0, 0) + QUESTION * questions)
 
 

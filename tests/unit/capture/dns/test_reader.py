@@ -1,4 +1,4 @@
-"""Queries and responses put together: latency, retransmissions, timeouts, and what is counted."""
+"""Matching of queries and responses: latency, retransmissions, timeouts, and losses."""
 
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ EPOCH = 1_790_000_000 * SECOND
 TIMEOUT_S = DNS_TIMEOUT_NS / SECOND
 
 
-class Reader:
-    """A reader, its losses, and all rows so far."""
+class Recorder:
+    """A DnsReader, its losses, and all rows."""
 
     def __init__(self) -> None:
         self.losses = Losses()
@@ -41,7 +41,7 @@ def kinds(rows: DnsBatch) -> list[int]:
 
 def test_query_and_response_are_rows_with_the_client_as_source() -> None:
     asked = query()
-    rows = Reader().read(
+    rows = Recorder().read(
         record(asked, 0.5), record(answer(asked, "192.0.2.1", ttl=60), 0.512, reply=True)
     )
     assert kinds(rows) == [QUERY, RESPONSE]
@@ -55,14 +55,14 @@ def test_query_and_response_are_rows_with_the_client_as_source() -> None:
         )
         assert row["dns"].query == "api.example."
     assert (rows["dns"][1].ips, rows["dns"][1].ttl) == (("192.0.2.1",), 60)
-    assert Reader().read().tolist() == []
+    assert Recorder().read().tolist() == []
 
 
 def test_records_come_from_two_rings_and_are_put_in_order() -> None:
     asked = query("long.example.", "TXT")
     long = answer(asked, f'"{"x" * 250}"')
     assert len(long) > 184
-    rows = Reader().read(record(long, 0.6, reply=True), record(asked, 0.5))
+    rows = Recorder().read(record(long, 0.6, reply=True), record(asked, 0.5))
     assert kinds(rows) == [QUERY, RESPONSE]
     assert rows["latency_ns"].tolist() == [0, 100_000_000]
 
@@ -83,7 +83,7 @@ def test_response_to_something_else_has_no_latency_and_the_query_waits_on(
 ) -> None:
     asked: bytes = other.get("asked", query())
     ends = {name: value for name, value in other.items() if name != "asked"}
-    reader = Reader()
+    reader = Recorder()
     rows = reader.read(record(query(), 0.5), record(answer(asked), 0.6, reply=True, **ends))
     assert rows["latency_ns"].tolist() == [0, 0]
     late = reader.read(now=0.5 + TIMEOUT_S)
@@ -92,14 +92,14 @@ def test_response_to_something_else_has_no_latency_and_the_query_waits_on(
 
 
 def test_response_in_other_letters_belongs_to_the_query() -> None:
-    rows = Reader().read(
+    rows = Recorder().read(
         record(query("aPi.ExamPle."), 0.5), record(answer(query("API.example.")), 0.6, reply=True)
     )
     assert rows["latency_ns"][1] > 0
 
 
 def test_query_sent_again_is_a_row_but_is_waited_for_once_from_the_first() -> None:
-    reader, asked = Reader(), query()
+    reader, asked = Recorder(), query()
     rows = reader.read(record(asked, 0.5), record(asked, 0.7), now=0.8)
     assert kinds(rows) == [QUERY, QUERY]
     assert (reader.reader.queries, reader.reader.retransmitted) == (2, 1)
@@ -111,7 +111,7 @@ def test_query_sent_again_is_a_row_but_is_waited_for_once_from_the_first() -> No
 
 
 def test_query_without_a_response_times_out_once() -> None:
-    reader = Reader()
+    reader = Recorder()
     reader.read(record(query(), 0.5), record(query(number=8), 0.9), now=1)
     assert len(reader.read(now=0.5 + TIMEOUT_S - 0.01)) == 0
     rows = reader.read(now=0.5 + TIMEOUT_S)
@@ -128,8 +128,8 @@ def test_query_without_a_response_times_out_once() -> None:
 
 
 def test_too_many_open_queries_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "PENDING", 3)
-    reader = Reader()
+    monkeypatch.setattr(reader_module, "MAX_PENDING", 3)
+    reader = Recorder()
     rows = reader.read(*(record(query(number=number), 0.5) for number in range(5)))
     assert len(rows) == 5
     assert reader.lost() == {"dns_pending_full": 2}
@@ -144,7 +144,7 @@ def test_messages_over_tcp_split_and_pipelined() -> None:
         for wire in (answer(second, "2001:db8::1"), answer(first, "192.0.2.1"))
     )
     tcp = partial(record, protocol=Protocol.TCP)
-    rows = Reader().read(
+    rows = Recorder().read(
         tcp(b"", 0.1, seq=99, flags=2),
         tcp(raw[:1], 0.2, seq=100, flags=16),
         tcp(raw[40:], 0.3, seq=140, flags=16),
@@ -173,7 +173,7 @@ def test_messages_over_tcp_split_and_pipelined() -> None:
     ],
 )
 def test_what_cannot_be_read_is_counted_and_the_rest_goes_on(payload: bytes, reason: str) -> None:
-    reader = Reader()
+    reader = Recorder()
     rows = reader.read(record(payload, 0.4), record(query(), 0.5))
     assert kinds(rows) == [QUERY]
     assert reader.lost() == {reason: 1}
@@ -182,7 +182,7 @@ def test_what_cannot_be_read_is_counted_and_the_rest_goes_on(payload: bytes, rea
 def test_part_of_a_long_datagram_gives_what_is_there() -> None:
     asked = query("many.example.")
     whole = answer(asked, *(f"10.0.0.{number}" for number in range(60)))
-    reader = Reader()
+    reader = Recorder()
     rows = reader.read(
         record(asked, 0.4), record(whole[:400], 0.5, reply=True, original=len(whole))
     )
@@ -192,7 +192,7 @@ def test_part_of_a_long_datagram_gives_what_is_there() -> None:
 
 
 def test_part_of_a_stream_is_counted() -> None:
-    reader = Reader()
+    reader = Recorder()
     reader.read(record(b"\x00\x40abc", 0.1, seq=100, flags=17, protocol=Protocol.TCP))
     reader.read(record(b"", 0.2, seq=100, flags=4, protocol=Protocol.TCP))
     assert reader.lost() == {"dns_partial": 1}

@@ -1,4 +1,4 @@
-"""The part of the capture that reads DNS, where the kernel refuses it, and its settings."""
+"""KernelDns: where the kernel refuses the programs with DNS, and its settings."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import pytest
 from flowd.capture import preflight
 from flowd.capture.dns import source
 from flowd.capture.dns.source import KernelDns, defines
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd.capture.preflight import Grade
 from flowd.model.losses import Losses
 from flowd.model.status import PartStatus, State
@@ -17,11 +17,11 @@ from flowd_bpf.load import loader
 
 def refuse_dns(
     settings: Mapping[str, int] | None = None, *_units: object, **_more: object
-) -> loader.Loaded:
-    """A kernel whose verifier takes everything but DNS."""
+) -> loader.LoadedPrograms:
+    """A kernel whose verifier refuses the programs with DNS only."""
     if settings and "DNS_PORT" in settings:
         raise BpfError("the verifier refused program flowd_in: too complex")
-    return loader.Loaded()
+    return loader.LoadedPrograms()
 
 
 def test_connections_go_on_where_the_kernel_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,13 +37,13 @@ def test_connections_go_on_where_the_kernel_refuses_it(monkeypatch: pytest.Monke
 
 def test_check_says_that_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "load", refuse_dns)
-    found = [check for check in preflight.checks(Filter()) if check.name == "DNS"]
+    found = [check for check in preflight.checks(CaptureFilter()) if check.name == "DNS"]
     assert [check.grade for check in found] == [Grade.WARN]
     assert found[0].detail.startswith("not to be had: the verifier refused")
 
 
 def test_what_cannot_be_had_without_dns_either_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> loader.Loaded:
+    def refuse(*_: object) -> loader.LoadedPrograms:
         raise BpfError("not permitted")
 
     monkeypatch.setattr(loader, "load", refuse)
@@ -54,9 +54,9 @@ def test_what_cannot_be_had_without_dns_either_is_an_error(monkeypatch: pytest.M
 def test_switched_off_the_programs_are_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Mapping[str, int] | None] = []
 
-    def load(settings: Mapping[str, int] | None, *_: object) -> loader.Loaded:
+    def load(settings: Mapping[str, int] | None, *_: object) -> loader.LoadedPrograms:
         asked.append(settings)
-        return loader.Loaded()
+        return loader.LoadedPrograms()
 
     monkeypatch.setattr(loader, "load", load)
     part = KernelDns(Losses(), wanted=False)

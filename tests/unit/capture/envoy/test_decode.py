@@ -1,4 +1,4 @@
-"""Access-log messages to REQUEST rows: a real Envoy's against its file log, and odd ones."""
+"""Access-log messages as REQUEST rows: a real Envoy's compared with its file log, and odd ones."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd.capture.envoy.decode import EntryDecoder, Limits, Source, source_of
+from flowd.capture.envoy.decode import AlsLimits, EntryDecoder, StreamIdentifier, stream_identifier
 from flowd.model.address import pack, unpack
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind, HttpVersion
 from flowd.model.losses import Losses, Place
@@ -30,7 +30,7 @@ from flowd.wire.als.als_pb2 import (
 DATA = Path(__file__).parents[3] / "data" / "als"
 SECOND = 10**9
 NOW = 1_790_000_000 * SECOND
-SOURCE = Source("pod-a", "infra/public", "http")
+SOURCE = StreamIdentifier("pod-a", "infra/public", "http")
 
 
 def recorded() -> Iterator[Envelope]:
@@ -41,12 +41,12 @@ def recorded() -> Iterator[Envelope]:
         at += 4 + size
 
 
-def decode(*entries: Http | Tcp, limits: Limits | None = None) -> tuple[RequestBatch, Losses]:
+def decode(*entries: Http | Tcp, limits: AlsLimits | None = None) -> tuple[RequestBatch, Losses]:
     message = Message()
     message.http.entries.extend(entry for entry in entries if isinstance(entry, Http))
     message.tcp.entries.extend(entry for entry in entries if isinstance(entry, Tcp))
     losses = Losses()
-    decoder = EntryDecoder(losses, limits or Limits())
+    decoder = EntryDecoder(losses, limits or AlsLimits())
     decoder.add(received(message), SOURCE, NOW)
     return decoder.take(), losses
 
@@ -67,10 +67,10 @@ def lost(losses: Losses) -> dict[str, int]:
 
 
 def test_real_entries_say_what_envoy_wrote_to_its_file() -> None:
-    losses, source = Losses(), Source()
+    losses, source = Losses(), StreamIdentifier()
     decoder = EntryDecoder(losses)
     for message in recorded():
-        source = source_of(message, source)
+        source = stream_identifier(message, source)
         decoder.add(message, source, 0)
     keys, *lines = map(json.loads, (DATA / "envoy.file.jsonl").read_text().splitlines())
     written = {line[0]: dict(zip(keys, line, strict=True)) for line in lines}
@@ -140,9 +140,9 @@ def test_source_is_kept_for_the_messages_without_an_identifier() -> None:
     first = Message()
     first.identifier.log_name = "l" * 9000
     first.identifier.node.id = "n"
-    known = source_of(received(first), Source(), Limits(text=5))
-    assert known == Source("n", "", "lllll")
-    assert source_of(Envelope(), known) is known
+    known = stream_identifier(received(first), StreamIdentifier(), AlsLimits(text=5))
+    assert known == StreamIdentifier("n", "", "lllll")
+    assert stream_identifier(Envelope(), known) is known
 
 
 def test_headers_are_lower_case_and_give_the_trace() -> None:
@@ -240,7 +240,7 @@ def test_addresses(address: str, port: int, bad: int) -> None:
 
 
 def test_message_and_headers_are_bounded() -> None:
-    limits = Limits(entries=3, headers=2, text=4)
+    limits = AlsLimits(entries=3, headers=2, text=4)
     headers = {"aaaaaa": "b", "c": "dddddd", "e": "f"}
     entries = [Http(common=common(), request=Req(headers=headers)) for _ in range(5)]
     rows, losses = decode(*entries, limits=limits)
@@ -276,7 +276,7 @@ def test_damaged_bytes_are_refused_or_give_sound_rows(changes: list[tuple[int, i
         message = Envelope.FromString(bytes(data))
     except DecodeError:
         return
-    decoder.add(message, source_of(message, SOURCE), NOW)
+    decoder.add(message, stream_identifier(message, SOURCE), NOW)
     rows = decoder.take()
     assert len(rows) == decoder.seen
     year = 366 * 24 * 3600 * SECOND

@@ -1,4 +1,4 @@
-"""Entries read by whole-array steps, compared with the plain protobuf decode of each."""
+"""Entries scanned with numpy, compared with protobuf's own decoding of each."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowd.capture.envoy.addresses import address, response_flags
-from flowd.capture.envoy.decode import METHODS, EntryDecoder, Source
+from flowd.capture.envoy.addresses import decode_address, response_flags
+from flowd.capture.envoy.decode import METHODS, EntryDecoder, StreamIdentifier
 from flowd.model.enums import EntryKind
 from flowd.model.losses import Losses, Place
 from flowd.wire.als.als_pb2 import (
@@ -130,7 +130,7 @@ def plain(entry: Http | Tcp) -> dict[str, Any]:
         found[name] = getattr(common, name)
     sides = {"client": common.direct_remote or common.remote, "local": common.local}
     for side, raw in (sides | {"up_local": common.up_local, "up_remote": common.up_remote}).items():
-        packed, port, _ = address(raw)
+        packed, port, _ = decode_address(raw)
         found[f"{side}_addr"], found[f"{side}_port"] = packed, port
     return found
 
@@ -142,8 +142,8 @@ def test_columns_are_those_of_the_plain_decode(http: list[Http], tcp: list[Tcp])
     message.http.entries.extend(http)
     message.tcp.entries.extend(tcp)
     losses = Losses()
-    decoder = EntryDecoder(losses, ends_only=False)
-    decoder.add(Envelope.FromString(message.SerializeToString()), Source("n"), 0)
+    decoder = EntryDecoder(losses, final_only=False)
+    decoder.add(Envelope.FromString(message.SerializeToString()), StreamIdentifier("n"), 0)
     rows = decoder.take()
     assert len(rows) == len(http) + len(tcp)
     for row, entry in zip(rows, [*http, *tcp], strict=True):
@@ -173,8 +173,8 @@ def test_damaged_entries_cost_no_other_one(changes: list[tuple[Http | Tcp, int, 
         envelope.http.entries.append(good.SerializeToString())
         sound += 1
     losses = Losses()
-    decoder = EntryDecoder(losses, ends_only=False)
-    decoder.add(envelope, Source(), 0)
+    decoder = EntryDecoder(losses, final_only=False)
+    decoder.add(envelope, StreamIdentifier(), 0)
     rows = decoder.take()
     lost = losses.snapshot().get((Place.ACCESS_LOG, "malformed"), 0)
     assert len(rows) == sound + len(changes) - lost
@@ -189,15 +189,15 @@ def test_damaged_entries_cost_no_other_one(changes: list[tuple[Http | Tcp, int, 
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_any_bytes_are_an_entry_only_where_protobuf_says_so(every: list[bytes]) -> None:
     losses = Losses()
-    decoder = EntryDecoder(losses, ends_only=False)
-    decoder.add(Envelope(http={"entries": every}), Source(), 0)
+    decoder = EntryDecoder(losses, final_only=False)
+    decoder.add(Envelope(http={"entries": every}), StreamIdentifier(), 0)
     taken = len(decoder.take())
     assert taken >= sum(map(is_entry, every))
     assert taken + losses.snapshot().get((Place.ACCESS_LOG, "malformed"), 0) == len(every)
 
 
 def is_entry(raw: bytes) -> bool:
-    """Whether protobuf takes it, and it has nothing that Envoy's messages have not."""
+    """Whether protobuf accepts the message, and it has only fields of Envoy's messages."""
     try:
         entry = Http.FromString(raw)
     except DecodeError:
@@ -211,15 +211,15 @@ def is_entry(raw: bytes) -> bool:
         b"\x0a\x05ab",  # longer than the message
         b"\x0a\xff\xff\xff\xff\x0f",  # 4 GB
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-        b"\x08" + b"\xff" * 11,  # a varint without an end
-        b"\x10",  # a number that is missing
+        b"\x08" + b"\xff" * 11,  # an unterminated varint
+        b"\x10",  # a missing number
         b"\x80",
         b"\x00\x00",  # field 0
         b"\x0b\x0c",  # a group
         b"\x0f",  # wire type 7
         b"\x0d\x00",  # a fixed32 of one byte
-        b"\x0a\x04\x7a\x02\xff\xfe",  # a cluster that is no UTF-8
-        b"\x10\x01" * 2000,  # fields without end
+        b"\x0a\x04\x7a\x02\xff\xfe",  # a cluster that is not UTF-8
+        b"\x10\x01" * 2000,  # more than MAX_FIELDS fields
         b"\x0a\x03\x2a\x01\x08",  # a time cut short
         b"\x1a\x04\x6a\x02\x0a\x05",  # a header cut short
     ],
@@ -228,7 +228,7 @@ def test_what_is_no_entry(raw: bytes) -> None:
     good = Http(common=Common(stream_id="good")).SerializeToString()
     losses = Losses()
     decoder = EntryDecoder(losses)
-    decoder.add(Envelope(http={"entries": [raw, good, raw]}), Source(), 0)
+    decoder.add(Envelope(http={"entries": [raw, good, raw]}), StreamIdentifier(), 0)
     assert decoder.take()["request_id"].tolist() == ["good"]
     assert losses.snapshot()[Place.ACCESS_LOG, "malformed"] == 2
     assert decoder.seen == 1

@@ -1,4 +1,4 @@
-"""The access-log server: streams in, batches out, whatever a client sends."""
+"""The access-log server: valid, malformed, oversized and endless streams."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from flowd.capture.envoy.decode import Limits
+from flowd.capture.envoy.decode import AlsLimits
 from flowd.capture.envoy.server import AlsServer
 from flowd.errors import UsageError
 from flowd.model.losses import Losses, Place
@@ -40,7 +40,7 @@ class Running:
     channels: list[Any] = field(default_factory=list[Any])
 
     def stream(self) -> Any:
-        """A new stream over a connection of its own."""
+        """A new stream over a new connection."""
         channel: Any = grpc.aio.insecure_channel(
             self.server.address, options=[("grpc.use_local_subchannel_pool", 1)]
         )
@@ -60,9 +60,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None) -> AsyncGenerator[Running]:
+async def running(limits: AlsLimits | None = None) -> AsyncGenerator[Running]:
     losses = Losses()
-    server = AlsServer("127.0.0.1:0", losses, limits or Limits())
+    server = AlsServer("127.0.0.1:0", losses, limits or AlsLimits())
     await server.start()
     queue: Queue[RequestBatch] = Queue("requests", 100_000, losses)
     task = asyncio.create_task(server.run(queue))
@@ -77,7 +77,7 @@ async def running(limits: Limits | None = None) -> AsyncGenerator[Running]:
 
 
 async def until(server: AlsServer, said: str) -> None:
-    """Wait for a word in the server's status."""
+    """Wait for a text in the server's status."""
     while said not in server.status()[0].detail:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
@@ -128,7 +128,7 @@ async def test_entries_that_are_malformed_are_left_out_and_the_stream_lives_on()
 
 @pytest.mark.parametrize("size", [1500, 3000])
 async def test_large_messages_end_the_stream_and_are_counted(size: int) -> None:
-    async with running(Limits(message_bytes=1000)) as als:
+    async with running(AlsLimits(message_bytes=1000)) as als:
         stream = als.stream()
         await stream.write(message("/" * size))
         assert await stream.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -136,7 +136,7 @@ async def test_large_messages_end_the_stream_and_are_counted(size: int) -> None:
 
 
 async def test_too_many_streams_are_refused() -> None:
-    async with running(Limits(streams=2)) as als:
+    async with running(AlsLimits(streams=2)) as als:
         kept = [als.stream(), als.stream()]
         for stream in kept:
             await stream.write(message("/", node="a"))
@@ -152,7 +152,7 @@ async def test_too_many_streams_are_refused() -> None:
 
 
 async def test_a_stream_without_end_is_held_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entries go on as soon as there are many, or many bytes: not only by the clock."""
+    """Many entries, or many bytes, are flushed before the interval ends."""
     monkeypatch.setattr("flowd.capture.envoy.server.FLUSH_SECONDS", 3600)
     monkeypatch.setattr("flowd.capture.envoy.server.FLUSH_ROWS", 50)
     monkeypatch.setattr("flowd.capture.envoy.server.FLUSH_BYTES", 100_000)
@@ -169,7 +169,7 @@ async def test_a_stream_without_end_is_held_in_bounds(monkeypatch: pytest.Monkey
 async def test_many_streams_at_once_and_the_61_kb_of_a_node() -> None:
     sent = Message.FromString(message("/first", node="gateway-0"))
     node = sent.identifier.node
-    node.MergeFromString(b"\x1a\x80\xe8\x03" + b"m" * 62_464)  # its metadata, which nobody reads
+    node.MergeFromString(b"\x1a\x80\xe8\x03" + b"m" * 62_464)  # its metadata, which is not decoded
     async with running() as als:
         streams = [als.stream() for _ in range(40)]
         for number, stream in enumerate(streams):
@@ -185,7 +185,7 @@ async def test_many_streams_at_once_and_the_61_kb_of_a_node() -> None:
 
 
 async def test_entries_beyond_the_bound_of_a_message_are_counted() -> None:
-    async with running(Limits(entries=3)) as als:
+    async with running(AlsLimits(entries=3)) as als:
         stream = als.stream()
         await stream.write(message(*[f"/{number}" for number in range(10)]))
         assert [path for _, path in await als.rows(3)] == ["/0", "/1", "/2"]

@@ -1,4 +1,4 @@
-"""Envoy's own counts of access-log entries: pages of all kinds, restarts, and what is told of them."""
+"""Envoy's own counters of access-log entries: valid and broken pages, restarts, and the status."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
+from flowd.agent import Agent
 from flowd.capture.envoy import stats as stats_module
-from flowd.capture.envoy.stats import FATES, EnvoyStats, Reading, parse, read
+from flowd.capture.envoy.stats import FATES, EnvoyStats, Scrape, parse, read
 from flowd.errors import ConnectError, UsageError
 from flowd.model.losses import Losses, Place
 from flowd.model.status import State
-from flowd.runtime.assemble import Assembly
 from flowd.settings import Settings
 from tests.kernel.recorder import eventually
 
@@ -27,7 +27,7 @@ OTLP = "envoy_access_logs_open_telemetry_access_log_"
 
 
 def page(written: int, dropped: int, uptime: int = 60) -> bytes:
-    """An answer as Envoy gives it."""
+    """An HTTP answer as Envoy sends it."""
     text = f"# TYPE {GRPC}dropped counter\n{GRPC}dropped{{}} {dropped}\n"
     text += f"# TYPE {GRPC}written counter\n{GRPC}written{{}} {written}\n"
     text += f"# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{{}} {uptime}\n\n"
@@ -36,7 +36,7 @@ def page(written: int, dropped: int, uptime: int = 60) -> bytes:
 
 @dataclass
 class Server:
-    """Gives one answer to whoever asks, then closes; `held` leaves it open until the end."""
+    """Sends one answer to each client, then closes; `held` keeps the connection open."""
 
     answer: bytes = b""
     held: bool = False
@@ -80,7 +80,7 @@ async def serving(answer: bytes = b"", held: bool = False) -> AsyncGenerator[Ser
 
 @contextlib.asynccontextmanager
 async def reading(stats: EnvoyStats) -> AsyncGenerator[list[tuple[str, str]]]:
-    """The reader at work; what failed for good is in the list."""
+    """A running EnvoyStats; permanent failures are in the list."""
     failed: list[tuple[str, str]] = []
     task = asyncio.create_task(stats.run(lambda part, why: failed.append((part, why))))
     try:
@@ -103,8 +103,8 @@ envoy_server_uptime{{}} 61
 """
     counts = {("envoy-als", "written"): 7, ("envoy-als", "dropped"): 0}
     counts |= {("otlp-logs", "written"): 9, ("otlp-logs", "dropped"): 2}
-    assert parse(text.encode()) == Reading(counts, 61)
-    assert parse(b"") == parse(b"<html>\n\xff\x00") == Reading({}, 0)
+    assert parse(text.encode()) == Scrape(counts, 61)
+    assert parse(b"") == parse(b"<html>\n\xff\x00") == Scrape({}, 0)
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,13 @@ async def test_drops_are_added_up_over_restarts_and_silence(
             assert status.state is State.ON
             assert status.detail == "envoy-als 100 written, 5 dropped"
             assert server.asked.startswith(f"GET /stats/prometheus?{stats_module.QUERY} HTTP/1.1")
-            server.answer = page(40, 1)  # a counter that fell
+            server.answer = page(40, 1)  # a counter decreased
             await eventually(lambda: counts() == (40, 1))
-            server.answer = page(300, 9, uptime=5)  # only the uptime fell
+            server.answer = page(300, 9, uptime=5)  # only the uptime decreased
             await eventually(lambda: counts() == (300, 9))
-            server.answer = HEAD + b"Content-Length: 0\r\n\r\n"  # again, and nothing is logged yet
+            server.answer = (
+                HEAD + b"Content-Length: 0\r\n\r\n"
+            )  # another restart, without entries so far
             asked = server.times
             await eventually(lambda: server.times > asked + 2)
             assert counts() == (0, 0)
@@ -250,10 +252,10 @@ def test_urls_that_cannot_be_used(urls: tuple[str, ...]) -> None:
 def test_the_agent_shows_nothing_of_it_unless_asked() -> None:
     quiet: dict[str, object] = {"capture": "off", "als_listen": ""}
     quiet |= {"hubble_listen": "", "metrics_listen": ""}
-    agent = Assembly(msgspec.convert(quiet | {"envoy_stats": ["http://127.0.0.1:1"]}, Settings))
+    agent = Agent(msgspec.convert(quiet | {"envoy_stats": ["http://127.0.0.1:1"]}, Settings))
     assert "envoy-stats/127.0.0.1:1" in {part.part for part in agent.status()}
-    text = generate_latest(agent.prometheus.registry).decode()
+    text = generate_latest(agent.outputs.prometheus.registry).decode()
     assert 'flowd_lost_total{place="envoy",reason="logs_dropped"} 0.0' in text
-    agent = Assembly(msgspec.convert(quiet, Settings))
+    agent = Agent(msgspec.convert(quiet, Settings))
     assert not [part for part in agent.status() if part.part.startswith("envoy-stats")]
-    assert 'place="envoy"' not in generate_latest(agent.prometheus.registry).decode()
+    assert 'place="envoy"' not in generate_latest(agent.outputs.prometheus.registry).decode()

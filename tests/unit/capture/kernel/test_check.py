@@ -1,4 +1,4 @@
-"""`flowd check` and its verdicts."""
+"""`flowd check`: results, exit codes, and output."""
 
 import json
 import platform
@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowd.capture import preflight
-from flowd.capture.kernel.filter import Filter
+from flowd.capture.kernel.filter import CaptureFilter
 from flowd.capture.preflight import Check, Grade
 from flowd.cli import flowd
 
@@ -17,7 +17,7 @@ FAILED = Check("BCC", Grade.FAIL, "BCC is not installed")
 
 
 def check(monkeypatch: pytest.MonkeyPatch, found: list[Check], *flags: str) -> tuple[int, str]:
-    def checks(_only: Filter) -> list[Check]:
+    def checks(_only: CaptureFilter) -> list[Check]:
         return found
 
     monkeypatch.setattr(preflight, "checks", checks)
@@ -43,9 +43,9 @@ def test_failure_exits_with_4(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = check(monkeypatch, [PASSED, FAILED], "-o", "json")
     assert code == 4
-    told = json.loads(output)
-    assert (told["ok"], told["warn"], told["fail"]) == (1, 0, 1)
-    assert told["checks"][1] == {"name": "BCC", "grade": "fail", "detail": "BCC is not installed"}
+    report = json.loads(output)
+    assert (report["ok"], report["warn"], report["fail"]) == (1, 0, 1)
+    assert report["checks"][1] == {"name": "BCC", "grade": "fail", "detail": "BCC is not installed"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_old_kernels_are_refused(monkeypatch: pytest.MonkeyPatch, release: str, 
 
 def test_reason_without_privileges_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "release", lambda: "6.18.0")
-    monkeypatch.setattr(preflight, "capabilities", lambda: {preflight.Capability.NET_ADMIN})
+    monkeypatch.setattr(preflight, "capabilities", lambda: {preflight.CaptureCapability.NET_ADMIN})
     reason = preflight.unsupported_reason()
     assert reason is not None
     assert "CAP_PERFMON, CAP_BPF" in reason
@@ -72,7 +72,7 @@ def test_reason_without_bcc_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         raise preflight.bcc.MissingBcc("BCC is not installed")
 
     monkeypatch.setattr(platform, "release", lambda: "6.18.0")
-    monkeypatch.setattr(preflight, "capabilities", lambda: set(preflight.Capability))
+    monkeypatch.setattr(preflight, "capabilities", lambda: set(preflight.CaptureCapability))
     monkeypatch.setattr(preflight.bcc, "find_bcc", missing)
     reason = preflight.unsupported_reason()
     assert reason is not None
@@ -82,12 +82,12 @@ def test_reason_without_bcc_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 def test_filter_of_the_configuration_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWD_FILTER_CIDR", "10.0.0.0/8,!10.1.0.0/16")
     monkeypatch.setenv("FLOWD_SAMPLING", "8")
-    given: list[str] = []
+    filters: list[str] = []
 
-    def checks(only: Filter) -> list[Check]:
-        given.append(str(only))
+    def checks(only: CaptureFilter) -> list[Check]:
+        filters.append(str(only))
         return [PASSED]
 
     monkeypatch.setattr(preflight, "checks", checks)
     assert CliRunner().invoke(flowd, ["check"]).exit_code == 0
-    assert given == ["only 10.0.0.0/8 !10.1.0.0/16, 1 in 8 connections"]
+    assert filters == ["only 10.0.0.0/8 !10.1.0.0/16, 1 in 8 connections"]

@@ -1,4 +1,4 @@
-"""The kernel's time stamps keep their Unix time, whatever happens between two readings of clocks."""
+"""UnixEpoch stays constant under preemption, and follows a clock that is set."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ EPOCH = 1_700_000_000 * 10**9
 
 
 class Machine:
-    """Two clocks that go on by what each reading is told to take, by 100 ns else."""
+    """Two clocks that advance at each read by the next value of `takes`, otherwise by 100 ns."""
 
     def __init__(self, epoch: int = EPOCH) -> None:
         self.epoch = epoch

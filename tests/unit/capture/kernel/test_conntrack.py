@@ -1,4 +1,4 @@
-"""Listening to conntrack when it fails, comes back, or has more than fits."""
+"""Conntrack events when reading fails, recovers, or lists more entries than the limit."""
 
 import errno
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from flowd_bpf.conntrack.parse import ENTRY, Entries
 
 
 class Watch:
-    """Stands for the kernel's socket: fails when told to, and has `entries` in its list."""
+    """A fake event socket: fails while `broken`, and lists `entries` entries."""
 
     broken = False
     entries = 3
@@ -37,12 +37,12 @@ class Watch:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Time that the test sets, and a kernel that it breaks."""
+    """A clock that the test sets, and a fake event socket."""
     made = SimpleNamespace(now=1000.0)
     fake = SimpleNamespace(monotonic=lambda: made.now, time_ns=lambda: int(made.now * 1e9))
     monkeypatch.setattr(conntrack, "time", fake)
     monkeypatch.setattr(conntrack, "ConntrackWatch", Watch)
-    monkeypatch.setattr(conntrack, "tracked", lambda: 7)
+    monkeypatch.setattr(conntrack, "count_entries", lambda: 7)
     monkeypatch.setattr(Watch, "broken", False)
     return made
 
@@ -50,22 +50,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_failing_is_told_and_it_begins_again_with_a_list(clock: SimpleNamespace) -> None:
     source = Conntrack(Losses())
     source.start()
-    (first,) = source.news()
+    (first,) = source.read_events()
     assert first.complete
     Watch.broken = True
-    assert source.news() == []
+    assert source.read_events() == []
     assert source.status().state is State.DEGRADED
     assert "gone" in source.status().detail
     Watch.broken = False
-    assert source.news() == []
+    assert source.read_events() == []
     assert source.status().state is State.DEGRADED
     clock.now += conntrack.RETRY_SECONDS
-    (again,) = source.news()
+    (again,) = source.read_events()
     assert (again.complete, again.since_ns, len(again.rows)) == (True, 0, 3)
     assert source.status().state is State.ON
     source.close()
     clock.now += conntrack.RETRY_SECONDS
-    assert source.news() == []
+    assert source.read_events() == []
     assert source.status().state is State.OFF
 
 
@@ -74,6 +74,6 @@ def test_list_has_a_limit_and_ends_nothing_then() -> None:
     losses = Losses()
     source = Conntrack(losses, limit=2)
     source.start()
-    (first,) = source.news()
+    (first,) = source.read_events()
     assert (len(first.rows), first.complete) == (2, False)
     assert losses.snapshot()[Place.CAPTURE, "conntrack_list_full"] == 1

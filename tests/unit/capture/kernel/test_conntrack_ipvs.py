@@ -1,4 +1,4 @@
-"""IPVS without conntrack entries is told of where it has services, and only there."""
+"""IPVS without conntrack entries is reported where it has services, and only there."""
 
 from pathlib import Path
 

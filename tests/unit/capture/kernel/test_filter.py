@@ -1,32 +1,32 @@
-"""What a filter may be written as, and what the kernel programs are told."""
+"""How the capture filter is written, and the macros that it compiles to."""
 
 from typing import Any
 
 import pytest
 
-from flowd.capture.kernel.filter import Filter, filter_of
+from flowd.capture.kernel.filter import CaptureFilter, capture_filter
 from flowd.errors import UsageError
 from flowd.settings import Settings
 
 
 def test_nothing_is_compiled_for_what_is_not_asked() -> None:
-    assert Filter().defines() == {}
-    assert str(Filter()) == ""
+    assert CaptureFilter().defines() == {}
+    assert str(CaptureFilter()) == ""
 
 
 def test_switches_say_what_becomes_of_the_rest() -> None:
-    chosen = Filter(["10.0.0.0/8"], ["!53"], ["tcp", "!132"], 10)
-    assert chosen.defines() == {
+    selected = CaptureFilter(["10.0.0.0/8"], ["!53"], ["tcp", "!132"], 10)
+    assert selected.defines() == {
         "FILTER_CIDR": 2,
         "FILTER_PORT": 1,
         "FILTER_PROTOCOL": 2,
         "SAMPLING": 10,
     }
-    assert str(chosen) == "only 10.0.0.0/8, only port !53, only tcp !132, 1 in 10 connections"
+    assert str(selected) == "only 10.0.0.0/8, only port !53, only tcp !132, 1 in 10 connections"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"cidrs": ["10.0.0.1/8"]}, "host bits"),
         ({"cidrs": ["!ten"]}, "'ten'"),
@@ -40,14 +40,14 @@ def test_switches_say_what_becomes_of_the_rest() -> None:
         ({"protocols": ["!quic"]}, "'quic'"),
     ],
 )
-def test_what_cannot_be_is_named(wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        Filter(**wrong)
+def test_what_cannot_be_is_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        CaptureFilter(**wrong)
 
 
 def test_settings_are_the_filter() -> None:
     settings = Settings(
         filter_cidr=("fd00::/8",), filter_port=("443",), filter_protocol=("TCP",), sampling=3
     )
-    assert filter_of(settings) == Filter(("fd00::/8",), ("443",), ("TCP",), 3)
-    assert filter_of(Settings()) == Filter()
+    assert capture_filter(settings) == CaptureFilter(("fd00::/8",), ("443",), ("TCP",), 3)
+    assert capture_filter(Settings()) == CaptureFilter()

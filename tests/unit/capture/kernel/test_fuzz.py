@@ -1,4 +1,4 @@
-"""Record decoders fed with anything: rows come out or none do, and nothing is raised."""
+"""Record decoders with random bytes: they give rows or none, and never raise."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""A change of interfaces is looked at once, however long its message lies unread."""
+"""A change of interfaces is polled once, however long its message stays unread."""
 
 import asyncio
 import os
@@ -6,28 +6,28 @@ import os
 import pytest
 
 from flowd.capture.kernel import interfaces
-from flowd.capture.kernel.interfaces import KernelLinks
+from flowd.capture.kernel.interfaces import KernelInterfaces
 from flowd.model.directory import Directory
 from tests.unit.capture.kernel.test_ring_poller import NEVER, ring, turns
 
 
 class Unread:
-    """In place of netlink: a descriptor that can be read, and no news of interfaces."""
+    """A fake LinkWatch: a readable descriptor without changes of interfaces."""
 
     def __init__(self, fd: int) -> None:
-        self.looks = 0
+        self.polls = 0
         self._fd = fd
 
     def fileno(self) -> int:
         return self._fd
 
     def poll(self) -> tuple[list[object], list[object]]:
-        self.looks += 1
+        self.polls += 1
         return [], []
 
 
-async def apart(*_: object) -> None:
-    raise AssertionError("there is nothing to attach to")
+async def run_in_thread(*_: object) -> None:
+    raise AssertionError("no interface to attach to")
 
 
 @pytest.mark.parametrize(("gather", "most"), [(NEVER, 1), (0.0, 1000)])
@@ -42,15 +42,17 @@ def test_a_change_is_looked_at_once_and_then_others_after_a_while(
                 return watch
 
             monkeypatch.setattr(interfaces, "LinkWatch", unread)
-            links = KernelLinks(Directory(), ("*",), None, apart, gather)  # pyright: ignore[reportArgumentType]
+            links = KernelInterfaces(Directory(), ("*",), None, run_in_thread, gather)  # pyright: ignore[reportArgumentType]
             watching = asyncio.create_task(links.watch())
             await turns()
-            assert not watch.looks, "nothing has changed"
+            assert not watch.polls, "nothing has changed"
             os.eventfd_write(fd, 1)
             await turns()
-            assert min(2, most) <= watch.looks <= most
+            assert min(2, most) <= watch.polls <= most
             watching.cancel()
             await asyncio.wait([watching])
-            assert not asyncio.get_running_loop().remove_reader(fd), "nobody looks any more"
+            assert not asyncio.get_running_loop().remove_reader(fd), (
+                "the descriptor is still watched"
+            )
 
     asyncio.run(main())

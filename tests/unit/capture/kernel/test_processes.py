@@ -1,4 +1,4 @@
-"""From a cgroup's path to container and pod, as node configurations write it."""
+"""Container and pod of cgroup paths, as common node configurations write them."""
 
 import os
 from pathlib import Path
@@ -82,9 +82,12 @@ def test_folders_are_found_by_inode(tmp_path: Path) -> None:
     number = inner.stat().st_ino
     assert CgroupPaths(tmp_path).find(number) == "/kubepods/inner"
     assert CgroupPaths(tmp_path).find(tmp_path.stat().st_ino) == "/"
-    assert CgroupPaths(tmp_path, folders=2).find(number) is None
-    assert CgroupPaths(tmp_path, folders=2).find(number, "/kubepods/inner") == "/kubepods/inner"
-    assert CgroupPaths(tmp_path, folders=2).find(number, "/kubepods") is None
+    assert CgroupPaths(tmp_path, max_directories=2).find(number) is None
+    assert (
+        CgroupPaths(tmp_path, max_directories=2).find(number, "/kubepods/inner")
+        == "/kubepods/inner"
+    )
+    assert CgroupPaths(tmp_path, max_directories=2).find(number, "/kubepods") is None
     assert CgroupPaths(None).find(number, "/kubepods/inner") is None
 
 

@@ -1,4 +1,4 @@
-"""Readings are asked for by edges: what lies unread in a ring asks for nothing."""
+"""RingPoller wakes on edges: unread records in a ring alone cause no wakeup."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from flowd.capture.kernel.ring_poller import Wakes
+from flowd.capture.kernel.polling import RingPoller
 
 NEVER = 3600.0
 TURNS = 50
@@ -15,7 +15,7 @@ TURNS = 50
 
 @contextlib.contextmanager
 def ring() -> Generator[int]:
-    """What can be read for as long as nobody read it, as a ring buffer map can."""
+    """A descriptor that stays readable until it is read, as a ring buffer map does."""
     fd = os.eventfd(0, os.EFD_NONBLOCK)
     try:
         yield fd
@@ -31,15 +31,15 @@ async def turns() -> None:
 def test_a_ring_that_asked_once_wakes_once() -> None:
     async def main() -> None:
         with ring() as fd:
-            wakes = Wakes([fd], NEVER, 0)
+            poller = RingPoller([fd], NEVER, 0)
             os.eventfd_write(fd, 1)
-            await wakes.wait()
-            again = asyncio.create_task(wakes.wait())
+            await poller.wait()
+            again = asyncio.create_task(poller.wait())
             await turns()
-            assert not again.done(), "woken by what was there before"
+            assert not again.done(), "woken by a record that had caused a wakeup before"
             os.eventfd_write(fd, 1)
             await again
-            wakes.close()
+            poller.close()
 
     asyncio.run(main())
 
@@ -48,13 +48,13 @@ def test_a_ring_that_asked_once_wakes_once() -> None:
 def test_each_ring_can_ask(asking: int) -> None:
     async def main() -> None:
         with ring() as one, ring() as other:
-            wakes = Wakes([one, other], NEVER, 0)
-            waiting = asyncio.create_task(wakes.wait())
+            poller = RingPoller([one, other], NEVER, 0)
+            waiting = asyncio.create_task(poller.wait())
             await turns()
             assert not waiting.done()
             os.eventfd_write((one, other)[asking], 1)
             await waiting
-            wakes.close()
+            poller.close()
 
     asyncio.run(main())
 
@@ -63,18 +63,18 @@ def test_what_was_there_before_is_read() -> None:
     async def main() -> None:
         with ring() as fd:
             os.eventfd_write(fd, 1)
-            wakes = Wakes([fd], NEVER, 0)
-            await wakes.wait()
-            wakes.close()
+            poller = RingPoller([fd], NEVER, 0)
+            await poller.wait()
+            poller.close()
 
     asyncio.run(main())
 
 
 def test_without_anybody_asking_it_is_time_after_a_while() -> None:
     async def main() -> None:
-        wakes = Wakes([], 0.001, 0)
-        await wakes.wait()
-        wakes.close()
+        poller = RingPoller([], 0.001, 0)
+        await poller.wait()
+        poller.close()
 
     asyncio.run(main())
 
@@ -82,12 +82,12 @@ def test_without_anybody_asking_it_is_time_after_a_while() -> None:
 def test_whoever_asks_waits_for_a_batch_that_is_worth_its_price() -> None:
     async def main() -> None:
         with ring() as fd:
-            wakes = Wakes([fd], NEVER, NEVER)
-            waiting = asyncio.create_task(wakes.wait())
+            poller = RingPoller([fd], NEVER, NEVER)
+            waiting = asyncio.create_task(poller.wait())
             os.eventfd_write(fd, 1)
             await turns()
             assert not waiting.done()
             waiting.cancel()
-            wakes.close()
+            poller.close()
 
     asyncio.run(main())

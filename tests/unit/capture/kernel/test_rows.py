@@ -1,4 +1,4 @@
-"""Rows from table entries and records, without a kernel."""
+"""Connection rows from table entries and records, without a kernel."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def entries(count: int) -> NDArray[Any]:
     values["marks"] = MARK_ANNOUNCED
     values["conn_id"] = np.arange(count) + 1
     values["endpoint"] = (10, 20)
-    values["side"]["owner"] = (7 << 1 | 1, 9 << 1)
+    values["side"]["counting_if"] = (7 << 1 | 1, 9 << 1)
     values["side"]["packets"] = (1, 2)
     values["side"]["bytes"] = (100, 200)
     values["side"]["total_packets"] = (10, 20)
@@ -69,7 +69,7 @@ def test_open_connections_are_active_if_there_is_news() -> None:
 
 def test_side_that_answered_alone_owns_the_row() -> None:
     values = entries(1)
-    values["side"]["owner"][0, 1] = 0
+    values["side"]["counting_if"][0, 1] = 0
     (row,) = from_entries(values, 0, 1, ended=True)
     assert (row["ifindex"], row["hook"]) == (7, 1)
 

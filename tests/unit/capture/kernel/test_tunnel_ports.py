@@ -1,4 +1,4 @@
-"""Ports of tunnels, from the setting to the programs."""
+"""Tunnel ports of the setting as macros of the programs."""
 
 import pytest
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "POLL_SECONDS", 0.005)
-    monkeypatch.setattr(files, "LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(files, "SCAN_SECONDS", 0.005)
     monkeypatch.setattr(files, "LINGER_SECONDS", 0.2)
 
 
@@ -38,7 +38,7 @@ def append(path: Path, *lines: str, end: str = "\n") -> None:
 
 
 class Followed:
-    """A running source and the paths of the requests it gave."""
+    """A running FileSource and the request paths of its rows."""
 
     def __init__(self, source: FileSource, losses: Losses, rows: int = 100_000) -> None:
         self.source, self.losses = source, losses
@@ -51,14 +51,14 @@ class Followed:
         return self.seen
 
     async def until(self, *paths: str) -> None:
-        """Wait until these were given, and nothing else."""
+        """Wait for exactly these request paths."""
         await eventually(lambda: len(self.collect()) >= len(paths))
         assert sorted(self.collect()) == sorted(paths)
 
 
 async def eventually(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not met():  # noqa: ASYNC110 - what is waited for happens in a file
+        while not met():  # noqa: ASYNC110 - the condition depends on a file
             await asyncio.sleep(0.005)
 
 
@@ -109,7 +109,7 @@ async def test_rotation_by_rename_loses_and_repeats_nothing(tmp_path: Path) -> N
             os.rename(log, tmp_path / "access.log.1")
             append(log, entry("/3"))
             await eventually(lambda: "/3" in followed.collect())
-            old.write(entry("/2") + "\n")  # Envoy reopens only when it is told to
+            old.write(entry("/2") + "\n")  # Envoy reopens the file only on request
             old.flush()
             await followed.until("/1", "/2", "/3")
         append(log, entry("/4"))

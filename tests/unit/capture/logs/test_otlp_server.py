@@ -1,4 +1,4 @@
-"""The receiver of OTLP logs: what Envoy exports comes out as requests."""
+"""The server of OTLP logs: exported records of Envoy become request rows."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""flowd.v1.Agent over a real server and the real client."""
+"""AgentService (flowd.v1.Agent) over a real server with the real client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -69,7 +69,7 @@ async def served() -> AsyncIterator[tuple[TopExporter, Client]]:
 
 async def test_status(served: tuple[TopExporter, Client]) -> None:
     top, client = served
-    top.add(random_batch(np.random.default_rng(1), cluster(), 9))
+    top.observe(random_batch(np.random.default_rng(1), cluster(), 9))
     status = await client.agent_status()
     assert (status.node_name, status.cluster_name) == ("n1", "test")
     assert [(p.part, p.state, p.detail) for p in status.parts] == [
@@ -107,13 +107,13 @@ async def test_routes(served: tuple[TopExporter, Client]) -> None:
 
 async def test_watch_streams_history_and_news(served: tuple[TopExporter, Client]) -> None:
     top, client = served
-    top.add(random_batch(np.random.default_rng(2), cluster(), 50))
+    top.observe(random_batch(np.random.default_rng(2), cluster(), 50))
     past = top.close_interval()
     stream = client.watch()
     first = await anext(stream)
     assert first.history
     assert first.routes == past.routes
-    top.add(random_batch(np.random.default_rng(3), cluster(), 5))
+    top.observe(random_batch(np.random.default_rng(3), cluster(), 5))
     now = top.close_interval()
     second = await anext(stream)
     assert not second.history
@@ -128,6 +128,6 @@ async def test_a_client_that_leaves_is_forgotten(served: tuple[TopExporter, Clie
     assert top.watchers == 1
     await stream.aclose()
     async with asyncio.timeout(10):
-        while top.watchers:  # noqa: ASYNC110 - the exporter tells nobody
+        while top.watchers:  # noqa: ASYNC110 - the exporter has no event for it
             await asyncio.sleep(0.01)
     assert (await anext(client.watch())).history

@@ -1,4 +1,4 @@
-"""The aggregator behind `flowd top`, against a count that looks at every row."""
+"""TopExporter against a reference that counts row by row."""
 
 import asyncio
 import math
@@ -26,7 +26,7 @@ NAMES = ["none", "name", "metadata", "resolver", "cluster", "listener"]
 
 
 class Clock:
-    """A clock that goes on by hand."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -40,7 +40,7 @@ def exporter(clock: Clock | None = None, **options: Any) -> TopExporter:
 
 
 def slow_bucket(nanoseconds: int) -> int:
-    """The bucket of agent.proto by its definition."""
+    """Index of a latency bucket by the definition in agent.proto."""
     micros, bucket = nanoseconds / 1000, 0
     while micros >= 2 ** (bucket / 4):
         bucket += 1
@@ -81,17 +81,17 @@ def slow_count(batches: list[FlowBatch]) -> dict[tuple[int, int, int], dict[str,
 
 def test_requests_are_summed_by_route_backend_and_attribution() -> None:
     rng = np.random.default_rng(11)
-    made, directory = exporter(), cluster()
+    top, directory = exporter(), cluster()
     batches = [random_batch(rng, directory, rows) for rows in (1, 300, 77)]
     for batch in batches:
         for name in PARTS:
             batch.requests[name] = rng.choice([0, 0, 0, 1, 2**32 - 1], len(batch.requests))
-        made.add(batch)
-    snapshot = made.close_interval()
+        top.observe(batch)
+    snapshot = top.close_interval()
 
-    wanted = slow_count(batches)
-    assert len(snapshot.routes) == len(wanted) > 10
-    for (route, backend, attribution), cell in wanted.items():
+    expected = slow_count(batches)
+    assert len(snapshot.routes) == len(expected) > 10
+    for (route, backend, attribution), cell in expected.items():
         r, b = directory.routes[route], directory.backends[backend]
         mine = [
             row
@@ -125,24 +125,24 @@ def test_requests_are_summed_by_route_backend_and_attribution() -> None:
 
 def test_a_connection_of_a_tls_route_tells_no_split() -> None:
     directory = cluster()
-    made = TopExporter(directory, Losses(), clock=Clock())
+    top = TopExporter(directory, Losses(), clock=Clock())
     directory.routes.index(RouteRef("infra", "edge", "tls", "TLSRoute", "shop", "db", 0))
     batch = web_requests(3)
     batch.requests["route"] = len(directory.routes) - 1
     batch.requests["gateway_us"] = 7
     batch.requests["kind"] = [EntryKind.TCP, EntryKind.TCP, EntryKind.HTTP]
-    made.add(batch)
-    row = made.close_interval().routes[0]
+    top.observe(batch)
+    row = top.close_interval().routes[0]
     assert (row.requests, row.split.requests, row.split.gateway_us) == (3, 1, 7)
 
 
 def test_connections_are_summed() -> None:
-    made = exporter()
+    top = exporter()
     batch = random_batch(np.random.default_rng(3), cluster(), 200)
-    made.add(batch)
-    snapshot = made.close_interval()
+    top.observe(batch)
+    snapshot = top.close_interval()
     rows = batch.connections
-    assert snapshot.flows == len(batch.flows) == made.seen_flows
+    assert snapshot.flows == len(batch.flows) == top.seen_flows
     assert snapshot.bytes == sum(int(r["bytes_fwd"]) + int(r["bytes_rev"]) for r in rows)
     assert snapshot.packets == sum(int(r["packets_fwd"]) + int(r["packets_rev"]) for r in rows)
     assert snapshot.new_connections == sum(int(r["reason"]) == Reason.NEW for r in rows)
@@ -150,36 +150,43 @@ def test_connections_are_summed() -> None:
 
 @pytest.mark.parametrize(
     ("nanoseconds", "bucket"),
-    [(0, 0), (999, 0), (1000, 1), (2000, 5), (1_000_000, 40), (2**64 - 1, traffic.BUCKETS - 1)],
+    [
+        (0, 0),
+        (999, 0),
+        (1000, 1),
+        (2000, 5),
+        (1_000_000, 40),
+        (2**64 - 1, traffic.LATENCY_BUCKETS - 1),
+    ],
 )
 def test_latency_buckets(nanoseconds: int, bucket: int) -> None:
-    made = exporter()
+    top = exporter()
     requests = empty_requests(1)
     requests["kind"], requests["duration_ns"] = EntryKind.HTTP, nanoseconds
-    made.add(FlowBatch(empty_connections(), requests, empty_flows(1)))
-    assert dict(made.close_interval().routes[0].latency) == {bucket: 1}
+    top.observe(FlowBatch(empty_connections(), requests, empty_flows(1)))
+    assert dict(top.close_interval().routes[0].latency) == {bucket: 1}
     if 1000 <= nanoseconds < 2**60:
         low, high = 2 ** ((bucket - 1) / 4), 2 ** (bucket / 4)
         assert low <= nanoseconds / 1000 < high or math.isclose(low, nanoseconds / 1000)
 
 
 def test_only_ended_http_requests_are_requests() -> None:
-    made = exporter()
+    top = exporter()
     requests = empty_requests(4)
     requests["kind"] = [EntryKind.TCP, EntryKind.HTTP, EntryKind.HTTP, EntryKind.HTTP]
     requests["log_type"] = [0, 4, 5, 9]  # start, periodic, upstream attempt
-    made.add(FlowBatch(empty_connections(), requests, empty_flows(4)))
-    assert not made.close_interval().routes
+    top.observe(FlowBatch(empty_connections(), requests, empty_flows(4)))
+    assert not top.close_interval().routes
 
 
 def test_a_snapshot_covers_its_interval_and_begins_anew() -> None:
     clock = Clock()
-    made = exporter(clock)
-    made.add(random_batch(np.random.default_rng(5), cluster(), 20))
+    top = exporter(clock)
+    top.observe(random_batch(np.random.default_rng(5), cluster(), 20))
     clock.now += 3 * SECOND
-    first = made.close_interval()
+    first = top.close_interval()
     clock.now += SECOND
-    second = made.close_interval()
+    second = top.close_interval()
     assert (first.interval_ns, second.interval_ns) == (3 * SECOND, SECOND)
     assert second.time.ToNanoseconds() == NOW + 4 * SECOND
     assert first.routes
@@ -190,16 +197,16 @@ def test_a_snapshot_covers_its_interval_and_begins_anew() -> None:
 
 async def test_watch_gives_the_past_first_then_what_comes() -> None:
     clock = Clock()
-    made = exporter(clock)
+    top = exporter(clock)
     for _ in range(3):
         clock.now += SECOND
-        made.close_interval()
-    stream = made.watch()
+        top.close_interval()
+    stream = top.watch()
     past = [await anext(stream) for _ in range(3)]
     assert [s.time.ToNanoseconds() - NOW for s in past] == [SECOND, 2 * SECOND, 3 * SECOND]
     assert all(s.history for s in past)
     clock.now += SECOND
-    made.close_interval()
+    top.close_interval()
     now = await anext(stream)
     assert not now.history
     assert now.time.ToNanoseconds() == clock.now
@@ -207,10 +214,10 @@ async def test_watch_gives_the_past_first_then_what_comes() -> None:
 
 async def test_history_is_bounded_in_seconds_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    made = exporter(clock)
+    top = exporter(clock)
 
     async def remembered() -> list[agent_pb2.Snapshot]:
-        stream = made.watch()
+        stream = top.watch()
         found: list[agent_pb2.Snapshot] = []
         while True:
             try:
@@ -220,48 +227,48 @@ async def test_history_is_bounded_in_seconds_and_bytes(monkeypatch: pytest.Monke
 
     for _ in range(traffic.HISTORY_SECONDS + 50):
         clock.now += SECOND
-        made.close_interval()
+        top.close_interval()
     kept = await remembered()
     assert len(kept) == traffic.HISTORY_SECONDS
     assert kept[-1].time.ToNanoseconds() == clock.now
 
     monkeypatch.setattr(traffic, "HISTORY_BYTES", sum(s.ByteSize() for s in kept[-10:]))
-    made.close_interval()
+    top.close_interval()
     assert 5 <= len(await remembered()) <= 10
 
 
 async def test_a_reader_that_sleeps_loses_the_oldest_and_that_is_counted() -> None:
     clock, losses = Clock(), Losses()
-    made = TopExporter(cluster(), losses, clock=clock)
+    top = TopExporter(cluster(), losses, clock=clock)
     clock.now += SECOND
-    made.close_interval()
-    stream = made.watch()
+    top.close_interval()
+    stream = top.watch()
     await anext(stream)
     for _ in range(traffic.BACKLOG + 5):
         clock.now += SECOND
-        made.close_interval()
+        top.close_interval()
     assert losses.snapshot()[Place.QUEUE, "watch"] == 5
     assert (await anext(stream)).time.ToNanoseconds() == NOW + 7 * SECOND
 
 
 async def test_run_ends_with_its_queue_and_ends_its_streams() -> None:
     losses = Losses()
-    made = TopExporter(cluster(), losses, interval=0.01)
+    top = TopExporter(cluster(), losses, interval=0.01)
     queue = Queue[FlowBatch]("top", 1000, losses)
     seen: list[agent_pb2.Snapshot] = []
     counted = asyncio.Event()
 
     async def watch() -> None:
-        async for snapshot in made.watch():
+        async for snapshot in top.watch():
             seen.append(snapshot)
             if snapshot.flows:
                 counted.set()
 
-    running, watching = asyncio.create_task(made.run(queue)), asyncio.create_task(watch())
+    running, watching = asyncio.create_task(top.run(queue)), asyncio.create_task(watch())
     queue.put(random_batch(np.random.default_rng(1), cluster(), 30))
     await counted.wait()
     queue.put(random_batch(np.random.default_rng(2), cluster(), 12))
     queue.close()
     await running
     await watching
-    assert sum(snapshot.flows for snapshot in seen) == made.seen_flows
+    assert sum(snapshot.flows for snapshot in seen) == top.seen_flows

@@ -1,4 +1,4 @@
-"""Flow logs that count flows that are alike, and what they owe while they cannot write."""
+"""FlowAggregator and aggregating flow logs: groups, intervals, and logs that cannot be written."""
 
 import asyncio
 import json
@@ -44,16 +44,16 @@ def write(path: Path, *batches: FlowRows, interval: float = 3600.0) -> int:
 
 
 def counts(line: dict[str, Any]) -> tuple[int, int, int]:
-    held = line["flow"]["aggregate"]
+    counted = line["flow"]["aggregate"]
     names = ("ingress_flow_count", "egress_flow_count", "unknown_direction_flow_count")
-    return tuple(held.get(name, 0) for name in names)  # type: ignore[return-value]
+    return tuple(counted.get(name, 0) for name in names)  # type: ignore[return-value]
 
 
 def test_a_group_is_its_fields_its_first_time_and_its_counts(tmp_path: Path) -> None:
     path = tmp_path / "flows.log"
     assert write(path, sample_rows("syn", "synack"), sample_rows("syn")) == 0
-    there, back = lines(path)
-    assert there == {
+    forward, reverse = lines(path)
+    assert forward == {
         "flow": {
             "time": "2026-11-21T09:15:00Z",
             "verdict": "FORWARDED",
@@ -64,19 +64,19 @@ def test_a_group_is_its_fields_its_first_time_and_its_counts(tmp_path: Path) -> 
         "node_name": "node-a",
         "time": "2026-11-21T09:15:00Z",
     }
-    assert counts(back) == (1, 0, 0)
+    assert counts(reverse) == (1, 0, 0)
 
 
 def test_the_counts_are_those_of_the_flows(tmp_path: Path) -> None:
     path = tmp_path / "flows.log"
     rows = random_rows(2000, 7)
     assert write(path, rows[:900], rows[900:]) == 0
-    wanted = Counter(
+    expected = Counter(
         (flow.verdict, flow.source.pod_name, flow.destination.pod_name)
         for flow in FlowEncoder(cluster()).encode(rows)
     )
     written = lines(path)
-    assert sorted(sum(counts(line)) for line in written) == sorted(wanted.values())
+    assert sorted(sum(counts(line)) for line in written) == sorted(expected.values())
     assert len(written) < 300
 
 
@@ -150,9 +150,9 @@ async def test_a_disk_that_is_full_for_a_while(small_disk: Path) -> None:
     finally:
         queue.close()
         await task
-    held = lines(path)
-    assert len(held) + losses.snapshot()[LOST] == 402
-    assert "UDP" in held[-1]["flow"]["l4"]
+    written = lines(path)
+    assert len(written) + losses.snapshot()[LOST] == 402
+    assert "UDP" in written[-1]["flow"]["l4"]
 
 
 def test_standard_output_can_be_the_log(capfd: pytest.CaptureFixture[str]) -> None:

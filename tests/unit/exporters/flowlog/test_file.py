@@ -1,4 +1,4 @@
-"""The flow log: its lines, rotation, and what happens when the disk does not want it."""
+"""A flow log's lines and rotation, and write errors."""
 
 import asyncio
 import gzip
@@ -70,11 +70,11 @@ def test_lines_are_export_events(tmp_path: Path) -> None:
     path = tmp_path / "events.log"
     rows = sample_rows()
     assert write(path, rows) == 0
-    wanted = [
+    expected = [
         flow_to_json(ExportEvent(flow=flow, node_name=flow.node_name, time=flow.time))
         for flow in FlowEncoder(cluster()).encode(rows)
     ]
-    assert path.read_text().splitlines() == wanted
+    assert path.read_text().splitlines() == expected
     assert path.stat().st_mode & 0o777 & ~0o644 == 0
 
 
@@ -99,10 +99,10 @@ def test_rotation_keeps_whole_lines_and_the_newest_backups(tmp_path: Path, compr
     assert [one.name.endswith(".log.gz") for one in backups] == [compress, compress]
     assert not list(tmp_path.glob("*.part"))
     files = [*backups, path]
-    held = [moment for file in files for moment in times(file)]
+    kept = [moment for file in files for moment in times(file)]
     written = [json.loads(one)["time"] for one in _events(rows)]
-    assert held == written[-len(held) :]
-    assert len(held) < 600
+    assert kept == written[-len(kept) :]
+    assert len(kept) < 600
     sizes = [
         len(gzip.decompress(b.read_bytes())) if compress else b.stat().st_size for b in backups
     ]

@@ -1,4 +1,4 @@
-"""Several flow logs: filters, masks, the file that describes them, and what they tell of themselves."""
+"""Several flow logs: filters, masks, the configuration file, statuses and health."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def describe(config: Path, *logs: dict[str, Any]) -> Path:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines: of one that is being written a reader can see a part."""
+    """The complete lines: the last one may be unfinished while it is written."""
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
@@ -83,8 +83,8 @@ async def test_filters_and_mask_of_the_settings(tmp_path: Path) -> None:
 
 async def test_expressions_among_the_filters(tmp_path: Path) -> None:
     path = tmp_path / "cel.log"
-    wanted = '{"experimental":{"cel_expression":["_flow.l7.http.code >= 500u"]}}'
-    spec = static(path, allowlist=wanted)
+    allowlist = '{"experimental":{"cel_expression":["_flow.l7.http.code >= 500u"]}}'
+    spec = static(path, allowlist=allowlist)
     async with running(FlowLogExporter(cluster(), Losses(), [spec])) as put:
         put(random_rows(3000, 1))
     codes = [line["flow"]["l7"]["http"]["code"] for line in lines(path)]
@@ -113,23 +113,23 @@ async def test_entries_of_the_file_run_come_change_and_go(tmp_path: Path) -> Non
         put(sample_rows())
         await eventually(lambda: written("all", "drops") == [len(SAMPLES), 1])
         assert [line["flow"]["verdict"] for line in lines(paths["drops"])] == ["DROPPED"]
-        open_before = held_open(paths["all"])
+        open_before = open_descriptors(paths["all"])
         fresh = tmp_path / "fresh"
         describe(fresh, kept, {**drops, "filePath": str(paths["moved"])}, dns).replace(config)
         await eventually(paths["dns"].exists)
-        assert held_open(paths["all"]) == open_before
-        assert not held_open(paths["drops"])
+        assert open_descriptors(paths["all"]) == open_before
+        assert not open_descriptors(paths["drops"])
         put(sample_rows("drop", "dns"))
         await eventually(
             lambda: written("all", "drops", "moved", "dns") == [len(SAMPLES) + 2, 1, 1, 1]
         )
         describe(config)
         await eventually(lambda: not list(exporter.health()))
-        assert not held_open(paths["all"])
+        assert not open_descriptors(paths["all"])
 
 
-def held_open(path: Path) -> list[str]:
-    """This process's descriptors of a file."""
+def open_descriptors(path: Path) -> list[str]:
+    """Number of this process's open descriptors of a file."""
     links = {fd: os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
     return [fd for fd, target in links.items() if target == str(path.resolve())]
 
@@ -145,8 +145,8 @@ async def test_an_entry_stops_at_its_end(tmp_path: Path) -> None:
     exporter = FlowLogExporter(cluster(), Losses(), config=config, reload_seconds=0.02)
     assert not past.exists()
     async with running(exporter) as put:
-        assert held_open(path)
-        await eventually(lambda: not held_open(path))
+        assert open_descriptors(path)
+        await eventually(lambda: not open_descriptors(path))
         before = path.read_bytes()
         put(sample_rows())
         config.touch()

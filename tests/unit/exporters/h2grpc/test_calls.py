@@ -1,4 +1,4 @@
-"""The HTTP/2 transport as grpcio's client sees it."""
+"""H2Server with grpcio's client: calls, deadlines, cancellation, flow control, shutdown."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value
 
-from flowd_exporters.h2grpc.connection import Patience
+from flowd_exporters.h2grpc.connection import ConnectionPolicy
 from flowd_exporters.h2grpc.messages import MAX_MESSAGE
 from tests.support.h2_service import PATH, SECONDS, Served, serving
 from tests.support.hubble_server import END, eventually
@@ -164,7 +164,7 @@ async def test_a_client_s_keepalive_pings() -> None:
 
 
 async def test_a_client_that_answers_the_server_s_pings_stays() -> None:
-    async with serving(patience=Patience(keepalive=0.05)) as served:
+    async with serving(patience=ConnectionPolicy(keepalive=0.05)) as served:
         waiting = served.unary("Wait")(value())
         await asyncio.sleep(0.5)
         assert not waiting.done()

@@ -1,4 +1,4 @@
-"""The HTTP/2 transport against clients that are slow, broken, gone or mean; others are served."""
+"""H2Server with slow, broken, lost or malicious clients; other clients are served."""
 
 import asyncio
 from contextlib import suppress
@@ -22,7 +22,7 @@ from h2.events import (
 from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame, HeadersFrame, RstStreamFrame
 
-from flowd_exporters.h2grpc.connection import MAX_RECEIVED, MAX_STREAMS, Patience
+from flowd_exporters.h2grpc.connection import MAX_RECEIVED, MAX_STREAMS, ConnectionPolicy
 from flowd_exporters.h2grpc.service import frame
 from tests.support.h2_service import PATH, RawClient, Served, raw, serving
 from tests.support.hubble_server import eventually
@@ -31,7 +31,7 @@ ENDLESS = frame(Int64Value())
 
 
 async def lives(served: Served) -> None:
-    """Another client is served."""
+    """Assert that another client is served."""
     answer = await served.unary("Echo")(BytesValue(value=b"alive"), timeout=10)
     assert answer.value == b"alive"
 
@@ -97,7 +97,7 @@ async def test_windows_and_frame_sizes_are_kept() -> None:
             for event in await client.events():
                 got += len(event.data or b"") if isinstance(event, DataReceived) else 0
         client.http2.ping(b"no more.")
-        await client.until(PingAckReceived)  # and no data before it: h2 would have complained
+        await client.until(PingAckReceived)  # no data came before it: h2 would have raised an error
         assert (got, served.methods.stopped) == (1000, 0)
         client.http2.update_settings({SettingCodes.MAX_FRAME_SIZE: 1 << 15})
         await client.until(SettingsAcknowledged)
@@ -124,7 +124,7 @@ async def test_a_client_that_never_reads_stops_its_own_stream_only() -> None:
         while made != served.methods.made:
             made = served.methods.made
             await asyncio.sleep(0.1)
-        assert 0 < made < 64 << 10  # KiB: what the sockets and the buffer hold
+        assert 0 < made < 64 << 10  # KiB: capacity of the sockets and the buffer
         await lives(served)
         client.abort()
         await eventually(lambda: served.methods.stopped == 1)
@@ -193,14 +193,17 @@ async def test_rapid_resets_end_the_connection() -> None:
         found: list[object] = []
         while events := await client.events():
             found += [e.error_code for e in events if isinstance(e, ConnectionTerminated)]
-        assert found in ([], [ErrorCodes.ENHANCE_YOUR_CALM])  # closing may overtake the GOAWAY
+        assert found in (
+            [],
+            [ErrorCodes.ENHANCE_YOUR_CALM],
+        )  # the close may arrive before the GOAWAY
         await eventually(lambda: not served.server.connections)
         await lives(served)
 
 
 async def test_resets_now_and_then_are_fine() -> None:
-    patience = Patience(frames=10, frames_per_second=1000)
-    async with serving(patience=patience) as served, raw(served.address) as client:
+    policy = ConnectionPolicy(frames=10, frames_per_second=1000)
+    async with serving(patience=policy) as served, raw(served.address) as client:
         for number in range(50):
             client.call(2 * number + 1, ENDLESS, "Wait")
             await client.until(ResponseReceived)
@@ -240,7 +243,7 @@ async def test_other_protocols_are_sent_away(data: bytes) -> None:
 
 
 async def test_a_client_that_says_nothing_is_dropped() -> None:
-    async with serving(patience=Patience(keepalive=0.05)) as served:
+    async with serving(patience=ConnectionPolicy(keepalive=0.05)) as served:
         host, _, port = served.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         async with asyncio.timeout(10):
@@ -283,7 +286,7 @@ async def test_calls_go_on_after_a_client_s_goaway() -> None:
         data = await client.until(DataReceived)
         assert BytesValue.FromString(data.data[5:]).value == b"late"
         with pytest.raises(ConnectionError):
-            await client.until(WindowUpdated)  # the server leaves when nothing is left to do
+            await client.until(WindowUpdated)  # the server closes an idle connection
 
 
 async def test_a_stopping_server_tells_the_last_stream_and_refuses_new_ones() -> None:
@@ -297,8 +300,8 @@ async def test_a_stopping_server_tells_the_last_stream_and_refuses_new_ones() ->
         late.data = client.http2.encoder.encode(headers)
         client.write(late.serialize())
         client.write(RstStreamFrame(1, error_code=8).serialize())
-        told = await client.until(ConnectionTerminated)
-        assert (told.error_code, told.last_stream_id) == (ErrorCodes.NO_ERROR, 1)
+        goaway = await client.until(ConnectionTerminated)
+        assert (goaway.error_code, goaway.last_stream_id) == (ErrorCodes.NO_ERROR, 1)
         await asyncio.wait_for(stopping, 10)
 
 

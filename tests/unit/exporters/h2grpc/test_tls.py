@@ -1,4 +1,4 @@
-"""TLS and mutual TLS of the HTTP/2 transport, with files that change while it runs."""
+"""Certificates: TLS and mutual TLS, with files that change while the server runs."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ def openssl(*arguments: object) -> None:
 
 
 class Authority:
-    """Files of an authority, and of what it signs, in a folder."""
+    """A certificate authority with its files, and those of its certificates, in a folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Authority:
         openssl("req", "-x509", *curve, *subject, "-out", self.cert)
 
     def sign(self, name: str) -> tuple[Path, Path]:
-        """A certificate for localhost and its key."""
+        """Make a certificate for localhost and its key."""
         cert, key, request = (self.folder / f"{name}.{end}" for end in ("crt", "key", "csr"))
         names = self.folder / "names"
         names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
@@ -163,7 +163,7 @@ async def test_rotation_under_load(authority: Authority, tmp_path: Path) -> None
         assert await call_fresh(served.address, new)
         assert not await call_fresh(served.address, old)
         before = counted
-        assert await echo(served) == b"x"  # an old connection goes on
+        assert await echo(served) == b"x"  # the old connection keeps working
         await eventually(lambda: counted > before)
         poured.cancel()
         await asyncio.gather(reading, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Agent events and peers as clients see them, over bytes by field number."""
+"""GetAgentEvents and Peer.Notify as clients see them: raw protobuf by field number."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from flowd.kubernetes.manifests import Manifests
 from flowd.model.address import pack
 from flowd.model.endpoint import Endpoint
 from flowd.model.losses import Losses
-from flowd.runtime.cluster_view import cluster_view
+from flowd.wiring.cluster_view import cluster_view
 from flowd_exporters.hubble.cluster import ClusterView
 from tests.support.flow_samples import (
     CART,
@@ -42,7 +42,7 @@ def kinds(answers: Sequence[Raw]) -> list[object]:
 
 
 async def changed(served: Served) -> None:
-    """A pod comes, its address passes to another, a Service goes; a route comes and goes."""
+    """A pod is added, its address moves to another, a Service is removed; a route is added and removed."""
     update = served.hubble.cluster.update
     update(ClusterView(addresses=addresses(a1=WEB, a9=SERVICE)))
     update(ClusterView(addresses=addresses(a1=CART, a9=SERVICE), routes={"HTTPRoute/s/w": 1}))
@@ -66,8 +66,8 @@ async def test_what_happened_is_told_in_order() -> None:
     assert one(created, 1, 104, 1) == ENDPOINTS.index(WEB) + 1
     assert (text(created, 1, 104, 4), text(created, 1, 104, 5)) == ("web-7f", "shop")
     assert (text(upserted, 1, 105, 1), one(upserted, 1, 105, 2)) == ("10.1.0.1/32", 400)
-    again = answers[6]
-    assert (one(again, 1, 105, 2), one(again, 1, 105, 3, 1)) == (401, 400)
+    upserted = answers[6]
+    assert (one(upserted, 1, 105, 2), one(upserted, 1, 105, 3, 1)) == (401, 400)
     assert text(answers[8], 1, 105, 1) == "10.1.0.9/32"
     routes = [(text(answers[at], 1, 100, 1), text(answers[at], 1, 100, 2)) for at in (7, 9, 10)]
     assert routes == [
@@ -98,7 +98,7 @@ async def test_old_events_make_room() -> None:
             update(ClusterView(routes={"HTTPRoute/s/v": number}))
         answers = await served.all(EVENTS)
     assert len(answers) == 4097
-    assert one(answers[0], 1, 1) == 2  # the start stays
+    assert one(answers[0], 1, 1) == 2  # the start is always kept
 
 
 async def read(call: Any, count: int) -> list[Raw]:
@@ -131,7 +131,7 @@ async def test_peers_are_the_nodes_and_changes_are_told() -> None:
 
 
 async def test_what_a_relay_does_reaches_every_agent_through_one() -> None:
-    """Peers of one, a connection to each, health, then flows of all merged by time."""
+    """Notify of one agent, a connection to each peer, health, then all flows merged by time."""
     second = cluster()
     second.node_name = "node-b"
     async with serve(sample_rows()) as first:
@@ -160,7 +160,7 @@ def moment(answer: Raw) -> tuple[int, int]:
 
 
 async def asked_of(address: str) -> list[Raw]:
-    """What one agent answers to a relay."""
+    """The responses of one agent to a relay."""
     async with grpc.aio.insecure_channel(address) as channel:
         peer: Any = channel
         check = peer.unary_unary("/grpc.health.v1.Health/Check", None, None)

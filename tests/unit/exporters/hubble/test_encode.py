@@ -1,4 +1,4 @@
-"""Flow messages and their JSON: golden lines, and two ways to the same text."""
+"""FlowEncoder and FlowJson: golden lines, and equal JSON from both."""
 
 import json
 from typing import Any

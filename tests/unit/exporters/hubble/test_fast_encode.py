@@ -1,4 +1,4 @@
-"""Framed bytes straight from rows say what the protobuf classes say."""
+"""FastFlowEncoder writes the messages that FlowEncoder makes."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from flowd.model.directory import Directory
 from flowd.model.records.dns import Dns
 from flowd.model.records.flow import FlowRows
 from flowd.wire.observer.observer_pb2 import GetFlowsResponse
-from flowd_exporters.hubble.encode.fast_encode import FlowFrames
-from flowd_exporters.hubble.encode.field_mask import CLI_DEFAULT, Tree, apply_mask, parse_mask
+from flowd_exporters.hubble.encode.fast_encode import FastFlowEncoder
+from flowd_exporters.hubble.encode.field_mask import CLI_DEFAULT, MaskTree, apply_mask, parse_mask
 from flowd_exporters.hubble.encode.flow_to_protobuf import FlowEncoder
 from tests.support.flow_samples import cluster, random_rows, sample_rows
 
@@ -28,7 +28,7 @@ TEXTS = st.text(max_size=12) | st.sampled_from(["\ud800", 'a"\\\n<&>\u2028', "ht
 
 
 def cut(framed: bytes) -> list[GetFlowsResponse]:
-    """Messages of a gRPC stream without compression."""
+    """Split an uncompressed gRPC stream into messages."""
     found: list[GetFlowsResponse] = []
     while framed:
         assert framed[0] == 0
@@ -38,7 +38,7 @@ def cut(framed: bytes) -> list[GetFlowsResponse]:
     return found
 
 
-def by_class(directory: Directory, rows: FlowRows, tree: Tree) -> list[GetFlowsResponse]:
+def by_class(directory: Directory, rows: FlowRows, tree: MaskTree) -> list[GetFlowsResponse]:
     found: list[GetFlowsResponse] = []
     for flow in FlowEncoder(directory).encode(rows):
         apply_mask(tree, flow)
@@ -76,10 +76,10 @@ def test_frames_equal_messages(paths: tuple[str, ...], seed: int, texts: list[st
     )
     directory.node_labels = ("zone=a", texts[2])
     tree = parse_mask(paths)
-    frames = FlowFrames(directory, tree)
+    frames = FastFlowEncoder(directory, tree)
     expected = by_class(directory, rows, tree)
     assert cut(frames.encode(rows)) == expected
-    assert cut(frames.encode(rows[::-1])) == expected[::-1]  # with every part kept
+    assert cut(frames.encode(rows[::-1])) == expected[::-1]  # every part is cached
 
 
 DIRECTORY_COLUMNS = {
@@ -90,7 +90,7 @@ DIRECTORY_COLUMNS = {
 
 def test_an_interface_that_is_renamed() -> None:
     directory = cluster()
-    frames = FlowFrames(directory, {})
+    frames = FastFlowEncoder(directory, {})
     rows = sample_rows("syn")
     before = cut(frames.encode(rows))[0].flow.interface.name
     directory.interfaces[2] = "eth9"
@@ -101,14 +101,14 @@ def test_more_parts_than_are_kept() -> None:
     directory = cluster()
     rows = sample_rows("syn")[np.zeros(40_000, int)]
     rows["dst_identity"] = np.arange(40_000)
-    frames = FlowFrames(directory, {})
+    frames = FastFlowEncoder(directory, {})
     for start in range(0, 40_000, 1000):
         frames.encode(rows[start : start + 1000])
     assert cut(frames.encode(rows[-3:])) == by_class(directory, rows[-3:], {})
 
 
 def test_readers_of_the_same_rows_share_the_work() -> None:
-    frames = FlowFrames(cluster(), {})
+    frames = FastFlowEncoder(cluster(), {})
     rows = sample_rows()
     first = frames.shared(0, rows)
     assert frames.shared(0, rows) is first

@@ -1,4 +1,4 @@
-"""The Hubble API under clients and clocks that misbehave: it lives, serves others, tells losses."""
+"""The Hubble API with misbehaving clients and clocks: other clients are served, losses reported."""
 
 import asyncio
 import subprocess
@@ -18,8 +18,8 @@ from h2.settings import SettingCodes
 from flowd.model.losses import Place
 from flowd.model.records.flow import FlowRows
 from flowd.wire.flow.flow_pb2 import HUBBLE_RING_BUFFER
-from flowd_exporters.hubble.encode.ring_row import HELD
-from flowd_exporters.hubble.lost import Overwritten
+from flowd_exporters.hubble.encode.ring_row import RING_ROW
+from flowd_exporters.hubble.lost import OverwriteCounter
 from flowd_exporters.hubble.ring import TEXT_BYTES
 from tests.support.flow_samples import START, pod, sample_rows
 from tests.support.h2_service import RawClient, raw
@@ -31,11 +31,11 @@ FOLLOW: Field = (3, 1)
 ALL: Field = (1, 2**64 - 1)
 LARGEST = 2**31 - 1
 RING = 500
-MEMORY = RING * (HELD.itemsize + TEXT_BYTES)
+MEMORY = RING * (RING_ROW.itemsize + TEXT_BYTES)
 
 
 def large(count: int, first: int = 0) -> FlowRows:
-    """Requests of a KiB each, numbered by their source port."""
+    """HTTP flows of one KiB each, numbered by their source port."""
     rows = sample_rows("request")[np.zeros(count, int)]
     rows["headers"] = [{"pad": "x" * 1000}] * count
     rows["src_port"] = (np.arange(count) + first) % 65536
@@ -43,7 +43,7 @@ def large(count: int, first: int = 0) -> FlowRows:
 
 
 async def lives(served: Served) -> None:
-    """Another client gets the newest flow."""
+    """Assert that another client gets the newest flow."""
     assert len(await served.flows((1, 1))) == 1
 
 
@@ -58,7 +58,7 @@ def ask(client: RawClient, *fields: Field, stream: int = 1) -> None:
 
 
 class Reader:
-    """Reads answers of a raw client when it is told to."""
+    """A raw client that reads responses only when the test asks for them."""
 
     def __init__(self, client: RawClient) -> None:
         self.client = client
@@ -93,7 +93,7 @@ async def test_a_client_that_never_reads_costs_itself_alone() -> None:
         ask(client, FOLLOW, ALL)
         await client.flush()
         await eventually(lambda: served.hubble.ring.waiting == 1)
-        rounds = 60  # some 40 MiB: more than the sockets take
+        rounds = 60  # some 40 MiB: more than the socket buffers hold
         for _ in range(rounds):
             await served.put(large(RING))
         await lives(served)
@@ -139,12 +139,12 @@ async def test_a_thousand_streams_of_one_client() -> None:
             other: Any = channel
             call = other.unary_stream(GET_FLOWS, None, None)(message((1, 1)), timeout=SECONDS)
             assert parse(await call.read())
-        held = served.hubble.ring.waiting
+        waiting = served.hubble.ring.waiting
         for call in calls:
             call.cancel()
         await asyncio.gather(*firsts, return_exceptions=True)
         await eventually(lambda: served.hubble.ring.waiting == 0)
-        assert held <= 256
+        assert waiting <= 256
         await lives(served)
 
 
@@ -195,7 +195,7 @@ async def test_a_client_that_is_killed_in_mid_stream() -> None:
 
 @contextmanager
 def set_back(monkeypatch: pytest.MonkeyPatch, seconds: int) -> Generator[None]:
-    """The wall clock is late by some seconds."""
+    """Set the wall clock back by some seconds."""
     real = time.time_ns
     with monkeypatch.context() as patched:
         patched.setattr(time, "time_ns", lambda: real() - seconds * 10**9)
@@ -233,11 +233,11 @@ async def test_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_losses_while_the_clock_is_set_back_are_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    missed = Overwritten()
+    missed = OverwriteCounter()
     missed.add(3)
     with set_back(monkeypatch, 3600):
         missed.add(4)
-        event = missed.take()
+        event = missed.take_event()
     assert event
     assert (event.source, event.num_events_lost) == (HUBBLE_RING_BUFFER, 7)
     assert event.first.ToNanoseconds() <= event.last.ToNanoseconds()
@@ -258,9 +258,9 @@ async def test_filters_that_cost_too_much_end_their_own_request(
     async with serve(large(RING)) as served:
         for number in range(200):
             served.directory.endpoints.index(pod("many", f"pod-{number}", 1000 + number))
-        monkeypatch.setattr("flowd.filter.cost.MOST_SECONDS", 3600.0)
+        monkeypatch.setattr("flowd.filter.cost.MAX_BATCH_SECONDS", 3600.0)
         assert len(await served.flows((6, fields), (1, 5))) <= 5
-        monkeypatch.setattr("flowd.filter.cost.MOST_SECONDS", 1e-5)
+        monkeypatch.setattr("flowd.filter.cost.MAX_BATCH_SECONDS", 1e-5)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.flows((6, fields), (1, 5))
         error: Any = caught.value
@@ -273,13 +273,13 @@ async def test_a_request_whose_filters_take_too_long_all_in_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serve(large(3000), memory=4 << 20) as served:
-        wanted: Field = (6, [(999, [(1, "_flow.uuid == ''")])])
-        monkeypatch.setattr("flowd.filter.cost.MOST_SECONDS", 3600.0)
-        assert await served.flows(wanted) == []
-        monkeypatch.setattr("flowd.filter.cost.MOST_TOTAL_SECONDS", 0.001)
+        request: Field = (6, [(999, [(1, "_flow.uuid == ''")])])
+        monkeypatch.setattr("flowd.filter.cost.MAX_BATCH_SECONDS", 3600.0)
+        assert await served.flows(request) == []
+        monkeypatch.setattr("flowd.filter.cost.MAX_TOTAL_SECONDS", 0.001)
         monkeypatch.setattr("flowd.filter.cost._SHARE", 0.0)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await served.flows(wanted)
+            await served.flows(request)
         error: Any = caught.value
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await lives(served)

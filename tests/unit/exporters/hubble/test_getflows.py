@@ -1,4 +1,4 @@
-"""GetFlows: number, first, follow, since, until, filters, masks, losses, slow and gone readers."""
+"""GetFlows: number, first, follow, since, until, filters, masks, losses, slow and lost readers."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from flowd.filter import RouteFilter
 from flowd.model.losses import Place
 from flowd.model.records.flow import FlowRows
 from flowd_exporters.hubble.encode.field_mask import CLI_DEFAULT, MaskError, parse_mask
-from flowd_exporters.hubble.encode.ring_row import HELD
+from flowd_exporters.hubble.encode.ring_row import RING_ROW
 from flowd_exporters.hubble.ring import TEXT_BYTES
 from tests.support.flow_samples import START, batch, sample_rows
 from tests.support.hubble_server import END, SECONDS, Served, eventually, serve
@@ -24,7 +24,7 @@ ALL: Field = (1, 2**64 - 1)
 
 
 def ports(first: int, count: int) -> FlowRows:
-    """UDP flows with rising destination ports, a second apart; every third is dropped."""
+    """UDP flows with ascending destination ports, one a second; every third is dropped."""
     rows = sample_rows("dns")[np.zeros(count, int)]
     rows["dst_port"] = np.arange(first, first + count)
     rows["seq"] = rows["dst_port"]
@@ -34,12 +34,12 @@ def ports(first: int, count: int) -> FlowRows:
 
 
 def shown(answers: list[Raw]) -> list[int | bytes | None]:
-    """Destination ports (1.6.2.2) of flows; None for other answers."""
+    """Destination ports (field 1.6.2.2) of flows; None for other responses."""
     return [one(answer, 1, 6, 2, 2) for answer in answers]
 
 
 def second(port: int) -> list[Field]:
-    """google.protobuf.Timestamp of the flow to a port."""
+    """google.protobuf.Timestamp of the flow with a destination port."""
     return [(1, START // 10**9 + port)]
 
 
@@ -71,7 +71,7 @@ async def test_which_flows_are_sent(fields: list[Field], expected: list[int]) ->
 
 
 async def test_counts_hold_over_chunks_and_the_wrap_of_the_ring() -> None:
-    memory = 3000 * (HELD.itemsize + TEXT_BYTES)
+    memory = 3000 * (RING_ROW.itemsize + TEXT_BYTES)
     async with serve(ports(0, 2900), memory=memory) as served:
         await served.put(ports(2900, 2000))
         assert shown(await served.flows((1, 2))) == [4898, 4899]
@@ -99,7 +99,7 @@ async def test_follow_alone_sends_what_comes() -> None:
 
 
 async def following(served: Served) -> None:
-    """Wait until a follower has found its place, which is when it waits for news."""
+    """Wait until a follower waits for new flows, and so has a position."""
     await eventually(lambda: served.hubble.ring.waiting > 0)
 
 
@@ -164,7 +164,7 @@ async def test_cel_expressions_after_the_other_fields() -> None:
 async def test_expressions_that_take_too_long_end_their_own_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flowd.filter.cost.MOST_SECONDS", -1.0)
+    monkeypatch.setattr("flowd.filter.cost.MAX_BATCH_SECONDS", -1.0)
     async with serve(ports(1, 30)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.flows((6, [(999, [(1, "true")])]))
@@ -190,7 +190,7 @@ async def test_a_mask_is_obeyed_exactly() -> None:
     async with serve(sample_rows("syn")) as served:
         (answer,) = await served.flows(masked("verdict", "source.pod_name", "l4.TCP.flags"))
         (whole,) = await served.flows(masked("source.labels", "source"))
-    assert set(answer) == {1}  # neither time nor node_name were asked for
+    assert set(answer) == {1}  # the mask has neither time nor node_name
     (flow,) = answer[1]
     expected = message((2, 1), (6, [(1, [(3, [(2, 1)])])]), (8, [(5, "web-7f")]))
     assert flow == expected
@@ -237,7 +237,7 @@ HISTORIES: list[list[Field]] = [[ALL], [(1, 2)], [(1, 2), (9, 1)], [(1, 1)]]
 
 
 async def test_a_reader_that_was_overtaken_is_told_once_a_second() -> None:
-    memory = 500 * (HELD.itemsize + TEXT_BYTES)
+    memory = 500 * (RING_ROW.itemsize + TEXT_BYTES)
     async with serve(memory=memory) as served:
         call = served.stream(GET_FLOWS, FOLLOW)
         await following(served)

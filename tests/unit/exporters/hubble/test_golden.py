@@ -1,6 +1,6 @@
-"""`flowd observe` against what the hubble CLI printed for the same command lines.
+"""`flowd observe` prints what the hubble CLI printed for the same command lines.
 
-tests/hubble/compare.py renews the golden file, and compares with a hubble CLI where there is one.
+tests/hubble/compare.py renews the golden file, and compares with an installed hubble CLI.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Texts of numbers, as Hubble's tools print them."""
+"""flowd.wire.names: text of codes and flags, as Hubble's tools print them."""
 
 import pytest
 

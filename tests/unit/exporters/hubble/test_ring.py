@@ -1,4 +1,4 @@
-"""The ring of flows: positions, overwriting, losses, and what one reader costs another."""
+"""FlowRing: positions, overwriting, loss marks, and readers that do not block each other."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from flowd.model.records.flow import FlowRows, empty_flows
 from flowd.wire.flow.flow_pb2 import OBSERVER_EVENTS_QUEUE
-from flowd_exporters.hubble.encode.ring_row import HELD, Headers
-from flowd_exporters.hubble.rate import FlowRate, Namespaces
+from flowd_exporters.hubble.encode.ring_row import RING_ROW, HeaderPairs
+from flowd_exporters.hubble.rate import FlowRate, RecentNamespaces
 from flowd_exporters.hubble.ring import TEXT_BYTES, FlowRing
 from tests.support.flow_samples import cluster, sample_rows
 
 
 def ring_of(capacity: int) -> FlowRing:
-    return FlowRing(capacity * (HELD.itemsize + TEXT_BYTES))
+    return FlowRing(capacity * (RING_ROW.itemsize + TEXT_BYTES))
 
 
 def numbered(first: int, count: int) -> FlowRows:
@@ -47,13 +47,13 @@ def test_the_last_flows_are_held_and_the_others_counted(
     for size in sizes:
         ring.append(numbered(written, size))
         written += size
-    held = min(written, capacity)
-    assert (len(ring), ring.written, ring.oldest) == (held, written, written - held)
-    assert read_all(ring, 0, limit) == (list(range(written - held, written)), written - held)
+    kept = min(written, capacity)
+    assert (len(ring), ring.written, ring.oldest) == (kept, written, written - kept)
+    assert read_all(ring, 0, limit) == (list(range(written - kept, written)), written - kept)
 
 
 def test_capacity_comes_from_the_memory_bound() -> None:
-    assert FlowRing(64 << 20).capacity == (64 << 20) // (HELD.itemsize + TEXT_BYTES)
+    assert FlowRing(64 << 20).capacity == (64 << 20) // (RING_ROW.itemsize + TEXT_BYTES)
     assert FlowRing(0).capacity == 1
 
 
@@ -86,7 +86,7 @@ async def test_a_waiting_reader_wakes_for_flows_losses_and_the_end() -> None:
         lambda: ring.lost(OBSERVER_EVENTS_QUEUE, 1, 1),
         ring.close,
     ):
-        waiter = asyncio.create_task(ring.changed(ring.written, ring.marked))
+        waiter = asyncio.create_task(ring.wait_readable(ring.written, ring.marked))
         await asyncio.sleep(0)
         assert not waiter.done()
         change()
@@ -111,7 +111,7 @@ def test_the_rate_of_a_young_server_is_not_thinned() -> None:
 
 def test_namespaces_are_remembered_for_an_hour() -> None:
     directory = cluster()
-    namespaces = Namespaces(directory)
+    namespaces = RecentNamespaces(directory)
     namespaces.add(sample_rows("dns"), 0.0)
     namespaces.add(sample_rows("syn"), 3000.0)
     assert namespaces.recent(3000.0) == ["kube-system", "shop"]
@@ -134,17 +134,17 @@ def test_views_backwards_and_forwards_cover_a_wrapped_ring_of_many_arrays() -> N
         forwards.append(piece["seq"])
         position += len(piece)
     while position > ring.oldest:
-        start = ring.before(position, 1000)
+        start = ring.view_start(position, 1000)
         backwards.insert(0, ring.view(start, position)["seq"])
         assert len(backwards[0]) == position - start <= 1000
         position = start
-    wanted = np.arange(ring.written - 9000, ring.written)
-    assert np.array_equal(np.concatenate(forwards), wanted)
-    assert np.array_equal(np.concatenate(backwards), wanted)
+    expected = np.arange(ring.written - 9000, ring.written)
+    assert np.array_equal(np.concatenate(forwards), expected)
+    assert np.array_equal(np.concatenate(backwards), expected)
 
 
 def fresh(text: str) -> str:
-    """An equal text that is another object."""
+    """An equal string that is another object."""
     return text.encode().decode()
 
 
@@ -156,10 +156,13 @@ def test_texts_of_requests_are_held_once_and_stay_what_they_are() -> None:
     ring.append(rows)
     kept = ring.view(0, 4)
     first, _, none, last = kept["headers"].tolist()
-    assert isinstance(first, Headers)
+    assert isinstance(first, HeaderPairs)
     assert (first.items(), none) == ([("x-team", "blue"), ("k", "")], None)
     assert [first.get(name) for name in ("x-team", "k", "blue")] == ["blue", "", None]
     assert last.get("k") is first.get("x-team")
     assert kept["url"].tolist() == rows["url"].tolist()
     assert kept["url"][0] is kept["url"][1]
-    assert rows["headers"][0] == {"x-team": "blue", "k": ""}  # the batch belongs to others too
+    assert rows["headers"][0] == {
+        "x-team": "blue",
+        "k": "",
+    }  # the batch is shared and was not changed

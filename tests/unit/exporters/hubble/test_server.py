@@ -1,4 +1,4 @@
-"""The server as a stranger sees it: raw bytes by field number, health, reflection, addresses."""
+"""The Hubble server over raw bytes: messages by field number, health, reflection, addresses."""
 
 import asyncio
 import socket
@@ -58,9 +58,9 @@ async def test_status_nodes_and_namespaces() -> None:
         nodes = await served.one(OBSERVER + "GetNodes")
         namespaces = await served.one(OBSERVER + "GetNamespaces")
         capacity = served.hubble.ring.capacity
-    held = len(SAMPLES)
-    assert [status[number] for number in (1, 2, 3)] == [[held], [capacity], [held]]
-    assert set(status) == {1, 2, 3, 4, 8, 9}  # node counts are a relay's to tell
+    flows = len(SAMPLES)
+    assert [status[number] for number in (1, 2, 3)] == [[flows], [capacity], [flows]]
+    assert set(status) == {1, 2, 3, 4, 8, 9}  # only a relay reports node counts
     assert text(status, 8).startswith("flowd v")
     (rate,) = status[9]
     assert isinstance(rate, bytes)

@@ -1,4 +1,4 @@
-"""The protos against the published field tables, by a sample of every part that clients read."""
+"""Our protos have the published field numbers, in every message that clients read."""
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
@@ -80,8 +80,8 @@ NUMBERS: list[tuple[type[Message], dict[str, int]]] = [
 
 @pytest.mark.parametrize(("message", "numbers"), NUMBERS, ids=lambda value: str(value)[:40])
 def test_field_numbers(message: type[Message], numbers: dict[str, int]) -> None:
-    held = {name: field.number for name, field in message.DESCRIPTOR.fields_by_name.items()}
-    assert held == numbers
+    actual = {name: field.number for name, field in message.DESCRIPTOR.fields_by_name.items()}
+    assert actual == numbers
 
 
 def test_descriptors_keep_the_file_names_that_reflection_clients_know() -> None:

@@ -1,4 +1,4 @@
-"""The exporter against real OTLP receivers over gRPC and HTTP: up, down, up again."""
+"""OtlpExporter against real OTLP receivers over gRPC and HTTP that stop and start again."""
 
 import asyncio
 import gzip
@@ -33,7 +33,7 @@ Start = Callable[..., "Running"]
 
 
 class Receiver(service.TraceServiceServicer):
-    """Keeps what it gets; answers as told."""
+    """An OTLP receiver that keeps the spans, and fails if the test says so."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -73,7 +73,7 @@ class Receiver(service.TraceServiceServicer):
 
 
 class Running:
-    """An exporter at work."""
+    """A running exporter with its queue and losses."""
 
     def __init__(self, endpoint: str, **options: Any) -> None:
         self.losses = Losses()
@@ -123,7 +123,7 @@ async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110 - what is awaited happens in another thread
+        while not true():  # noqa: ASYNC110 - another thread makes it true
             await asyncio.sleep(0.02)
 
 
@@ -182,14 +182,14 @@ async def test_down_then_up(
     assert status.state is State.DEGRADED
     assert "UNAVAILABLE" in status.detail
 
-    again = Receiver()
-    assert await again.start(port) == port
+    restarted = Receiver()
+    assert await restarted.start(port) == port
     try:
         running.queue.put(web_requests(20))
-        await until(lambda: len(again.spans) == 20)
+        await until(lambda: len(restarted.spans) == 20)
         await until(lambda: running.exporter.status()[0].state is State.ON)
     finally:
-        await again.stop()
+        await restarted.stop()
     assert running.lost(FAILED) == 60
     assert [record.getMessage() for record in caplog.records] == [
         "spans cannot be delivered and are dropped",
@@ -262,7 +262,7 @@ def web_receiver() -> Iterator[tuple[int, list[tuple[str, ExportTraceServiceRequ
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Keep the test's output clean."""
+            """Suppress the log of http.server."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))

@@ -1,4 +1,4 @@
-"""Spans of requests: attributes by the conventions, ids, parents, sampling."""
+"""SpanBuilder: attributes by OpenTelemetry's conventions, ids, parents, sampling."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""W3C traceparent: what is taken, what is not."""
+"""trace_context.parse: valid and invalid W3C traceparent headers."""
 
 import pytest
 from hypothesis import given

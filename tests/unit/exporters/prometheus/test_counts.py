@@ -1,4 +1,4 @@
-"""The columnar sums against a count that goes row by row."""
+"""PrometheusExporter against a reference that counts row by row."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -30,7 +30,7 @@ VERDICTS = {1: "FORWARDED", 2: "DROPPED"}
 
 
 def exposed(registry: CollectorRegistry) -> Counted:
-    """Samples of a scrape that are not 0."""
+    """Samples of a scrape that are not 0, by name and labels."""
     found: Counted = Counter()
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
@@ -41,7 +41,7 @@ def exposed(registry: CollectorRegistry) -> Counted:
 
 
 class SlowCount:
-    """What the metrics should say."""
+    """The expected samples, counted row by row."""
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory

@@ -1,4 +1,4 @@
-"""DNS rows as metrics: Hubble's counts, latencies and timeouts, and labels that stay few."""
+"""DnsMetrics: Hubble's counts, durations, timeouts, and a bounded number of labels."""
 
 import numpy as np
 from prometheus_client.registry import CollectorRegistry
@@ -29,10 +29,10 @@ def counted(dns: DnsBatch) -> CollectorRegistry:
 
 
 def rows(kind: DnsKind, *messages: Dns, latency: int = 0) -> DnsBatch:
-    made = empty_dns(len(messages))
-    made["kind"], made["latency_ns"] = kind, latency
-    made["dns"], made["rcode"] = messages, [dns.rcode for dns in messages]
-    return made
+    batch = empty_dns(len(messages))
+    batch["kind"], batch["latency_ns"] = kind, latency
+    batch["dns"], batch["rcode"] = messages, [dns.rcode for dns in messages]
+    return batch
 
 
 def test_queries_and_responses_as_hubble_counts_them() -> None:
@@ -65,7 +65,7 @@ def test_latency_and_timeouts_by_workload() -> None:
         np.concatenate(
             [
                 rows(DnsKind.RESPONSE, Dns("a.", "A"), latency=3_000_000),
-                rows(DnsKind.RESPONSE, Dns("b.", "A")),  # its query was not seen
+                rows(DnsKind.RESPONSE, Dns("b.", "A")),  # a response whose query was not seen
                 rows(DnsKind.TIMEOUT, Dns("c.", "A")),
             ]
         )

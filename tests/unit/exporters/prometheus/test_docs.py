@@ -1,11 +1,10 @@
-"""docs/metrics.md and the names of the table."""
+"""docs/metrics.md is fresh, and the metric table follows Prometheus' naming rules."""
 
 import re
 
 import pytest
 
-from flowd_exporters.prometheus.label_help import LABELS
-from flowd_exporters.prometheus.metric import Metric
+from flowd_exporters.prometheus.metric import LABELS, Metric
 from flowd_exporters.prometheus.metric_definitions import METRICS
 from tools.docs_metrics import PAGE, page
 

@@ -1,4 +1,4 @@
-"""The metrics server against well-behaved and other clients."""
+"""MetricsServer with well-behaved, slow and malformed clients."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from tests.support.exporter_batches import TRACE, cluster, web_requests
 
 @dataclass
 class Running:
-    """A server on a free port, and what its health says."""
+    """A server on a free port, with the statuses that its health returns."""
 
     server: MetricsServer
     parts: list[PartStatus] = field(default_factory=list[PartStatus])
@@ -137,8 +137,8 @@ async def test_silent_and_never_reading_clients_do_not_stay(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
-    monkeypatch.setattr(http_server, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(http_server, "_write_out", _huge)
+    monkeypatch.setattr(http_server, "RESPONSE_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "_encode_families", _huge)
     host, port = split_listen(running.server.address)
     clients = [await asyncio.open_connection(host, port, limit=1024) for _ in range(3)]
     try:
@@ -162,7 +162,7 @@ async def test_silent_and_never_reading_clients_do_not_stay(
 HUGE = 64 << 20
 
 
-def _huge(*_: object) -> http_server.Answer:
+def _huge(*_: object) -> http_server.HttpResponse:
     return http_server.HTTPStatus.OK, [], bytes(HUGE)
 
 
@@ -171,14 +171,14 @@ async def test_too_many_clients_are_turned_away(
 ) -> None:
     monkeypatch.setattr(http_server, "CONNECTIONS", 2)
     host, port = split_listen(running.server.address)
-    held = [await asyncio.open_connection(host, port) for _ in range(2)]
+    connections = [await asyncio.open_connection(host, port) for _ in range(2)]
     try:
         reader, writer = await asyncio.open_connection(host, port)
-        held.append((reader, writer))
+        connections.append((reader, writer))
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 10) == b""
     finally:
-        for _, writer in held:
+        for _, writer in connections:
             writer.close()
 
 

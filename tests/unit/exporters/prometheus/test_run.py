@@ -1,4 +1,4 @@
-"""The exporter at the end of its queue."""
+"""PrometheusExporter.run: the end of the queue, and batches that fail."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The bound on label sets, and label values of strangers."""
+"""Series: the bound on label sets; label values: bounded and printable."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.losses import Losses, Place
 from flowd.model.route import RouteRef
-from flowd_exporters.label_values import FlagSets, workload
+from flowd_exporters.label_values import FlagSets, workload_labels
 from flowd_exporters.prometheus.exporter import PrometheusExporter
 from flowd_exporters.prometheus.series import IDLE_SECONDS, Series, group, sizes
 from tests.support.exporter_batches import cluster, random_batch, web_requests
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -149,7 +149,7 @@ def test_flag_sets_are_bounded() -> None:
     ],
 )
 def test_workload_of_an_endpoint(endpoint: Endpoint, names: tuple[str, str]) -> None:
-    assert workload(endpoint) == names
+    assert workload_labels(endpoint) == names
 
 
 @pytest.mark.parametrize("limit", [1, 5])

@@ -1,4 +1,4 @@
-"""Metrics of TCP sockets, by the workloads at both ends."""
+"""SocketMetrics: TCP socket reports by the workloads at both ends."""
 
 import pytest
 
@@ -21,7 +21,7 @@ ENDS = {
 
 
 def reports(*reasons: SocketReason) -> SocketBatch:
-    """Reports of a socket of the client's, connected to the web workload."""
+    """Reports of a socket that the client connected to the web workload."""
     directory = cluster()
     rows = empty_sockets(len(reasons))
     rows["reason"] = reasons
@@ -32,7 +32,7 @@ def reports(*reasons: SocketReason) -> SocketBatch:
 
 
 class Scrape:
-    """What the metrics say after some rows."""
+    """The samples of an exporter after some rows."""
 
     def __init__(self, rows: SocketBatch) -> None:
         exporter = PrometheusExporter(cluster(), Losses())

@@ -1,11 +1,11 @@
-"""Whose data plane is it: labels and names of each implementation."""
+"""Data plane objects: owner by labels and names of each implementation."""
 
 import pytest
 
 from flowd.gateway.table.route_table import RouteTable
 from flowd.kubernetes.objects import core
 from flowd.kubernetes.objects import gateway_api as gw
-from flowd.kubernetes.objects.proxies import gateway_of, group_of, proxy_name
+from flowd.kubernetes.objects.proxies import gateway_of, proxy_group_of, proxy_name
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.address import pack
 
@@ -43,8 +43,8 @@ OTHERS = {
 }
 
 
-def meta(name: str, labels: dict[str, str], namespace: str = "infra") -> core.Meta:
-    return core.Meta(name=name, namespace=namespace, labels=labels)
+def meta(name: str, labels: dict[str, str], namespace: str = "infra") -> core.ObjectMeta:
+    return core.ObjectMeta(name=name, namespace=namespace, labels=labels)
 
 
 @pytest.mark.parametrize("labels", PODS.values(), ids=PODS)
@@ -56,7 +56,7 @@ def test_a_proxy_is_known_by_its_labels(labels: dict[str, str]) -> None:
 @pytest.mark.parametrize("labels", OTHERS.values(), ids=OTHERS)
 def test_others_are_no_proxies(labels: dict[str, str]) -> None:
     pod = core.Pod(metadata=meta("cilium-gateway-edge", labels))
-    assert group_of(pod) is None
+    assert proxy_group_of(pod) is None
     assert proxy_name(pod) == ""
 
 
@@ -98,7 +98,7 @@ def test_a_proxy_of_all_gateways_is_that_of_the_only_one(
         )
     )
     spec = gw.GatewayClassSpec(controller_name=controller)
-    objects.add(gw.GatewayClass(metadata=core.Meta(name="mine"), spec=spec))
+    objects.add(gw.GatewayClass(metadata=core.ObjectMeta(name="mine"), spec=spec))
     listeners = (gw.Listener(name="http", port=80, protocol="HTTP"),)
     edge = gw.GatewaySpec(gateway_class_name="mine", listeners=listeners)
     objects.add(gw.Gateway(metadata=meta("edge", {}), spec=edge))

@@ -1,19 +1,19 @@
-"""Which listeners accept a route, and the API's words when none does."""
+"""Attachment by parentRefs: accepting listeners, and API reasons when none accepts."""
 
 from pathlib import Path
 
 import pytest
 
-from flowd.gateway.attachment.parent_ref import Parent
+from flowd.gateway.attachment.parent_ref import ParentStatus
 from flowd.gateway.table.route_table import RouteTable
 from tests.support.gateway_bundle import objects_of, tutorial_table
 
 
-def parents(table: RouteTable, kind: str, namespace: str, name: str) -> list[Parent]:
+def parents(table: RouteTable, kind: str, namespace: str, name: str) -> list[ParentStatus]:
     return table.parents[kind, namespace, name]
 
 
-def verdicts(parent: Parent) -> list[tuple[bool, str]]:
+def verdicts(parent: ParentStatus) -> list[tuple[bool, str]]:
     return [(condition.status, condition.reason) for condition in parent.conditions]
 
 
@@ -210,7 +210,7 @@ spec:
 
 def test_endpoints_are_counted_by_slices_then_by_pods() -> None:
     services = tutorial_table().services
-    assert services.count("store", "auth") == (1, 2)
-    assert services.count("store", "shop") == (2, 2)
-    assert services.count("partner", "own") == (0, 0)
-    assert services.count("store", "absent") == (-1, -1)
+    assert services.endpoint_count("store", "auth") == (1, 2)
+    assert services.endpoint_count("store", "shop") == (2, 2)
+    assert services.endpoint_count("partner", "own") == (0, 0)
+    assert services.endpoint_count("store", "absent") == (-1, -1)

@@ -1,4 +1,4 @@
-"""Attribution of recorded traffic, by names and without them, and of what strangers send."""
+"""Attribution of recorded traffic, with and without names, and of untrusted entries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowd.gateway.attribution.attribute import GENERATIONS, MAX_STRANGERS, Attributor
+from flowd.gateway.attribution.attribute import MAX_TABLE_VERSIONS, MAX_UNCONFIRMED, Attributor
 from flowd.kubernetes.manifests import load_manifests
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.address import pack
@@ -27,7 +27,7 @@ def attributed(batch: RequestBatch, dialect: str) -> Directory:
 
 
 def wrong(batch: RequestBatch, truths: list[Truth], directory: Directory) -> list[str]:
-    """The entries whose route, listener or backend is not what it should be."""
+    """Entries whose route, listener or backend differs from the truth."""
     found: list[str] = []
     for row, truth in zip(batch, truths, strict=True):
         ref = directory.routes[int(row["route"])]
@@ -43,7 +43,7 @@ def wrong(batch: RequestBatch, truths: list[Truth], directory: Directory) -> lis
 
 
 def evidence(batch: RequestBatch, truths: list[Truth]) -> set[Attribution]:
-    """The evidence named for the entries that have a route."""
+    """Kinds of attribution of the entries with a route."""
     routed = [row for row, truth in zip(batch, truths, strict=True) if truth.route]
     return {Attribution(int(row["attribution"])) for row in routed}
 
@@ -258,7 +258,7 @@ def test_old_tables_are_let_go() -> None:
     full, empty = bundle("eg"), bundle("eg")
     empty.http_routes.clear()
     attributor.update(full, 1_000)
-    for step in range(GENERATIONS):
+    for step in range(MAX_TABLE_VERSIONS):
         attributor.update(empty, 2_000 + step)
     batch = entry(
         time_ns=1_500,
@@ -286,14 +286,14 @@ def test_invented_names_cannot_fill_the_directory() -> None:
     directory = Directory()
     attributor = Attributor(directory, "eg")
     attributor.update(bundle("eg"))
-    batch = empty_requests(MAX_STRANGERS * 2)
+    batch = empty_requests(MAX_UNCONFIRMED * 2)
     batch["kind"] = EntryKind.HTTP
     batch["route_name"] = [
-        f"httproute/a/b{row}/rule/0/match/0/x" for row in range(MAX_STRANGERS * 2)
+        f"httproute/a/b{row}/rule/0/match/0/x" for row in range(MAX_UNCONFIRMED * 2)
     ]
     attributor.attribute(batch)
-    assert len(directory.routes) <= MAX_STRANGERS + 1
-    assert (batch["attribution"] == Attribution.NONE).sum() >= MAX_STRANGERS
+    assert len(directory.routes) <= MAX_UNCONFIRMED + 1
+    assert (batch["attribution"] == Attribution.NONE).sum() >= MAX_UNCONFIRMED
     good, truths = recorded("eg")
     attributor.attribute(good)
     assert wrong(good, truths, directory) == []

@@ -1,4 +1,4 @@
-"""Attribution where names are missing: Services' routes, rewrites turned back, places unknown."""
+"""Attribution without names: mesh routes, reversed rewrites, unknown ports."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Metadata of Envoy's configuration: read from every source, and what attribution makes of it."""
+"""Metadata of Envoy's configuration: decoding from every source, and attribution by it."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from flowd.accesslog.forwarded import fill_forwarded, forwarded_address
 from flowd.accesslog.lines_to_rows import LineParser
-from flowd.capture.envoy.decode import EntryDecoder, Source
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier
 from flowd.capture.logs.otlp_entries import OtlpEntries
 from flowd.gateway.attribution.attribute import Attributor
 from flowd.model.address import NONE, pack, unpack
@@ -114,7 +114,7 @@ def als(**common: Any) -> np.void:
         else:
             setattr(entry.common, name, value)
     decoder = EntryDecoder(Losses(), trusted_hops=1)
-    decoder.add(Envelope.FromString(message.SerializeToString()), Source(), 0)
+    decoder.add(Envelope.FromString(message.SerializeToString()), StreamIdentifier(), 0)
     (row,) = decoder.take()
     return row
 
@@ -204,7 +204,7 @@ def attributed(batch: RequestBatch, dialect: str) -> tuple[list[RouteRef], Attri
 
 
 def of_kinds(*kinds: str) -> tuple[RequestBatch, list[tuple[Truth, Route]]]:
-    """The recorded entries of routes of some kinds, without Envoy's names."""
+    """Recorded entries of routes of the given kinds, without Envoy's names."""
     batch, truths = recorded("eg")
     chosen = [
         (at, truth, truth.route)

@@ -1,4 +1,4 @@
-"""Names that implementations give to Envoy's routes and clusters."""
+"""Envoy route and cluster names of the Gateway API implementations."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from flowd.gateway.attribution.names import (
     gateway_name,
     route_names,
 )
-from flowd.gateway.matching.backend import ServicePoint
+from flowd.gateway.matching.backend import ServicePortRef
 
 HTTP = ("HTTPRoute", "shop", "web")
 
@@ -91,7 +91,7 @@ def test_clusters_named_after_routes(text: str, wanted: RouteName | None) -> Non
     ],
 )
 def test_clusters_named_after_services(text: str) -> None:
-    assert cluster_service(text) == ServicePoint("shop", "web", 8080)
+    assert cluster_service(text) == ServicePortRef("shop", "web", 8080)
 
 
 def test_other_clusters_name_no_service() -> None:

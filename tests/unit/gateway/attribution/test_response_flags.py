@@ -1,4 +1,4 @@
-"""Each request has a word for what became of it: of a real Envoy's entries, and of odd ones."""
+"""Outcome of requests: entries of a real Envoy, and unusual entries."""
 
 import gzip
 from collections import Counter
@@ -11,9 +11,9 @@ import pytest
 
 from flowd.accesslog.lines_to_rows import LineParser
 from flowd.accesslog.snippet import load_formats
-from flowd.capture.envoy.decode import EntryDecoder, Source, source_of
+from flowd.capture.envoy.decode import EntryDecoder, StreamIdentifier, stream_identifier
 from flowd.gateway.attribution.attribute import Attributor
-from flowd.gateway.attribution.response_flags import Trait, fill_outcomes
+from flowd.gateway.attribution.response_flags import RuleTrait, fill_outcomes
 from flowd.kubernetes.manifests import load_manifests
 from flowd.model.directory import Directory
 from flowd.model.enums import RESPONSE_FLAGS, EntryKind, L7Type, RequestOutcome
@@ -22,7 +22,7 @@ from flowd.model.records.connection import empty_connections
 from flowd.model.records.request import RequestBatch, empty_requests
 from flowd.pipeline.join.join import Join
 from flowd.wire.als.als_pb2 import Envelope
-from flowd_exporters.hubble.encode.extensions import Extensions
+from flowd_exporters.hubble.encode.extensions import ExtensionEncoder
 from flowd_exporters.hubble.encode.row import unpack_rows
 from flowd_exporters.prometheus.exporter import PrometheusExporter
 from tests.support.attribution_truth import DIALECTS, LOGS, OWN_FORMAT, manifests, sources
@@ -72,10 +72,10 @@ def attributed(dialect: str, batch: RequestBatch, directory: Directory) -> Reque
 def als(dialect: str) -> RequestBatch:
     decoder = EntryDecoder(Losses())
     for path in sources(dialect)["ALS"]:
-        source = Source()
+        source = StreamIdentifier()
         for frame in frames(path):
             message = Envelope.FromString(frame)
-            source = source_of(message, source)
+            source = stream_identifier(message, source)
             decoder.add(message, source, 0)
     return decoder.take()
 
@@ -131,7 +131,7 @@ def test_lines_say_the_same_as_als(dialect: str) -> None:
     assert len(http)
     for row in http:
         said = name_of(row)
-        # Attempts are in no file that `flowd routes headers` asks for
+        # No log format of `flowd routes headers` contains the attempts
         assert said == by_id[row["request_id"]] or by_id[row["request_id"]] == "RETRIED"
 
 
@@ -172,7 +172,7 @@ def test_what_flags_and_details_say(fields: dict[str, Any], outcome: str) -> Non
 def test_a_direct_503_of_a_rule_without_endpoints() -> None:
     batch = empty_requests(2)
     batch["status"], batch["details"] = 503, "direct_response"
-    fill_outcomes(batch, np.array([Trait.EMPTY, 0], np.uint8))
+    fill_outcomes(batch, np.array([RuleTrait.EMPTY, 0], np.uint8))
     assert [*map(name_of, batch)] == ["NO_ENDPOINTS", "DIRECT_RESPONSE"]
 
 
@@ -180,13 +180,13 @@ def test_flows_and_metrics_carry_it() -> None:
     directory, losses = Directory(), Losses()
     batch = attributed("kgateway", als("kgateway"), directory)
     join = Join(KnownAddresses(), losses, wait_ns=0)
-    join.step(empty_connections(), batch, 1 << 62)  # they wait, until the next turn
+    join.step(empty_connections(), batch, 1 << 62)  # pending until the next step
     joined = join.step(empty_connections(), empty_requests(), 1 << 62)
     counts = Counter(map(name_of, batch))
-    extensions = Extensions(directory)
+    extensions = ExtensionEncoder(directory)
     shown: Counter[str] = Counter()
     for row in unpack_rows(joined.flows):
-        said = str(extensions.lasting_fields(row).get("outcome", ""))
+        said = str(extensions.static_fields(row).get("outcome", ""))
         assert bool(said) == (row.l7_type == L7Type.RESPONSE)
         shown[said.upper()] += bool(said)
     assert +shown == counts

@@ -1,4 +1,4 @@
-"""Several Gateways behind one proxy: which one took it, and when nothing can tell."""
+"""Several Gateways behind one proxy: attribution to one, and ambiguous cases."""
 
 from dataclasses import replace
 
@@ -20,8 +20,8 @@ EG = {"gateway.envoyproxy.io/owning-gatewayclass": "merged", "app.kubernetes.io/
 CILIUM = {"k8s-app": "cilium-envoy"}
 
 
-def meta(name: str, namespace: str = "infra", **labels: str) -> core.Meta:
-    return core.Meta(name=name, namespace=namespace, labels=labels)
+def meta(name: str, namespace: str = "infra", **labels: str) -> core.ObjectMeta:
+    return core.ObjectMeta(name=name, namespace=namespace, labels=labels)
 
 
 def gateway(name: str, port: int, hostname: str = "", *, class_name: str = "merged") -> gw.Gateway:
@@ -34,27 +34,27 @@ def gateway(name: str, port: int, hostname: str = "", *, class_name: str = "merg
 
 
 def route(name: str, *parents: str, path: str = "/") -> gw.HTTPRoute:
-    refs = tuple(gw.ParentRef(name=parent, namespace="infra") for parent in parents)
-    match = gw.HTTPMatch(path=gw.PathMatch(value=path))
-    spec = gw.HTTPRouteSpec(parent_refs=refs, rules=(gw.HTTPRule(matches=(match,)),))
+    refs = tuple(gw.ParentReference(name=parent, namespace="infra") for parent in parents)
+    match = gw.HTTPRouteMatch(path=gw.HTTPPathMatch(value=path))
+    spec = gw.HTTPRouteSpec(parent_refs=refs, rules=(gw.HTTPRouteRule(matches=(match,)),))
     return gw.HTTPRoute(metadata=meta(name, "shop"), spec=spec)
 
 
 def proxy(labels: dict[str, str]) -> core.Pod:
     return core.Pod(
-        metadata=core.Meta(name="envoy", namespace="proxies", labels=labels),
+        metadata=core.ObjectMeta(name="envoy", namespace="proxies", labels=labels),
         status=core.PodStatus(phase="Running", pod_ip=PROXY),
     )
 
 
 def cluster(labels: dict[str, str], *items: core.Object) -> Objects:
-    """The proxy and these, with a Gateway of another class that has the same port and hosts."""
+    """The proxy and these objects, with a Gateway of another class on the same port and hosts."""
     objects = Objects()
     for item in (proxy(labels), *items):
         objects.add(item)
     controller = "io.cilium/gateway-controller" if labels == CILIUM else "eg"
     spec = gw.GatewayClassSpec(controller_name=controller)
-    objects.add(gw.GatewayClass(metadata=core.Meta(name="merged"), spec=spec))
+    objects.add(gw.GatewayClass(metadata=core.ObjectMeta(name="merged"), spec=spec))
     objects.add(gateway("stranger", 80, class_name="other"))
     objects.add(route("strange", "stranger"))
     return objects
@@ -71,7 +71,7 @@ def asked(
     node: str = "",
     address: str = PROXY,
 ) -> tuple[RouteRef, Attribution]:
-    """What a request that the proxy took on a port is attributed to."""
+    """Attribution of a request that the proxy accepted on a port."""
     directory = Directory()
     attributor = Attributor(directory, dialect)
     attributor.update(objects)
@@ -161,7 +161,7 @@ def test_gateways_that_link_a_service_share_its_pods(host: str) -> None:
     part = core.EndpointSlice(
         metadata=meta("ingress-1", **{"kubernetes.io/service-name": "ingress"}),
         endpoints=(core.SliceEndpoint(addresses=(PROXY,)),),
-        ports=(core.SlicePort(name="one", port=8000), core.SlicePort(name="two", port=8080)),
+        ports=(core.EndpointPort(name="one", port=8000), core.EndpointPort(name="two", port=8080)),
     )
     service = core.Service(metadata=meta("ingress"), spec=service)
     objects = cluster({}, *items, service, part, route("web", "a", "b"))
@@ -194,7 +194,7 @@ def test_a_proxy_that_comes_goes_or_changes_hands_is_followed() -> None:
 def test_a_slice_that_comes_later_tells_the_port_of_its_service() -> None:
     ports = (core.ServicePort(name="http", port=80, target_port="web"),)
     service = core.Service(
-        metadata=core.Meta(name="envoy", namespace="proxies", labels=EG),
+        metadata=core.ObjectMeta(name="envoy", namespace="proxies", labels=EG),
         spec=core.ServiceSpec(cluster_ip="192.0.2.50", ports=ports),
     )
     objects = cluster(EG, gateway("a", 80), gateway("b", 8000), route("web", "a", "b"), service)
@@ -205,7 +205,7 @@ def test_a_slice_that_comes_later_tells_the_port_of_its_service() -> None:
     part = core.EndpointSlice(
         metadata=meta("envoy-1", "proxies", **{"kubernetes.io/service-name": "envoy"}),
         endpoints=(core.SliceEndpoint(addresses=(PROXY,)),),
-        ports=(core.SlicePort(name="http", port=8000),),
+        ports=(core.EndpointPort(name="http", port=8000),),
     )
     attributor.update(replace(objects, slices={part.key: part}))
     assert [entry.name for entry in attributor.table.listeners_at(both, 8000)] == ["http-a"]

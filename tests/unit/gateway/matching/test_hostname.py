@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.gateway.matching.hostname import ANY, covers, intersection, matching, normal, specificity
+from flowd.gateway.matching.hostname import (
+    ANY,
+    covering_hostnames,
+    covers,
+    intersection,
+    normalize_host,
+    specificity,
+)
 
 HOSTS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 NAMES = HOSTS | HOSTS.map("*.{}".format) | st.just(ANY)
@@ -23,7 +30,7 @@ NAMES = HOSTS | HOSTS.map("*.{}".format) | st.just(ANY)
     ],
 )
 def test_hosts_are_compared_without_case_and_port(host: str, wanted: str) -> None:
-    assert normal(host) == wanted
+    assert normalize_host(host) == wanted
 
 
 @pytest.mark.parametrize(
@@ -55,10 +62,10 @@ def test_what_both_cover_the_intersection_covers(one: str, two: str, host: str) 
 
 @given(HOSTS, st.lists(NAMES, max_size=8))
 def test_matching_yields_what_covers_most_specific_first(host: str, names: list[str]) -> None:
-    found = [name for name in matching(host) if name in names]
+    found = [name for name in covering_hostnames(host) if name in names]
     assert set(found) == {name for name in names if covers(name, host)}
     assert found == sorted(found, key=specificity, reverse=True)
 
 
 def test_a_host_of_any_length_is_cheap() -> None:
-    assert list(matching("a." * 5000)) == [ANY]
+    assert list(covering_hostnames("a." * 5000)) == [ANY]

@@ -1,4 +1,4 @@
-"""The compiled matcher against an obvious one: try every match in order of precedence."""
+"""Virtual hosts compared with a simple reference: try every match in order of precedence."""
 
 import re
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd.gateway.matching.backend import Services
+from flowd.gateway.matching.backend import ServiceIndex
 from flowd.gateway.matching.dialect import DIALECTS, Dialect
 from flowd.gateway.matching.rules import Route
 from flowd.gateway.matching.virtual_host import Candidate, VirtualHost
 from flowd.gateway.table.routes import build_routes
 from flowd.kubernetes.objects import gateway_api as gw
-from flowd.kubernetes.objects.core import Meta
+from flowd.kubernetes.objects.core import ObjectMeta
 from flowd.kubernetes.objects.snapshot import Objects
+from flowd.settings import DIALECTS as DIALECT_NAMES
 
 SEGMENTS = st.sampled_from(["a", "b", "ab", ""])
 PATHS = st.lists(SEGMENTS, max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -26,24 +27,24 @@ TESTS = st.builds(
     type=st.sampled_from(["Exact", "RegularExpression"]),
 )
 PATH_MATCHES = st.builds(
-    gw.PathMatch, type=st.sampled_from(["Exact", "PathPrefix"]), value=PATHS
+    gw.HTTPPathMatch, type=st.sampled_from(["Exact", "PathPrefix"]), value=PATHS
 ) | st.builds(
-    gw.PathMatch,
+    gw.HTTPPathMatch,
     type=st.just("RegularExpression"),
     value=st.sampled_from(["/a.*", "/(a|b)/?", ".*b", "/a/b"]),
 )
 MATCHES = st.builds(
-    gw.HTTPMatch,
+    gw.HTTPRouteMatch,
     path=PATH_MATCHES,
     method=st.sampled_from(["", "GET", "POST"]),
     headers=st.lists(TESTS, max_size=2).map(tuple),
     query_params=st.lists(TESTS, max_size=1).map(tuple),
 )
-RULES = st.builds(gw.HTTPRule, matches=st.lists(MATCHES, max_size=3).map(tuple))
+RULES = st.builds(gw.HTTPRouteRule, matches=st.lists(MATCHES, max_size=3).map(tuple))
 ROUTES = st.builds(
     gw.HTTPRoute,
     metadata=st.builds(
-        Meta,
+        ObjectMeta,
         name=st.sampled_from("pqrs"),
         namespace=st.sampled_from(["n", "m"]),
         creation_timestamp=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]),
@@ -57,7 +58,7 @@ def built(items: list[gw.HTTPRoute], dialect: Dialect) -> list[Route]:
     objects = Objects()
     for item in items:
         objects.add(item)
-    return [route for route, _ in build_routes(objects, Services(objects), dialect)]
+    return [route for route, _ in build_routes(objects, ServiceIndex(objects), dialect)]
 
 
 def elements(path: str) -> list[str]:
@@ -72,7 +73,7 @@ def obvious(
     method: str,
     headers: Mapping[str, str],
 ) -> Candidate | None:
-    """The rules of the Gateway API as they are written, one after the other."""
+    """Reference implementation of the Gateway API rules, one after the other."""
 
     def takes(candidate: Candidate) -> bool:
         match = candidate.match
@@ -82,7 +83,7 @@ def obvious(
             wanted = elements(match.path)
             if path.split("/")[: len(wanted)] != wanted:
                 return False
-        if match.path_type == "RegularExpression" and not match.takes_path(path):
+        if match.path_type == "RegularExpression" and not match.matches_path(path):
             return False
         if match.method not in ("", method):
             return False
@@ -142,18 +143,18 @@ GRPC_METHODS = st.builds(
     type=st.sampled_from(["Exact", "RegularExpression"]),
 )
 GRPC_RULES = st.builds(
-    gw.GRPCRule,
+    gw.GRPCRouteRule,
     matches=st.lists(
         st.builds(
-            gw.GRPCMatch, method=GRPC_METHODS, headers=st.lists(TESTS, max_size=2).map(tuple)
+            gw.GRPCRouteMatch, method=GRPC_METHODS, headers=st.lists(TESTS, max_size=2).map(tuple)
         ),
         max_size=3,
     ).map(tuple),
 )
 
 
-def asked(service: str, method: str, match: gw.GRPCMatch, headers: Mapping[str, str]) -> bool:
-    """Whether a match takes a call, as the specification words it."""
+def asked(service: str, method: str, match: gw.GRPCRouteMatch, headers: Mapping[str, str]) -> bool:
+    """Whether a match accepts a call, as the specification words it."""
     wanted = match.method
     for mine, theirs in ((wanted.service, service), (wanted.method, method)):
         fits = re.fullmatch(mine, theirs) if wanted.type == "RegularExpression" else mine == theirs
@@ -186,19 +187,19 @@ def asked(service: str, method: str, match: gw.GRPCMatch, headers: Mapping[str, 
     ),
 )
 def test_calls_go_to_the_most_characters_in_service_then_method_then_headers(
-    rules: list[gw.GRPCRule], calls: list[tuple[str, str, dict[str, str]]]
+    rules: list[gw.GRPCRouteRule], calls: list[tuple[str, str, dict[str, str]]]
 ) -> None:
     item = gw.GRPCRoute(
-        metadata=Meta(name="r", namespace="n"), spec=gw.GRPCRouteSpec(rules=tuple(rules))
+        metadata=ObjectMeta(name="r", namespace="n"), spec=gw.GRPCRouteSpec(rules=tuple(rules))
     )
     objects = Objects()
     objects.add(item)
-    found = [route for route, _ in build_routes(objects, Services(objects), DIALECTS["spec"])]
+    found = [route for route, _ in build_routes(objects, ServiceIndex(objects), DIALECTS["spec"])]
     vhost = VirtualHost.build("*", found)
     every = [
         (at, number, match)
         for at, rule in enumerate(rules)
-        for number, match in enumerate(rule.matches or (gw.GRPCMatch(),))
+        for number, match in enumerate(rule.matches or (gw.GRPCRouteMatch(),))
     ]
     for service, method, given_headers in calls:
         headers = {key.lower(): value for key, value in given_headers.items()}
@@ -220,13 +221,15 @@ def test_calls_go_to_the_most_characters_in_service_then_method_then_headers(
         assert (taken and (taken.rule.index, taken.match.index)) == (best and best[:2])
 
 
-def route_of(*rules: gw.HTTPRule) -> gw.HTTPRoute:
-    return gw.HTTPRoute(metadata=Meta(name="r", namespace="n"), spec=gw.HTTPRouteSpec(rules=rules))
+def route_of(*rules: gw.HTTPRouteRule) -> gw.HTTPRoute:
+    return gw.HTTPRoute(
+        metadata=ObjectMeta(name="r", namespace="n"), spec=gw.HTTPRouteSpec(rules=rules)
+    )
 
 
-def rule(path_type: gw.PathMatchType, path: str, **fields: object) -> gw.HTTPRule:
-    match = gw.HTTPMatch(path=gw.PathMatch(type=path_type, value=path), **fields)  # pyright: ignore[reportArgumentType]
-    return gw.HTTPRule(matches=(match,))
+def rule(path_type: gw.PathMatchType, path: str, **fields: object) -> gw.HTTPRouteRule:
+    match = gw.HTTPRouteMatch(path=gw.HTTPPathMatch(type=path_type, value=path), **fields)  # pyright: ignore[reportArgumentType]
+    return gw.HTTPRouteRule(matches=(match,))
 
 
 @pytest.mark.parametrize(
@@ -285,3 +288,7 @@ def test_a_long_path_is_cheap() -> None:
     vhost = VirtualHost.build("*", built([route_of(rule("PathPrefix", "/a/b"))], DIALECTS["eg"]))
     assert vhost.find("/a/b" + "/" * 200_000, "", "GET", {})
     assert not vhost.find("/" * 200_000, "", "GET", {})
+
+
+def test_the_setting_names_every_dialect() -> None:
+    assert set(DIALECT_NAMES) == set(DIALECTS)

@@ -1,4 +1,4 @@
-"""Requests over every rule of the specification, each with what must become of it and why."""
+"""Corpus of requests for every rule of the specification, each with the required result."""
 
 import json
 from functools import cache
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowd.gateway.report.simulate import MatchedRoute, Outcome, Request, match_request
+from flowd.gateway.report.simulate import MatchedRoute, Request, SimulationResult, match_request
 from flowd.gateway.table.route_table import RouteTable
 from flowd.kubernetes.manifests import load_manifests
 from flowd.kubernetes.objects.snapshot import Objects
@@ -42,8 +42,8 @@ def text(route: MatchedRoute) -> str:
     return f"{route.kind}/{route.namespace}/{route.name}#{route.rule}.{route.match}"
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
-    """The answer in the words of the corpus."""
+def told(outcome: SimulationResult) -> dict[str, Any]:
+    """The result in the format of the corpus."""
     plain = json.loads(msgspec.json.encode(outcome))
     backends = outcome.backends
     mirrors = outcome.mirrors or []

@@ -1,4 +1,4 @@
-"""Why routes lose, what `list` finds wrong, and both on the command line."""
+"""Explanations why routes lose, problems in `list`, and both on the command line."""
 
 import json
 from pathlib import Path

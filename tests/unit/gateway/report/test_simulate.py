@@ -1,4 +1,4 @@
-"""What a Gateway does with a request."""
+"""Simulation of requests."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from flowd.gateway.report.simulate import (
+    ForwardedRequest,
     MatchedRoute,
-    Outcome,
     Request,
-    Rewrite,
-    Target,
+    SimulationResult,
+    WeightedBackend,
     match_request,
 )
 from flowd.gateway.table.route_table import RouteTable
@@ -21,15 +21,15 @@ from tests.support.envoy_entries import Truth, bundle, recorded
 from tests.support.gateway_bundle import objects_of, tutorial_table
 
 
-def ask(table: RouteTable, **fields: object) -> Outcome:
+def ask(table: RouteTable, **fields: object) -> SimulationResult:
     return match_request(table, msgspec.convert(fields, Request))
 
 
-def web(dialect: str = "spec", host: str = "www.store.test", **fields: Any) -> Outcome:
+def web(dialect: str = "spec", host: str = "www.store.test", **fields: Any) -> SimulationResult:
     return ask(tutorial_table(dialect), host=host, **fields)
 
 
-def rule_of(outcome: Outcome) -> int | None:
+def rule_of(outcome: SimulationResult) -> int | None:
     return outcome.route.rule if outcome.route else None
 
 
@@ -64,8 +64,8 @@ def test_envoy_gateway_tries_expressions_first() -> None:
 
 def test_weights_come_with_the_answer() -> None:
     assert web(path="/").backends == [
-        Target("store", "shop", 80, 95),
-        Target("store", "shop-next", 80, 5),
+        WeightedBackend("store", "shop", 80, 95),
+        WeightedBackend("store", "shop-next", 80, 5),
     ]
     named = MatchedRoute("HTTPRoute", "store", "split", 0, 0, "canary-by-weight")
     assert web(path="/").route == named
@@ -75,7 +75,7 @@ def test_a_header_filter() -> None:
     headers = {"cookie": "a=1", "X-Team": "other", "x-tag": "a", "accept": "*/*"}
     wanted = {"x-team": "store", "x-tag": "a,b", "accept": "*/*"}
     outcome = web(path="/tagged?q=1", headers=headers)
-    assert outcome.rewritten == Rewrite("www.store.test", "/tagged?q=1", wanted)
+    assert outcome.rewritten == ForwardedRequest("www.store.test", "/tagged?q=1", wanted)
 
 
 def test_a_redirect() -> None:
@@ -189,7 +189,7 @@ def test_recorded_requests(dialect: str) -> None:
     assert wrong == []
 
 
-def agrees(outcome: Outcome, truth: Truth) -> bool:
+def agrees(outcome: SimulationResult, truth: Truth) -> bool:
     route = outcome.route
     told = route and (route.kind, route.namespace, route.name, route.rule, route.match)
     backends = [f"{ref.namespace}/{ref.name}:{ref.port}" for ref in outcome.backends]

@@ -1,4 +1,4 @@
-"""BackendTLSPolicies, where people see them."""
+"""BackendTLSPolicies in descriptions, explanations and tables."""
 
 from pathlib import Path
 

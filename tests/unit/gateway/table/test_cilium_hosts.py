@@ -1,4 +1,4 @@
-"""Cilium's Gateways have one set of virtual hosts for all plain ports; the others one a listener."""
+"""Virtual hosts shared by all plain ports of a Cilium Gateway, and separate for other dialects."""
 
 import pytest
 
@@ -19,12 +19,12 @@ def listener(name: str, port: int, hostname: str = "", protocol: str = "HTTP") -
 
 
 def route(name: str, section: str, host: str, path: str = "/") -> gw.HTTPRoute:
-    parent = gw.ParentRef(name="edge", namespace="infra", section_name=section)
-    match = gw.HTTPMatch(path=gw.PathMatch(value=path))
+    parent = gw.ParentReference(name="edge", namespace="infra", section_name=section)
+    match = gw.HTTPRouteMatch(path=gw.HTTPPathMatch(value=path))
     spec = gw.HTTPRouteSpec(
-        parent_refs=(parent,), hostnames=(host,), rules=(gw.HTTPRule(matches=(match,)),)
+        parent_refs=(parent,), hostnames=(host,), rules=(gw.HTTPRouteRule(matches=(match,)),)
     )
-    return gw.HTTPRoute(metadata=core.Meta(name=name, namespace="shop"), spec=spec)
+    return gw.HTTPRoute(metadata=core.ObjectMeta(name=name, namespace="shop"), spec=spec)
 
 
 def cluster(*routes: gw.HTTPRoute) -> Objects:
@@ -34,7 +34,7 @@ def cluster(*routes: gw.HTTPRoute) -> Objects:
         listener("two", 8080),
         listener("tls", 443, "s.test", "HTTPS"),
     )
-    metadata = core.Meta(name="edge", namespace="infra")
+    metadata = core.ObjectMeta(name="edge", namespace="infra")
     objects.add(gw.Gateway(metadata=metadata, spec=gw.GatewaySpec(listeners=listeners)))
     for item in routes:
         objects.add(item)
@@ -50,7 +50,7 @@ ROUTES = (
 
 
 def taken(table: RouteTable, port: int, host: str, path: str = "/") -> tuple[str, str]:
-    """Name of the route that takes a request, or the reason for none, and of the listener."""
+    """Name of the route that accepts a request (or the reason for none), and of the listener."""
     found = match_request(table, Request(port=port, host=host, path=path))
     return (found.route.name if found.route else found.reason), found.listener
 

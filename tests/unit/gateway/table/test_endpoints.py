@@ -1,4 +1,4 @@
-"""Which endpoints of a Service count: the conditions of EndpointSlices as kube-proxy reads them."""
+"""Usable endpoints of a Service: EndpointSlice conditions as kube-proxy reads them."""
 
 from typing import Any
 
@@ -35,19 +35,19 @@ CASES: dict[str, tuple[list[dict[str, Any]], int]] = {
 
 
 def cluster(*conditions: dict[str, Any]) -> Objects:
-    """A Gateway with a route to a Service, with an endpoint and a Pod for each of the conditions."""
+    """A Gateway with a route to a Service that has an endpoint and a Pod for each condition."""
     objects = Objects()
-    ref = gw.FilteredBackendRef(name="web", port=80)
+    ref = gw.HTTPBackendRef(name="web", port=80)
     spec = gw.HTTPRouteSpec(
-        parent_refs=(gw.ParentRef(name="edge", namespace="infra"),),
-        rules=(gw.HTTPRule(backend_refs=(ref,)),),
+        parent_refs=(gw.ParentReference(name="edge", namespace="infra"),),
+        rules=(gw.HTTPRouteRule(backend_refs=(ref,)),),
     )
     ports = (core.ServicePort(name="http", port=80, target_port=8080),)
     endpoints = tuple(
         core.SliceEndpoint(
             addresses=(f"10.0.0.{number}",),
-            conditions=msgspec.convert(entry, core.Conditions),
-            target_ref=core.TargetRef(kind="Pod", namespace="shop", name=f"web-{number}"),
+            conditions=msgspec.convert(entry, core.EndpointConditions),
+            target_ref=core.ObjectReference(kind="Pod", namespace="shop", name=f"web-{number}"),
         )
         for number, entry in enumerate(conditions)
     )
@@ -58,7 +58,7 @@ def cluster(*conditions: dict[str, Any]) -> Objects:
         core.EndpointSlice(
             metadata=meta("web-1", "shop", **{"kubernetes.io/service-name": "web"}),
             endpoints=endpoints,
-            ports=(core.SlicePort(name="http", port=8080),),
+            ports=(core.EndpointPort(name="http", port=8080),),
         ),
         *(pod(number, entry) for number, entry in enumerate(conditions)),
     ):
@@ -68,7 +68,7 @@ def cluster(*conditions: dict[str, Any]) -> Objects:
 
 def pod(number: int, conditions: dict[str, Any], phase: str = "Running") -> core.Pod:
     deleted = "2026-01-01T00:00:00Z" if conditions.get("terminating") else ""
-    metadata = core.Meta(name=f"web-{number}", namespace="shop", deletion_timestamp=deleted)
+    metadata = core.ObjectMeta(name=f"web-{number}", namespace="shop", deletion_timestamp=deleted)
     status = core.PodStatus(phase=phase, pod_ip=f"10.0.0.{number}")
     return core.Pod(metadata=metadata, status=status)
 
@@ -91,7 +91,7 @@ def test_a_change_of_conditions_is_followed() -> None:
     before = RouteTable.build(cluster(READY, READY))
     for conditions, expected in (((LEAVING, LEAVING), (2, 2)), ((GONE, LEAVING), (1, 2))):
         before = RouteTable.build(cluster(*conditions), before=before)
-        assert before.services.count("shop", "web") == expected
+        assert before.services.endpoint_count("shop", "web") == expected
 
 
 def test_a_pod_that_terminates_is_itself_until_it_is_gone() -> None:

@@ -1,4 +1,4 @@
-"""Manifests of strangers: each fault is one line, and everything else goes on."""
+"""Untrusted manifests: one line for each error, and all other objects work."""
 
 import logging
 from pathlib import Path

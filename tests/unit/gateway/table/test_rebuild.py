@@ -1,4 +1,4 @@
-"""A table that takes over what did not change equals one that is read anew."""
+"""An incrementally built route table equals one built from scratch."""
 
 import random
 from dataclasses import replace
@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[3] / "data"
 
 
 def changed(objects: Objects, rng: random.Random) -> Objects:
-    """The same with one object gone, or put back, or with another date."""
+    """The objects with one of them removed, added again, or with another date."""
     names = [kind.attribute for kind in KINDS.values() if getattr(objects, kind.attribute)]
     name = rng.choice(names)
     items = dict(getattr(objects, name))
@@ -35,7 +35,7 @@ def changed(objects: Objects, rng: random.Random) -> Objects:
 
 
 def accepted(table: RouteTable) -> list[tuple[Route, str]]:
-    """What all listeners accept."""
+    """Accepted routes of all listeners."""
     return [
         pair
         for gateway in table.gateways.values()

@@ -1,4 +1,4 @@
-"""The connection table against a slow, obvious one, and its bounds."""
+"""ConnectionTable: lookups compared with a naive model, eviction and expiry."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flowd.model.address import pack
 from flowd.model.enums import Nat, Protocol
 from flowd.model.records.connection import ConnectionBatch
-from flowd.pipeline.endpoint_tuples import Pairs, sockets
+from flowd.pipeline.endpoint_tuples import EndpointPairs, pack_endpoints
 from flowd.pipeline.join.connection_table import ConnectionTable
 from flowd.pipeline.sorted_index import SortedIndex
 from tests.support.join_rows import SECOND, T0, connection, ended
@@ -30,7 +30,7 @@ class Life:
 
 
 def slow_find(lives: list[Life], near: str, far: str, start: float, end: float) -> int:
-    """The newest life of the pair that had begun, if it was not over: exact times, then slack."""
+    """The naive lookup: the pair's newest connection at that time; exact, then with slack."""
     for slack in (0.0, SLACK):
         begun = [
             life
@@ -44,16 +44,18 @@ def slow_find(lives: list[Life], near: str, far: str, start: float, end: float) 
     return 0
 
 
-def pairs(asked: list[tuple[str, str, float, float]]) -> Pairs:
+def pairs(asked: list[tuple[str, str, float, float]]) -> EndpointPairs:
     def column(texts: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
         split = [text.rpartition(":") for text in texts]
         packed = b"".join(pack(address) for address, _, _ in split)
         addresses = np.frombuffer(packed, np.uint8).reshape(-1, 16)
         ports = np.array([int(port) for _, _, port in split], np.uint16)
-        return sockets(addresses, ports, np.full(len(texts), Protocol.TCP, np.uint8))
+        return pack_endpoints(addresses, ports, np.full(len(texts), Protocol.TCP, np.uint8))
 
     start, end = np.array([[T0 + round(t * SECOND) for t in each[2:]] for each in asked]).T
-    return Pairs(column([near for near, *_ in asked]), column([a[1] for a in asked]), start, end)
+    return EndpointPairs(
+        column([near for near, *_ in asked]), column([a[1] for a in asked]), start, end
+    )
 
 
 ends = st.sampled_from(["10.0.0.1:1", "10.0.0.1:2", "10.0.0.2:1"])
@@ -111,7 +113,7 @@ def test_forgetting_leaves_the_others_findable() -> None:
     records = [connection(n, f"10.0.0.1:{n}", "10.0.0.2:80") for n in range(1, 3000)]
     table.update(np.concatenate(records))
     table.update(np.concatenate([ended(record, 1) for record in records[::2]]))
-    table.expire(T0 + 9 * SECOND)
+    table.expire_and_count(T0 + 9 * SECOND)
     assert table.live == len(table) == 1499
     asked = [(f"10.0.0.1:{n}", "10.0.0.2:80", 1.0, 1.0) for n in range(1, 3000)]
     found = table.find(pairs(asked)).conn_id.tolist()

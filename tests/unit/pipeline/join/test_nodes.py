@@ -1,4 +1,4 @@
-"""The join on each node and at every order of arrival, by a clock of the test's own."""
+"""The join on each node and for every order of arrival, with a fake clock."""
 
 from typing import Any
 
@@ -26,11 +26,11 @@ NODES = {
     "client": ((DOWN,), ((CLIENT, GATEWAY, 5000),)),
     "pod": ((UP,), ((POD, UP_LOCAL, 3000),)),
 }
-"""Connections that pass the node, and the sockets on it with their round trips, microseconds."""
+"""Connections through each node, and sockets on the node with their RTT, microseconds."""
 
 
 class Node:
-    """A join, and the sockets that report to it."""
+    """A join with socket reports."""
 
     def __init__(self) -> None:
         self.reports: list[SocketBatch] = []
@@ -47,7 +47,7 @@ class Node:
 
 
 def report(near: str, far: str, srtt_us: int, at: float) -> SocketBatch:
-    """What a socket says when data are acknowledged."""
+    """An UPDATE report of a socket."""
     row = empty_sockets(1)
     ends = request(near, far)
     for side, name in (("local", "client"), ("remote", "local")):
@@ -64,7 +64,7 @@ def records(*pairs: tuple[str, str], over: bool = False) -> ConnectionBatch:
 
 
 def entry(**columns: Any) -> RequestBatch:
-    """40 ms long, 30 ms of them upstream."""
+    """A request of 40 ms, 30 ms of them upstream."""
     times = {"duration_ns": 40_000_000, "upstream_ns": 30_000_000}
     return request(CLIENT, GATEWAY, UP_LOCAL, POD, 0.5, **(times | columns))
 

@@ -1,4 +1,4 @@
-"""The join as a running stage: nothing lost, nothing doubled, whatever comes when."""
+"""The join as a running stage: each row leaves exactly once, for every order of arrival."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from flowd.model.records.batch import FlowBatch
 from flowd.model.records.connection import ConnectionBatch, empty_connections
 from flowd.model.records.request import RequestBatch, empty_requests
 from flowd.pipeline.join.connection_table import ConnectionTable
-from flowd.pipeline.join.join import STEP_ROWS, Join, stretches
+from flowd.pipeline.join.join import STEP_ROWS, Join, group_batches
 from flowd.runtime.queue import Queue
 from tests.support.join_rows import SECOND, T0, KnownAddresses, connection, request
 
@@ -115,7 +115,7 @@ async def test_batch_that_cannot_be_joined_is_counted_and_the_stage_lives_on(
     failed = asyncio.Event()
 
     class FailsOnce(ConnectionTable):
-        def expire(self, now_ns: int) -> None:
+        def expire_and_count(self, now_ns: int) -> None:
             if not failed.is_set():
                 failed.set()
                 raise RuntimeError("boom")
@@ -141,10 +141,10 @@ def test_batches_go_on_in_order_and_in_stretches() -> None:
     batches = [empty_connections(size) for size in sizes]
     for place, batch in enumerate(batches):
         batch["conn_id"] = place
-    parts = stretches(batches)
+    parts = group_batches(batches)
     assert [len(part) for part in parts] == [STEP_ROWS, 1, STEP_ROWS + 5, 2]
     assert np.concatenate(parts)["conn_id"].tolist() == np.concatenate(batches)["conn_id"].tolist()
-    assert [len(part) for part in stretches([])] == [0]
+    assert [len(part) for part in group_batches([])] == [0]
 
 
 async def test_exporters_keep_up_with_many_steps_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Sockets, DNS and routes in the join: what records and requests carry away."""
+"""Socket statistics, DNS rows and route shares on the records and requests of the join."""
 
 from typing import Any
 
@@ -32,8 +32,8 @@ from flowd.model.route import RouteRef
 from flowd.pipeline.dns_names import DnsNames
 from flowd.pipeline.join.connection_table import ConnectionTable
 from flowd.pipeline.join.join import Join
-from flowd.pipeline.join.latency import fill_split, further_trips
-from flowd.pipeline.join.socket_reports import SocketMeeting
+from flowd.pipeline.join.latency import extra_round_trips, fill_latency_split
+from flowd.pipeline.join.socket_reports import SocketReportMatcher
 from flowd_exporters.prometheus.exporter import PrometheusExporter
 from tests.support.join_rows import SECOND, T0, KnownAddresses, connection, ended, request
 
@@ -62,7 +62,7 @@ def report(local: str, remote: str, at: float = 0, **columns: Any) -> SocketBatc
 
 
 class Source:
-    """Socket and DNS rows for the next step."""
+    """A join that polls socket and DNS rows set by the test."""
 
     def __init__(self, names: DnsNames | None = None) -> None:
         self.rows: list[SocketBatch] = []
@@ -140,13 +140,13 @@ def test_socket_before_its_connection_waits_and_one_after_the_end_is_known_by_it
 
 
 def test_rows_without_a_connection_are_bounded_and_forgotten() -> None:
-    meeting = SocketMeeting(ConnectionTable(), hold_ns=SECOND, hold_rows=5)
+    matcher = SocketReportMatcher(ConnectionTable(), hold_ns=SECOND, hold_rows=5)
     rows = np.concatenate([report(f"10.0.0.9:{port}", POD) for port in range(1, 9)])
     fresh = np.zeros(0, np.uint64)
-    meeting.step(rows, fresh, now(0))
-    assert meeting.waiting == 5
-    meeting.step(empty_sockets(), fresh, now(2))
-    assert meeting.waiting == 0
+    matcher.step(rows, fresh, now(0))
+    assert matcher.waiting == 5
+    matcher.step(empty_sockets(), fresh, now(2))
+    assert matcher.waiting == 0
 
 
 def test_request_has_both_sides_and_a_split_that_adds_up() -> None:
@@ -216,7 +216,7 @@ def test_split_is_never_negative_and_exact_where_known(values: list[int], opened
     small = ("down_srtt_us", "up_srtt_us", "up_connect_us", "down_connect_us")
     for name, value in zip(small, values[4:], strict=True):
         rows[name] = value % 2**32
-    fill_split(rows, np.array([opened]))
+    fill_latency_split(rows, np.array([opened]))
     parts = [int(rows[f"{n}_us"][0]) for n in ("client_network", "gateway", "pod_network", "pod")]
     assert sum(parts) in (0, values[0] // 1000)
     if rows["up_srtt_us"][0]:
@@ -225,7 +225,7 @@ def test_split_is_never_negative_and_exact_where_known(values: list[int], opened
 
 def test_bodies_beyond_the_first_window_take_round_trips() -> None:
     sizes = np.array([0, 14_600, 14_601, 43_800, 43_801], np.uint64)
-    assert further_trips(sizes).tolist() == [0, 0, 1, 1, 2]
+    assert extra_round_trips(sizes).tolist() == [0, 0, 1, 1, 2]
 
 
 def test_end_of_a_gateways_connection_waits_for_the_route_and_others_do_not() -> None:

@@ -1,4 +1,4 @@
-"""Requests meet their connections: order of arrival, reuse of ports, loss and doubling."""
+"""Join.step matches requests to connections: order of arrival, port reuse, no loss or doubling."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Connections to a gateway of which no access-log entry tells."""
+"""Counts of gateway connections with and without an access-log entry."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ NO_RECORDS, NO_ENTRIES = empty_connections(), empty_requests()
 
 
 def over(number: int, dst: str = GATEWAY, **columns: Any) -> ConnectionBatch:
-    """All records of a connection of one second."""
+    """The records of a connection that lasts one second."""
     first = connection(number, f"10.0.0.9:{40000 + number}", dst, **(TALKED | columns))
     return np.concatenate([first, ended(first, 1)])
 
 
 def counted(join: Join, *records: ConnectionBatch) -> tuple[int, int]:
-    """With and without an entry, once all are forgotten."""
+    """(logged, unlogged) after all connections have expired."""
     join.step(np.concatenate([NO_RECORDS, *records]), NO_ENTRIES, T0 + 2 * SECOND)
     join.step(NO_RECORDS, NO_ENTRIES, T0 + 40 * SECOND)
     return join.table.logged, join.table.unlogged

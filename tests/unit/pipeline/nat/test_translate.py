@@ -1,4 +1,4 @@
-"""Rows get the other side of their translation: the right one, in time, and no row is lost."""
+"""NatTranslator: rows get the right translation in time, and no row is lost."""
 
 import asyncio
 
@@ -11,10 +11,10 @@ from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.enums import Nat, Protocol, Reason
 from flowd.model.losses import Losses, Place
 from flowd.model.records.connection import ConnectionBatch, empty_connections
-from flowd.model.records.translation import TRANSLATION, Translations
+from flowd.model.records.translation import TRANSLATION, TranslationUpdate
 from flowd.pipeline.nat import translate
 from flowd.pipeline.nat.table import KEEP_NS, NatTable
-from flowd.pipeline.nat.translate import Translator
+from flowd.pipeline.nat.translate import NatTranslator
 from flowd.runtime.queue import Queue
 from flowd.runtime.tasks import stage
 
@@ -22,19 +22,22 @@ S = 10**9
 CLIENT, SERVICE, NODE = "10.0.0.1", "10.96.0.1", "10.0.9.9"
 
 
-def news(
-    *what: tuple[int, str] | tuple[int, str, bool], since: int, until: int, complete: bool = False
-) -> Translations:
-    """Client ports, backends, and whether it is over; the node's address is what pods see."""
-    rows = np.zeros(len(what), TRANSLATION)
-    for row, (port, backend, *ended) in zip(rows, what, strict=True):
+def translation_update(
+    *translations: tuple[int, str] | tuple[int, str, bool],
+    since: int,
+    until: int,
+    complete: bool = False,
+) -> TranslationUpdate:
+    """An update of translations (client port, backend, ended); the source becomes the node."""
+    rows = np.zeros(len(translations), TRANSLATION)
+    for row, (port, backend, *ended) in zip(rows, translations, strict=True):
         ends = (("src", CLIENT, port), ("dst", SERVICE, 80))
         seen = (("nat_src", NODE, port + 1), ("nat_dst", backend, 8080))
         for name, address, number in (*ends, *seen):
             row[f"{name}_addr"] = np.frombuffer(pack(address), "u1")
             row[f"{name}_port"] = number
         row["protocol"], row["ended"] = Protocol.TCP, bool(ended and ended[0])
-    return Translations(rows, since, until, complete)
+    return TranslationUpdate(rows, since, until, complete)
 
 
 def record(
@@ -58,20 +61,20 @@ def record(
     return rows
 
 
-class Given:
-    """A translator with one Service, and the news that it is told next."""
+class TranslatorUnit:
+    """A translator with one Service, and the updates that it polls next."""
 
     def __init__(self, limit: int = 1000) -> None:
         self.directory, self.losses = Directory(), Losses()
         self.service = self.directory.endpoints.index(Endpoint(EndpointKind.SERVICE, 0, name="a"))
-        self.next: list[Translations] = []
-        self.translator = Translator(self.directory, self.losses, self.take, limit)
+        self.next: list[TranslationUpdate] = []
+        self.translator = NatTranslator(self.directory, self.losses, self.take, limit)
 
-    def take(self) -> list[Translations]:
-        told, self.next = self.next, []
-        return told
+    def take(self) -> list[TranslationUpdate]:
+        updates, self.next = self.next, []
+        return updates
 
-    def told(self, rows: ConnectionBatch) -> list[tuple[int, str, int, str, int]]:
+    def nat_columns(self, rows: ConnectionBatch) -> list[tuple[int, str, int, str, int]]:
         return [
             (
                 int(row["nat"]),
@@ -90,117 +93,121 @@ NONE = (Nat.NONE, "", 0, "", 0)
 
 
 def test_both_sides_whichever_end_flowd_takes_for_the_initiator() -> None:
-    given = Given()
-    given.next = [news((5000, "10.1.0.1"), since=1 * S, until=2 * S)]
+    unit = TranslatorUnit()
+    unit.next = [translation_update((5000, "10.1.0.1"), since=1 * S, until=2 * S)]
     time = 3 * S // 2
-    assert given.told(record(5000, first=time)) == [BEFORE]
-    assert given.told(record(5001, of=NODE, to=("10.1.0.1", 8080), first=time)) == [AFTER]
+    assert unit.nat_columns(record(5000, first=time)) == [BEFORE]
+    assert unit.nat_columns(record(5001, of=NODE, to=("10.1.0.1", 8080), first=time)) == [AFTER]
     turned = record(80, of=SERVICE, to=(CLIENT, 5000), first=time)
-    assert given.told(turned) == [(Nat.BEFORE, "10.1.0.1", 8080, NODE, 5001)]
-    assert given.told(record(5002, first=time)) == [NONE]
+    assert unit.nat_columns(turned) == [(Nat.BEFORE, "10.1.0.1", 8080, NODE, 5001)]
+    assert unit.nat_columns(record(5002, first=time)) == [NONE]
 
 
 def test_a_tuple_used_again_keeps_each_life_apart() -> None:
-    given = Given()
-    first = news((5000, "10.1.0.1"), since=1 * S, until=2 * S)
-    second = news((5000, "10.1.0.1", True), (5000, "10.1.0.2"), since=2 * S, until=3 * S)
-    given.next = [first]
-    assert given.told(record(5000, first=3 * S // 2)) == [BEFORE]
-    given.next = [second]
+    unit = TranslatorUnit()
+    first = translation_update((5000, "10.1.0.1"), since=1 * S, until=2 * S)
+    second = translation_update(
+        (5000, "10.1.0.1", True), (5000, "10.1.0.2"), since=2 * S, until=3 * S
+    )
+    unit.next = [first]
+    assert unit.nat_columns(record(5000, first=3 * S // 2)) == [BEFORE]
+    unit.next = [second]
     again = (Nat.BEFORE, NODE, 5001, "10.1.0.2", 8080)
-    assert given.told(record(5000, first=5 * S // 2, conn_id=2)) == [again]
+    assert unit.nat_columns(record(5000, first=5 * S // 2, conn_id=2)) == [again]
     late = record(5000, first=3 * S // 2, time=9 * S, reason=Reason.END)
-    assert given.told(late) == [BEFORE]
+    assert unit.nat_columns(late) == [BEFORE]
 
 
 def test_lives_within_one_look_go_to_their_connections_in_order() -> None:
-    """Also those whose connections are read only later."""
-    given = Given()
+    """Also translations whose connections are read in a later batch."""
+    unit = TranslatorUnit()
     backends = [f"10.1.0.{number}" for number in range(1, 40)]
     what = [(5000, b, over) for b in backends for over in (False, True)]
-    given.next = [news(*what, since=1 * S, until=2 * S)]
+    unit.next = [translation_update(*what, since=1 * S, until=2 * S)]
     times = [S + number * S // 50 for number in range(len(backends))]
     early = [record(5000, first=time, conn_id=n) for n, time in enumerate(times[:20])]
     late = [record(5000, first=time, conn_id=20 + n) for n, time in enumerate(times[20:])]
-    assert [row[3] for row in given.told(np.concatenate(early))] == backends[:20]
-    assert [row[3] for row in given.told(np.concatenate(late))] == backends[20:]
+    assert [row[3] for row in unit.nat_columns(np.concatenate(early))] == backends[:20]
+    assert [row[3] for row in unit.nat_columns(np.concatenate(late))] == backends[20:]
     ends = [record(5000, first=time, time=3 * S, reason=Reason.END) for time in times]
-    assert [row[3] for row in given.told(np.concatenate(ends))] == backends
+    assert [row[3] for row in unit.nat_columns(np.concatenate(ends))] == backends
 
 
 def test_what_ended_is_kept_a_moment_and_then_forgotten() -> None:
     table = NatTable(10)
-    table.update(news((5000, "10.1.0.1"), since=S, until=S))
-    table.update(news((5000, "10.1.0.1", True), since=S, until=2 * S))
+    table.update(translation_update((5000, "10.1.0.1"), since=S, until=S))
+    table.update(translation_update((5000, "10.1.0.1", True), since=S, until=2 * S))
     assert (len(table), table.live) == (1, 0)
-    table.update(news(since=2 * S, until=3 * S + KEEP_NS))
+    table.update(translation_update(since=2 * S, until=3 * S + KEEP_NS))
     assert len(table) == 0
 
 
 def test_a_list_adds_what_was_missed_and_ends_what_is_gone() -> None:
-    given = Given()
-    given.next = [news((5000, "10.1.0.1"), (6000, "10.1.0.1"), since=S, until=S)]
-    given.translator.release(False)
+    unit = TranslatorUnit()
+    unit.next = [translation_update((5000, "10.1.0.1"), (6000, "10.1.0.1"), since=S, until=S)]
+    unit.translator.release(False)
     every = (6000, "10.1.0.1"), (7000, "10.1.0.2"), (7000, "10.1.0.2")
-    given.next = [news(*every, since=0, until=9 * S, complete=True)]
-    given.translator.release(False)
-    assert (len(given.translator.table), given.translator.table.live) == (3, 2)
-    assert given.told(record(7000, first=S))[0][3] == "10.1.0.2"
-    assert given.told(record(5000, first=20 * S)) == [NONE]
+    unit.next = [translation_update(*every, since=0, until=9 * S, complete=True)]
+    unit.translator.release(False)
+    assert (len(unit.translator.table), unit.translator.table.live) == (3, 2)
+    assert unit.nat_columns(record(7000, first=S))[0][3] == "10.1.0.2"
+    assert unit.nat_columns(record(5000, first=20 * S)) == [NONE]
 
 
 def test_a_full_table_forgets_what_is_over_first_and_counts() -> None:
-    given = Given(limit=100)
+    unit = TranslatorUnit(limit=100)
     over = [(port, "10.1.0.1") for port in range(1, 61)]
-    given.next = [
-        news(*over, since=S, until=S),
-        news(*((*one, True) for one in over), since=S, until=2 * S),
-        news(*((port, "10.1.0.1") for port in range(1000, 1060)), since=2 * S, until=3 * S),
+    unit.next = [
+        translation_update(*over, since=S, until=S),
+        translation_update(*((*one, True) for one in over), since=S, until=2 * S),
+        translation_update(
+            *((port, "10.1.0.1") for port in range(1000, 1060)), since=2 * S, until=3 * S
+        ),
     ]
-    given.translator.release(False)
-    table = given.translator.table
+    unit.translator.release(False)
+    table = unit.translator.table
     assert (table.live, len(table)) == (60, 90)
-    given.translator.release(False)
-    assert given.losses.snapshot()[Place.CAPTURE, "translations_full"] == 30
+    unit.translator.release(False)
+    assert unit.losses.snapshot()[Place.CAPTURE, "translations_full"] == 30
 
 
 def test_the_first_record_of_a_service_connection_waits_for_its_translation() -> None:
-    given = Given()
-    first = record(5000, first=S, endpoint=given.service)
+    unit = TranslatorUnit()
+    first = record(5000, first=S, endpoint=unit.service)
     other = record(5001, first=S, conn_id=2)
-    assert given.told(np.concatenate([first, other])) == [NONE]
-    assert not len(given.translator.release(False))
-    given.next = [news((5000, "10.1.0.1"), since=S, until=S)]
-    (row,) = given.translator.release(False)
+    assert unit.nat_columns(np.concatenate([first, other])) == [NONE]
+    assert not len(unit.translator.release(False))
+    unit.next = [translation_update((5000, "10.1.0.1"), since=S, until=S)]
+    (row,) = unit.translator.release(False)
     assert (row["nat"], row["reason"]) == (Nat.BEFORE, Reason.NEW)
-    assert not len(given.translator.release(True))
+    assert not len(unit.translator.release(True))
 
 
 def test_no_longer_than_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Given()
+    unit = TranslatorUnit()
     now = 1000 * S
     monkeypatch.setattr(translate.time, "monotonic_ns", lambda: now)
-    assert not given.told(record(5000, first=S, endpoint=given.service))
+    assert not unit.nat_columns(record(5000, first=S, endpoint=unit.service))
     now += translate.HOLD_NS - 1
-    assert not len(given.translator.release(False))
+    assert not len(unit.translator.release(False))
     now += 1
-    assert len(given.translator.release(False)) == 1
+    assert len(unit.translator.release(False)) == 1
 
 
 def test_never_behind_the_next_record_of_its_connection_and_never_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = Given()
-    first = record(5000, first=S, endpoint=given.service)
-    second = record(5000, first=S, reason=Reason.END, endpoint=given.service)
-    assert not given.told(first)
-    assert list(given.translator.translate(second)["reason"]) == [Reason.NEW, Reason.END]
+    unit = TranslatorUnit()
+    first = record(5000, first=S, endpoint=unit.service)
+    second = record(5000, first=S, reason=Reason.END, endpoint=unit.service)
+    assert not unit.nat_columns(first)
+    assert list(unit.translator.translate(second)["reason"]) == [Reason.NEW, Reason.END]
     both = np.concatenate([first, second])
-    assert list(given.translator.translate(both)["reason"]) == [Reason.NEW, Reason.END]
+    assert list(unit.translator.translate(both)["reason"]) == [Reason.NEW, Reason.END]
     monkeypatch.setattr(translate, "HOLD_ROWS", 3)
-    many = [record(5000 + n, conn_id=9 + n, first=S, endpoint=given.service) for n in range(5)]
-    assert list(given.translator.translate(np.concatenate(many))["conn_id"]) == [9, 10]
-    assert list(given.translator.release(True)["conn_id"]) == [11, 12, 13]
+    many = [record(5000 + n, conn_id=9 + n, first=S, endpoint=unit.service) for n in range(5)]
+    assert list(unit.translator.translate(np.concatenate(many))["conn_id"]) == [9, 10]
+    assert list(unit.translator.release(True)["conn_id"]) == [11, 12, 13]
 
 
 async def test_the_stage_asks_for_what_was_held_back_and_at_the_end_for_all() -> None:

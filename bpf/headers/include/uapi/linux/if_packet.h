@@ -1,2 +1,2 @@
-/* BCC includes this by name and brings what it needs from it itself. */
+/* Empty: BCC includes this header by name, but has its own copy of the declarations. */
 #pragma once

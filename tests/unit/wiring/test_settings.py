@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from flowd.agent import Agent
 from flowd.errors import UsageError
 from flowd.model.records.request import empty_requests
-from flowd.runtime.assemble import Assembly
 from flowd.settings import Settings
 
 
@@ -22,7 +22,7 @@ def settings(**more: object) -> Settings:
 
 
 def test_requests_are_redacted_when_their_route_is_known() -> None:
-    agent = Assembly(
+    agent = Agent(
         settings(redact=True, redact_http_query=True, redact_http_headers_allow=("x-team",))
     )
     batch = empty_requests(1)
@@ -36,7 +36,7 @@ def test_requests_are_redacted_when_their_route_is_known() -> None:
 def test_flow_logs_are_in_status_and_metrics(tmp_path: Path) -> None:
     config = tmp_path / "logs.yaml"
     config.write_text(f"flowLogs: [{{name: more, filePath: '{tmp_path / 'more.log'}'}}]")
-    agent = Assembly(
+    agent = Agent(
         settings(
             flow_log=str(tmp_path / "all.log"),
             flow_log_denylist='{"protocol":["dns"]}',
@@ -45,7 +45,7 @@ def test_flow_logs_are_in_status_and_metrics(tmp_path: Path) -> None:
     )
     parts = {part.part for part in agent.status()}
     assert {"flowlog", "flowlog/static", "flowlog/more"} <= parts
-    registry = agent.prometheus.registry
+    registry = agent.outputs.prometheus.registry
     for name in ("static", "more"):
         assert registry.get_sample_value("flowd_flow_log_up", {"flow_log": name}) == 1
 
@@ -64,4 +64,4 @@ def test_wrong_settings_are_usage_errors(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
-        Assembly(settings(**wrong))
+        Agent(settings(**wrong))

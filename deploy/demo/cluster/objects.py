@@ -1,4 +1,4 @@
-"""Kubernetes objects of the demo: those written by hand, and those that hold addresses."""
+"""Kubernetes objects of the demo: static manifests, and generated objects with addresses."""
 
 import shutil
 from collections.abc import Iterable
@@ -7,18 +7,18 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from demo.topology import (
+from demo.cluster.topology import (
     CONTROLLER_NAMESPACE,
     GATEWAY_NAME,
     GATEWAY_NAMESPACE,
     PODS,
-    Pod,
+    DemoPod,
     Topology,
     envoy_name,
 )
 
 Object: TypeAlias = dict[str, Any]
-WRITTEN = Path(__file__).with_name("manifests")
+MANIFESTS = Path(__file__).parents[1] / "manifests"
 GATEWAY_LABELS = {
     "app.kubernetes.io/component": "proxy",
     "app.kubernetes.io/managed-by": "envoy-gateway",
@@ -28,11 +28,11 @@ GATEWAY_LABELS = {
 }
 
 
-def written() -> list[Object]:
-    """Every object of `manifests/*.yaml`, in order of file and document."""
+def static_objects() -> list[Object]:
+    """Objects of `manifests/*.yaml`, in the order of files and documents."""
     return [
         document
-        for path in sorted(WRITTEN.glob("*.yaml"))
+        for path in sorted(MANIFESTS.glob("*.yaml"))
         for document in yaml.safe_load_all(path.read_text())
         if document
     ]
@@ -43,51 +43,52 @@ def of_kind(objects: Iterable[Object], kind: str) -> list[Object]:
 
 
 def container_port(port: int) -> int:
-    """Where Envoy Gateway's proxy listens for a listener port: privileged ports plus 10000."""
+    """Port on which Envoy Gateway's proxy serves a listener: privileged ports plus 10000."""
     return port + 10000 if port < 1024 else port
 
 
 def write(topology: Topology, folder: Path) -> None:
-    """Put all manifests of this demo into folder."""
+    """Write all manifests of this demo into `folder`."""
     folder.mkdir(exist_ok=True)
-    for path in WRITTEN.glob("*.yaml"):
+    for path in MANIFESTS.glob("*.yaml"):
         shutil.copyfile(path, folder / path.name)
     with (folder / "generated.yaml").open("w") as stream:
         stream.write("# Made by the demo; the addresses are those of this run.\n")
-        yaml.safe_dump_all(generated(topology, written()), stream, sort_keys=False)
+        yaml.safe_dump_all(generated(topology, static_objects()), stream, sort_keys=False)
 
 
 def generated(topology: Topology, objects: list[Object]) -> list[Object]:
-    """Node, Pods, the proxy's Service, and an EndpointSlice for every Service."""
+    """Generate Node, Pods, the proxy's Service, and an EndpointSlice for every Service."""
     services = [_gateway_service(objects), *of_kind(objects, "Service")]
     slices = [endpoint_slice(topology, service) for service in services]
     return [_node(topology), *(_pod(topology, pod) for pod in PODS), services[0], *slices]
 
 
-def labels(pod: Pod) -> dict[str, str]:
-    """The pod's labels, as its controller would set them."""
+def labels(pod: DemoPod) -> dict[str, str]:
+    """Labels of a pod, as its controller sets them."""
     own = {"app": pod.app} if pod.role != "gateway" else dict(GATEWAY_LABELS)
     if pod.template_hash:
         own["pod-template-hash"] = pod.template_hash
     return own
 
 
-def pods_of(service: Object) -> list[Pod]:
-    """The pods that a Service selects."""
+def pods_of(service: Object) -> list[DemoPod]:
+    """Pods that a Service selects."""
     wanted = service["spec"]["selector"].items()
-    space = service["metadata"]["namespace"]
-    return [pod for pod in PODS if pod.namespace == space and wanted <= labels(pod).items()]
+    namespace = service["metadata"]["namespace"]
+    return [pod for pod in PODS if pod.namespace == namespace and wanted <= labels(pod).items()]
 
 
-def endpoints(topology: Topology, service: Object) -> list[tuple[str, Pod]]:
-    """(address, pod) of each endpoint; IPv6 for the pods that speak it."""
+def endpoints(topology: Topology, service: Object) -> list[tuple[str, DemoPod]]:
+    """(address, pod) of each endpoint of a Service; IPv6 for the pods that use it."""
     return [
-        (topology.addresses(pod)[1] if topology.speaks6(pod) else topology.address(pod), pod)
+        (topology.addresses(pod)[1] if topology.uses_ipv6(pod) else topology.address(pod), pod)
         for pod in pods_of(service)
     ]
 
 
 def endpoint_slice(topology: Topology, service: Object) -> Object:
+    """The EndpointSlice of a Service, all endpoints ready."""
     meta = service["metadata"]
     found = endpoints(topology, service)
     return {
@@ -127,7 +128,7 @@ def _node(topology: Topology) -> Object:
     }
 
 
-def _pod(topology: Topology, pod: Pod) -> Object:
+def _pod(topology: Topology, pod: DemoPod) -> Object:
     meta: Object = {"name": pod.name, "namespace": pod.namespace, "labels": labels(pod)}
     if pod.owner:
         meta["ownerReferences"] = [

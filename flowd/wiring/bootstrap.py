@@ -1,4 +1,7 @@
-"""What the agent begins with. The kernel's programs are compiled while the rest is imported."""
+"""First step of the agent: registries, loss counters, and the child that compiles the kernel programs.
+
+Imports little, so that the child runs while `flowd.agent` and its libraries are imported.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -17,11 +20,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Groundwork:
-    """The books that every part writes into, and the capture in the kernel.
+class Bootstrap:
+    """Registries that every part writes into, and the capture in the kernel.
 
     Attributes:
-        kernel: None where this machine cannot capture, or shall not.
+        losses: counters of lost records, by place and reason.
+        directory: endpoints, routes, backends and processes by index.
+        kernel: the capture, which compiles; None where it is off or this machine cannot capture.
         kernel_off: why `kernel` is None.
     """
 
@@ -31,24 +36,24 @@ class Groundwork:
     kernel_off: str = ""
 
 
-def lay(settings: Settings) -> Groundwork:
-    """Begin: returns while a child process compiles.
+def prepare(settings: Settings) -> Bootstrap:
+    """Make the registries and start to compile; returns while a child process compiles.
 
     Raises:
-        UsageError: settings of the capture that cannot be.
-        UnsupportedError: kernel capture was asked for and this machine cannot do it.
+        UsageError: settings of the capture that cannot be used.
+        UnsupportedError: the setting `capture` is `on` and this machine cannot capture.
     """
     losses = Losses()
     directory = Directory(settings.node_name, settings.cluster_name, sampling=settings.sampling)
     if settings.capture == "off":
-        return Groundwork(losses, directory, None, "switched off by the setting `capture`")
+        return Bootstrap(losses, directory, None, "switched off by the setting `capture`")
     reason = unsupported_reason()
     if reason and settings.capture == "on":
         raise UnsupportedError(f"kernel capture cannot run: {reason}", "see `flowd check`")
     if reason:
         log.warning("no kernel capture, access logs only: %s", reason)
-        return Groundwork(losses, directory, None, reason)
-    from flowd.capture.kernel.filter import filter_of
+        return Bootstrap(losses, directory, None, reason)
+    from flowd.capture.kernel.filter import capture_filter
     from flowd.capture.kernel.source import KernelCapture
 
     kernel = KernelCapture(
@@ -60,9 +65,9 @@ def lay(settings: Settings) -> Groundwork:
         drops=settings.drops,
         tunnel_ports=settings.tunnel_port,
         sockets=settings.sockets,
-        only=filter_of(settings),
+        only=capture_filter(settings),
         dns=settings.dns,
         dns_ports=settings.dns_ports,
     )
     kernel.begin()
-    return Groundwork(losses, directory, kernel)
+    return Bootstrap(losses, directory, kernel)

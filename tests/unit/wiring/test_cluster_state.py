@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from flowd.identity.table import IdentityTable
-from flowd.kubernetes.api.client import Api
-from flowd.kubernetes.api.cluster import Cluster
-from flowd.kubernetes.api.kubeconfig import Access
-from flowd.kubernetes.api.limits import Limits
+from flowd.kubernetes.api.client import ApiClient
+from flowd.kubernetes.api.cluster import ClusterInformer
+from flowd.kubernetes.api.kubeconfig import KubeconfigSource
+from flowd.kubernetes.api.limits import ApiLimits
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.model.address import pack
 from flowd.model.directory import Directory
 from flowd.model.losses import Losses
 from flowd.model.status import State
-from flowd.runtime.cluster_state import LONGEST_REST, Knowledge
+from flowd.wiring.cluster_state import LONGEST_REST, ClusterState
 from tests.fakes.kube_api import HTTP_ROUTES, PODS, FakeKubeApi, Fault, http_route, pod, until
 from tests.support.kube_client import FAST, write_kubeconfig
 
@@ -49,14 +49,16 @@ async def knowing(
     api: FakeKubeApi,
     folder: Path,
     tell: Sequence[Callable[[Objects], None]],
-    limits: Limits = FAST,
+    limits: ApiLimits = FAST,
     manifests: Sequence[Path] = (),
-) -> AsyncGenerator[Knowledge]:
-    """Knowledge of the double and of manifests, loaded and running."""
+) -> AsyncGenerator[ClusterState]:
+    """ClusterState of the double and of manifests, loaded and running."""
     path = write_kubeconfig(folder / "kubeconfig", api.url, {})
     losses = Losses()
-    cluster = Cluster(Api(Access(str(path)).connection, limits), losses, limits)
-    knowledge = Knowledge(Manifests(manifests, losses), tell, cluster)
+    cluster = ClusterInformer(
+        ApiClient(KubeconfigSource(str(path)).connection, limits), losses, limits
+    )
+    knowledge = ClusterState(Manifests(manifests, losses), tell, cluster)
     knowledge.load()
     task = asyncio.create_task(knowledge.run())
     try:
@@ -80,7 +82,7 @@ async def test_first_picture_is_whole(api: FakeKubeApi, tmp_path: Path):
 
 async def test_changes_are_gathered_and_unchanged_kinds_stay(api: FakeKubeApi, tmp_path: Path):
     told: list[Objects] = []
-    limits = replace(FAST, gather=0.05)
+    limits = replace(FAST, debounce=0.05)
     async with api.running(), knowing(api, tmp_path, [told.append], limits):
         await until(lambda: api.watchers(PODS) and len(told) == 2)
         for number in range(100):
@@ -155,4 +157,4 @@ async def test_a_table_that_cannot_be_built_is_not_the_end(api: FakeKubeApi, tmp
 
 def test_half_a_second_is_enough_for_a_new_pod():
     build = 0.2  # with 10,000 pods
-    assert Limits().gather + LONGEST_REST + build <= 0.5
+    assert ApiLimits().debounce + LONGEST_REST + build <= 0.5

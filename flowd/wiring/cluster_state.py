@@ -1,11 +1,12 @@
-"""What is known of the cluster, kept current: Kubernetes objects in, identity and route tables out.
+"""State of the cluster: Kubernetes objects from files and the API server, handed to the tables.
 
-Objects come from manifest files, from an API server, or from both, and then the server's win.
+Where a file and the API server have an object of the same name, the API server's is taken.
 """
 
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,35 +14,49 @@ from typing import TYPE_CHECKING
 from flowd.errors import FlowdError
 from flowd.kubernetes.manifests import Manifests
 from flowd.kubernetes.objects.snapshot import Objects
+from flowd.model.losses import Losses
 from flowd.model.status import PartStatus, State
+from flowd.settings import Settings
 
 if TYPE_CHECKING:
-    from flowd.kubernetes.api.cluster import Cluster
+    from flowd.kubernetes.api.cluster import ClusterInformer
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 REST = 4
-"""Rest after building tables, as a multiple of the time it took."""
+"""Pause after building tables, as a multiple of the time that it took."""
 LONGEST_REST = 0.2
-"""Bound on that rest in seconds, so that a new pod is known within half a second."""
+"""Bound on that pause in seconds, so that a new pod is known within half a second."""
 
 
-class Knowledge:
-    """Loads the manifests, tells everyone who builds a table from them, and again on a change.
+def connect(settings: Settings, losses: Losses) -> "ClusterInformer | None":
+    """The informer of the API server that the settings or the pod's environment name, or None.
+
+    The HTTP client is imported only where there is an API server.
+    """
+    if not settings.kubeconfig and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return None
+    from flowd.kubernetes.api import cluster
+
+    return cluster.connect(settings.kubeconfig, settings.kube_context, losses)
+
+
+class ClusterState:
+    """Loads and follows the cluster's objects, and calls the builders of tables on every change.
 
     Args:
-        tell: called in order with the objects after every load.
-        cluster: an API server's objects, followed by `run`.
+        subscribers: called in order with all objects after every change.
+        cluster: the informer of an API server, followed by `run`.
     """
 
     def __init__(
         self,
         manifests: Manifests,
-        tell: Sequence[Callable[[Objects], None]],
-        cluster: "Cluster | None" = None,
+        subscribers: Sequence[Callable[[Objects], None]],
+        cluster: "ClusterInformer | None" = None,
     ) -> None:
         self._manifests = manifests
-        self._tell = tell
+        self._subscribers = subscribers
         self._cluster = cluster
         self._error = ""
         self._failure = ""
@@ -49,7 +64,7 @@ class Knowledge:
         self._frozen = 0
 
     def load(self) -> None:
-        """Read the files and tell everyone.
+        """Read the files and call the subscribers.
 
         Raises:
             UsageError: a file that cannot be read or does not parse.
@@ -59,7 +74,7 @@ class Knowledge:
         self._error = ""
 
     async def run(self) -> None:
-        """Follow the files and the API server; bad news leave the last good state in force."""
+        """Follow the files and the API server; on an error the last good state stays in force."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_files())
             if self._cluster:
@@ -70,7 +85,7 @@ class Knowledge:
         return self._cluster.age() if self._cluster else 0.0
 
     def status(self) -> Sequence[PartStatus]:
-        """A part for the files and one for the API server: how many objects, or what is wrong."""
+        """Status of the files and of the API server: number of objects, or the error."""
         return [self._file_status(), *self._server_status()]
 
     def _file_status(self) -> PartStatus:
@@ -81,8 +96,8 @@ class Knowledge:
             rest = "" if self._cluster else ": the host's own names only"
             return PartStatus("manifests", State.OFF, f"none given{rest}")
         repeated = self._files.repeated
-        told = f", {repeated} names given more than once" if repeated else ""
-        return PartStatus("manifests", State.ON, f"{count} objects{told}")
+        note = f", {repeated} names given more than once" if repeated else ""
+        return PartStatus("manifests", State.ON, f"{count} objects{note}")
 
     def _server_status(self) -> Sequence[PartStatus]:
         if not self._cluster:
@@ -93,16 +108,16 @@ class Knowledge:
 
     def _build(self) -> None:
         objects = self._cluster.store.snapshot(self._files) if self._cluster else self._files
-        for tell in self._tell:
-            tell(objects)
+        for update in self._subscribers:
+            update(objects)
         if len(objects) > 2 * self._frozen:
-            # What stays is no work for the garbage collector, whose rounds over it take long
+            # Long-lived objects are exempt from collection: a full collection over them takes long
             gc.collect()
             gc.freeze()
             self._frozen = len(objects)
 
     async def _follow_files(self) -> None:
-        """Look for changed files once a second."""
+        """Load the files again when one of them has changed; checked once a second."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if not self._manifests.changed():
@@ -116,7 +131,7 @@ class Knowledge:
                     "manifests not loaded, the last good ones stay in force: %s", error.message
                 )
 
-    async def _follow_server(self, cluster: "Cluster") -> None:
+    async def _follow_server(self, cluster: "ClusterInformer") -> None:
         builds = asyncio.create_task(self._follow_store(cluster))
         try:
             await cluster.run()
@@ -126,16 +141,16 @@ class Knowledge:
         finally:
             builds.cancel()
 
-    async def _follow_store(self, cluster: "Cluster") -> None:
-        """Build the tables when the first picture is whole, and after each burst of changes."""
+    async def _follow_store(self, cluster: "ClusterInformer") -> None:
+        """Build the tables when the first lists are complete, and after each burst of changes."""
         try:
-            async with asyncio.timeout(cluster.limits.settle + cluster.limits.start):
-                await cluster.settled.wait()
+            async with asyncio.timeout(cluster.limits.sync_timeout + cluster.limits.start_jitter):
+                await cluster.synced.wait()
         except TimeoutError:
             log.info("kubernetes: not every kind has been listed; going on with what is there")
         while True:
             await cluster.store.changed.wait()
-            await asyncio.sleep(cluster.limits.gather)
+            await asyncio.sleep(cluster.limits.debounce)
             started = time.perf_counter()
             try:
                 self._build()

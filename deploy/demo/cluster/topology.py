@@ -1,4 +1,4 @@
-"""Who is in the demo: pods, their namespaces and their addresses."""
+"""Pods of the demo, with their namespaces, names and addresses."""
 
 import hashlib
 import platform
@@ -15,18 +15,18 @@ INSTANCES = 10  # one digit, so that interface names stay within 15 characters
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class DemoPod:
     """One pod of the demo.
 
     Attributes:
-        short: name of its network namespace and host-side veth, after the instance's prefix.
+        short: suffix of the names of its network namespace and host-side veth.
         host: last byte of its addresses.
         namespace, name: as in Kubernetes.
         app: value of its `app` label, which Services select.
-        owner_kind, owner: the controller that made it; "" for a bare pod.
+        owner_kind, owner: the controller that owns it; "" for a bare pod.
         template_hash: pod-template-hash of a Deployment's pod, or "".
-        role: gateway, echo (HTTP backend), tls (backend with its own certificate), dead (listens
-            nowhere), or client.
+        role: gateway, echo (HTTP backend), tls (backend with its own certificate), dead (no
+            listening socket), or client.
     """
 
     short: str
@@ -45,11 +45,13 @@ class Pod:
         return TLS_PORT if self.role == "tls" else HTTP_PORT
 
 
-def _deployed(short: str, host: int, namespace: str, app: str, role: str = "echo") -> Pod:
-    """A pod of Deployment `app`, named as Kubernetes does: <app>-<template hash>-<suffix>."""
+def _deployed(short: str, host: int, namespace: str, app: str, role: str = "echo") -> DemoPod:
+    """A pod of Deployment `app`, named as in Kubernetes: <app>-<template hash>-<suffix>."""
     template, suffix = _digest(namespace, app)[:9], _digest(namespace, short)[-5:]
     name = f"{app}-{template}-{suffix}"
-    return Pod(short, host, namespace, name, app, "ReplicaSet", f"{app}-{template}", template, role)
+    return DemoPod(
+        short, host, namespace, name, app, "ReplicaSet", f"{app}-{template}", template, role
+    )
 
 
 def _digest(*parts: str) -> str:
@@ -57,7 +59,7 @@ def _digest(*parts: str) -> str:
 
 
 def envoy_name() -> str:
-    """What Envoy Gateway calls the Deployment and Service of the Gateway's proxy."""
+    """Envoy Gateway's name of the Deployment and Service of the Gateway's proxy."""
     gateway = _digest(GATEWAY_NAMESPACE, GATEWAY_NAME)[:8]
     return f"envoy-{GATEWAY_NAMESPACE}-{GATEWAY_NAME}-{gateway}"
 
@@ -73,8 +75,10 @@ PODS = (
     _deployed("tls", 17, "default", "tls-echo", "tls"),
     _deployed("orders", 18, "team-b", "orders"),
     _deployed("client-1", 21, "default", "shop", "client"),
-    Pod("client-2", 22, "team-b", "crawler-0", "crawler", "StatefulSet", "crawler", "", "client"),
-    Pod("client-3", 23, "default", "curl", "curl", "", "", "", "client"),
+    DemoPod(
+        "client-2", 22, "team-b", "crawler-0", "crawler", "StatefulSet", "crawler", "", "client"
+    ),
+    DemoPod("client-3", 23, "default", "curl", "curl", "", "", "", "client"),
 )
 
 
@@ -83,29 +87,29 @@ class Topology:
     """Addresses of one demo.
 
     Attributes:
-        instance: 0 unless another demo runs on this machine; part of every address and name.
-        loopback: no namespaces: every pod is an address of 127.0.0.0/8 on the host.
+        instance: number of the demo on this machine, from 0; part of every address and name.
+        loopback: no network namespaces; every pod is an address in 127.0.0.0/8 of the host.
     """
 
     instance: int = 0
     loopback: bool = False
 
     @cached_property
-    def gateway(self) -> Pod:
+    def gateway(self) -> DemoPod:
         return next(pod for pod in PODS if pod.role == "gateway")
 
     @cached_property
-    def clients(self) -> tuple[Pod, ...]:
+    def clients(self) -> tuple[DemoPod, ...]:
         return tuple(pod for pod in PODS if pod.role == "client")
 
     @cached_property
-    def backends(self) -> tuple[Pod, ...]:
-        """Pods that listen."""
+    def backends(self) -> tuple[DemoPod, ...]:
+        """Pods with a listening socket."""
         return tuple(pod for pod in PODS if pod.role in ("echo", "tls"))
 
     @property
     def node(self) -> str:
-        """Name of the node: that of this machine."""
+        """Name of the node: the machine's host name."""
         return platform.node().lower() or "localhost"
 
     @property
@@ -121,25 +125,25 @@ class Topology:
     def host_address6(self) -> str:
         return self._address6(1)
 
-    def address(self, pod: Pod) -> str:
+    def address(self, pod: DemoPod) -> str:
         return self._address4(pod.host)
 
-    def addresses(self, pod: Pod) -> tuple[str, ...]:
-        """IPv4, then IPv6 where there is any."""
+    def addresses(self, pod: DemoPod) -> tuple[str, ...]:
+        """IPv4 address, then the IPv6 address if there is one."""
         if self.loopback:
             return (self._address4(pod.host),)
         return self._address4(pod.host), self._address6(pod.host)
 
-    def netns(self, pod: Pod) -> str:
+    def netns(self, pod: DemoPod) -> str:
         prefix = "flowd" if self.instance == 0 else f"flowd{self.instance}"
         return f"{prefix}-{pod.short}"
 
-    def link(self, pod: Pod) -> str:
-        """The host's end of the pod's veth; at most 15 characters."""
+    def link(self, pod: DemoPod) -> str:
+        """Name of the host's end of the pod's veth; at most 15 characters."""
         return f"{self.bridge}-{pod.short}"
 
-    def speaks6(self, pod: Pod) -> bool:
-        """Whether traffic to or from this pod is IPv6: one client, and one backend."""
+    def uses_ipv6(self, pod: DemoPod) -> bool:
+        """Whether traffic to or from this pod is IPv6, as for one client and one backend."""
         return not self.loopback and pod.short in ("client-3", "orders")
 
     def _address4(self, host: int) -> str:

@@ -1,4 +1,4 @@
-"""Kubernetes objects as Hubble's API tells of them."""
+"""Convert Kubernetes objects to the view of the cluster that Hubble's API serves."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ _ROUTES = {
 
 
 def cluster_view(objects: Objects, node_name: str, addresses: Mapping[bytes, int]) -> ClusterView:
-    """The view of these objects.
+    """Nodes, node labels, addresses and routes of a snapshot of objects.
 
     Args:
         node_name: the node whose labels flows carry.
