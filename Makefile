@@ -23,7 +23,7 @@ lint: setup-test ## Style (ruff), types (pyright strict), import contracts, fres
 	@echo "==> ruff" && $(RUN)/ruff check -q . && $(RUN)/ruff format -q --check .
 	@echo "==> pyright" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN)/pyright
 	@echo "==> import contracts" && $(RUN)/lint-imports --no-logo > .tools/contracts.log || (cat .tools/contracts.log; exit 1)
-	@echo "==> generated files" && $(RUN)/python tools/proto.py --check && $(RUN)/python tools/docs_configuration.py --check && $(RUN)/python tools/docs_metrics.py --check && $(RUN)/python tools/docs_attribution.py --check && $(RUN)/python tools/docs_rooms.py --check
+	@echo "==> generated files" && $(RUN)/python tools/proto.py --check && $(RUN)/python tools/docs_configuration.py --check && $(RUN)/python tools/docs_metrics.py --check && $(RUN)/python tools/docs_attribution.py --check && $(RUN)/python tools/docs_rooms.py --check && $(RUN)/python tools/docs_migration.py --check
 
 test-second-kernel: setup-test ## Run tests/kernel on a stock Debian 6.1 kernel, emulated (ARGS: for pytest)
 	@$(RUN)/python -m tests.kernel.second_kernel $(ARGS)
@@ -47,8 +47,8 @@ demo-down: ## Take the demo and its agent down; nothing stays
 proto: setup-test ## Generate Python from the .proto files
 	@$(RUN)/python tools/proto.py
 
-docs: setup-test ## Generate docs/configuration.md, metrics.md, attribution.md, and the rooms in architecture.md
-	@$(RUN)/python tools/docs_configuration.py && $(RUN)/python tools/docs_metrics.py && $(RUN)/python tools/docs_attribution.py && $(RUN)/python tools/docs_rooms.py
+docs: setup-test ## Generate docs/configuration.md, metrics.md, attribution.md, architecture.md, migration.md
+	@$(RUN)/python tools/docs_configuration.py && $(RUN)/python tools/docs_metrics.py && $(RUN)/python tools/docs_attribution.py && $(RUN)/python tools/docs_rooms.py && $(RUN)/python tools/docs_migration.py
 
 screenshot: setup-test ## Make docs/top.svg from the real program and the demo
 	@$(RUN)/python tools/run.py --screenshot docs/top.svg

@@ -19,6 +19,7 @@ VERBS = {
     "watch": "Watch the nodes that a server knows.",
     "check": "Tell whether this machine can run the agent.",
     "routes": "Match requests against Gateway API routes, list and compare them.",
+    "parity": "Compare what happens to requests before and after a move of routes.",
     "replay": "Attribute recorded access logs, without kernel or root.",
     "config": "Show the settings and where each came from.",
     "completion": "Print a shell completion script.",

@@ -6,7 +6,7 @@ purpose=${1:-run}
 uv_version=0.13.8
 run_packages=(python3-venv python3-bpfcc iproute2 nftables openssl procps)
 test_packages=(bpftool conntrack ethtool gcc iptables libc6-dev git)
-test_programs=(prometheus) # unpacked, not installed: the package would start a service
+test_programs=(prometheus nginx) # unpacked, not installed: the packages would start services
 
 say() { echo "==> $*" >&2; }
 
