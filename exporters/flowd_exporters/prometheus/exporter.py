@@ -140,7 +140,7 @@ class PrometheusExporter(Collector):
         self._losses = losses
 
         def new_series(metric: Metric, width: int) -> Series:
-            return Series(metric.name, len(metric.labels), width, max_series, losses)
+            return Series(metric.name, width, max_series, losses)
 
         labels = DirectoryLabels(directory)
         self._traffic = TrafficMetrics(labels, new_series)

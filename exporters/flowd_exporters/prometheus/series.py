@@ -104,7 +104,6 @@ class Series:
 
     Args:
         name: name of the metric, the reason of its losses.
-        labels: number of labels.
         width: number of counters in a row.
         clock: monotonic time in seconds.
     """
@@ -112,7 +111,6 @@ class Series:
     def __init__(
         self,
         name: str,
-        labels: int,
         width: int,
         limit: int,
         losses: Losses,
@@ -124,7 +122,7 @@ class Series:
         self._clock = clock
         self._by_key: dict[tuple[int, ...], int] = {}
         self._by_labels: dict[LabelSet, int] = {}
-        self._labels: list[LabelSet] = [(OTHER,) * labels]
+        self._labels: list[LabelSet] = [(OTHER,)]  # as many values as its neighbours, when in use
         self._values = np.zeros((64, width), np.uint64)
         self._used = np.zeros(64)
         self._swept = clock()
@@ -177,6 +175,7 @@ class Series:
         if row is not None:
             return row
         if len(self) == self._limit:
+            self._labels[_OTHER_ROW] = (OTHER,) * len(labels)
             return _OTHER_ROW
         row = self._by_labels[labels] = len(self._labels)
         self._labels.append(labels)

@@ -9,6 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flowd.model.endpoint import Endpoint, EndpointKind
 from flowd.model.losses import Losses, Place
+from flowd.model.records.batch import FlowBatch
+from flowd.model.records.connection import empty_connections
+from flowd.model.records.flow import empty_flows
+from flowd.model.records.request import empty_requests
+from flowd.model.records.share import empty_shares
 from flowd.model.route import RouteRef
 from flowd_exporters.label_values import FlagSets, workload_labels
 from flowd_exporters.prometheus.exporter import PrometheusExporter
@@ -38,7 +43,7 @@ def read(series: Series) -> dict[str, int]:
 
 def test_over_the_bound_goes_to_other_and_is_counted() -> None:
     losses = Losses()
-    series = Series("m", 1, 1, 3, losses, Clock())
+    series = Series("m", 1, 3, losses, Clock())
     count(series, [1, 2, 2])
     assert read(series) == {"k1": 1, "k2": 2}
     count(series, [3, 4, 5, 5, 1])
@@ -51,7 +56,7 @@ def test_over_the_bound_goes_to_other_and_is_counted() -> None:
 def test_idle_label_sets_make_room() -> None:
     clock = Clock()
     losses = Losses()
-    series = Series("m", 1, 1, 3, losses, clock)
+    series = Series("m", 1, 3, losses, clock)
     count(series, [1, 2, 3, 4])
     clock.now = IDLE_SECONDS - 100
     count(series, [3])
@@ -65,7 +70,7 @@ def test_idle_label_sets_make_room() -> None:
 
 
 def test_keys_of_equal_labels_are_one_series() -> None:
-    series = Series("m", 1, 1, 2, Losses(), Clock())
+    series = Series("m", 1, 2, Losses(), Clock())
     for first in range(0, 100, 10):
         groups = group([(np.arange(first, first + 10), 1000)])
         series.add(series.rows(groups, lambda key: (f"k{key[0] % 2}",)), sizes(groups))
@@ -106,6 +111,23 @@ def test_every_metric_of_the_exporter_is_bounded() -> None:
     assert requests > 0
     assert losses.snapshot()[Place.SERIES, "flowd_route_requests_total"] > 0
     assert losses.snapshot()[Place.SERIES, "flowd_connections_total"] > 0
+
+
+def test_shares_over_the_bound_leave_the_page_readable() -> None:
+    directory = cluster()
+    routes = [
+        directory.routes.index(RouteRef("infra", "edge", "https", "HTTPRoute", "a", f"r{place}"))
+        for place in range(50)
+    ]
+    exporter = PrometheusExporter(directory, Losses(), max_series=20)
+    shares = empty_shares(len(routes))
+    shares["route"], shares["bytes_fwd"] = routes, 7
+    exporter.observe(FlowBatch(empty_connections(), empty_requests(), empty_flows(), shares=shares))
+    page = text_string_to_metric_families(generate_latest(exporter.registry).decode())
+    [bytes_] = [family for family in page if family.name == "flowd_route_connection_bytes"]
+    assert sum(sample.value for sample in bytes_.samples) == 7 * len(routes)
+    labels = [sample.labels for sample in bytes_.samples if sample.labels["route"] == "other"]
+    assert {each["direction"] for each in labels} == {"request", "response"}
 
 
 def test_label_values_are_printable_and_bounded() -> None:
@@ -155,7 +177,7 @@ def test_workload_of_an_endpoint(endpoint: Endpoint, names: tuple[str, str]) -> 
 @pytest.mark.parametrize("limit", [1, 5])
 def test_a_limit_holds_within_one_batch(limit: int) -> None:
     losses = Losses()
-    series = Series("m", 1, 1, limit, losses, Clock())
+    series = Series("m", 1, limit, losses, Clock())
     count(series, list(range(50)))
     assert len(series) == limit
     assert read(series)["other"] == 50 - limit == losses.total()
