@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.tools/debian/usr/bin:$(CURDIR)/.tools/debian/usr/sbin:
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-second-kernel test-switches lint accuracy bench demo-down proto docs screenshot setup clean
+.PHONY: help run test test-second-kernel test-switches lint accuracy bench demo-down cluster cluster-down test-cluster proto docs screenshot setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,15 @@ accuracy: setup-test ## Compare with the kernel's own counters and write docs/ac
 bench: setup-test ## Rates and costs, several runs each, as tables on stdout
 	@for module in $$(ls tests/bench/bench_*.py | sed 's/.*\/\(.*\)\.py/\1/'); do \
 	  echo "==> $$module"; $(RUN)/python -m tests.bench.$$module || exit 1; done
+
+cluster: setup-test ## Start a real Kubernetes cluster on this machine, with flowd in it (GATEWAY_API=1.6.1; the first time builds for an hour)
+	@$(RUN)/python -m tests.cluster up
+
+cluster-down: ## Take the cluster down; nothing stays but its cache of parts
+	@$(RUN)/python -m tests.cluster down
+
+test-cluster: setup-test ## Run the tests that need the cluster of `make cluster` (ARGS: for pytest)
+	@FLOWD_CLUSTER=1 $(RUN)/pytest tests/cluster/live $(ARGS)
 
 fuzz: setup-test ## Feed every decoder of untrusted input with mutations (MINUTES=5 each)
 	@$(RUN)/python -m tests.fuzz $(or $(MINUTES),5)

@@ -1,0 +1,1 @@
+"""One node of the cluster: its cgroups, its namespaces, its network, and the programs that run in it."""

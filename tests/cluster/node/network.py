@@ -1,0 +1,50 @@
+"""The network of the nodes: a bridge in the first, a cable to each other one, no way to anywhere else."""
+
+from tests.cluster.node.namespaces import Node
+
+NOWHERE = "10.77.0.254"  # pods need a default route to reach Services; nobody has this address
+SETTINGS = (
+    "net.ipv4.ip_forward=1",
+    "net.bridge.bridge-nf-call-iptables=1",
+    "net.ipv6.conf.all.forwarding=1",
+)
+
+
+def connect(nodes: list[Node]) -> None:
+    """Give every node its address and routes to the pods of the others."""
+    first, *others = nodes
+    first.run("sh", "-eu", stdin=_begin("ip link add node0 type bridge", first))
+    for other in others:
+        cable = f"to-{other.name}"
+        first.run(
+            "ip",
+            "link",
+            "add",
+            cable,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "node0",
+            "netns",
+            str(other.pid()),
+        )
+        first.run("ip", "link", "set", cable, "master", "node0", "up")
+        other.run("sh", "-eu", stdin=_begin("", other))
+    for node in nodes:
+        for other in nodes:
+            if other != node:
+                node.run("ip", "route", "add", other.pods, "via", other.address, "dev", "node0")
+
+
+def _begin(link: str, node: Node) -> str:
+    """A shell script that sets a node's uplink up; `link` makes it where it is not there."""
+    lines = [
+        "ip link set lo up",
+        link,
+        f"ip address add {node.address}/24 dev node0",
+        "ip link set node0 up",
+    ]
+    lines += [f"ip route add default via {NOWHERE}"]
+    lines += [f"sysctl -qw {setting} || echo cannot set {setting}" for setting in SETTINGS]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,1 @@
+"""The control plane: keys, etcd, API server, controllers and scheduler."""
