@@ -39,6 +39,7 @@ def _arguments() -> argparse.Namespace:
         default=os.environ.get("GATEWAY_API") or "1.6.1",
         metavar="VERSION",
     )
+    up.add_argument("--nodes", type=int, choices=(1, 2), default=int(os.environ.get("NODES") or 1))
     verbs.add_parser("down", help="take it down; nothing stays but the cache")
     verbs.add_parser("status", help="nodes and pods")
     for name, text in (("kubectl", "kubectl as administrator"), ("hubble", "hubble through relay")):
@@ -51,7 +52,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    lacking = lifecycle.up(arguments.gateway_api)
+    lacking = lifecycle.up(arguments.gateway_api, arguments.nodes)
     for what in lacking:
         say(f"missing: {what}")
     say(f"up after {elapsed():.0f} s" + (", without what is named above" if lacking else ""))

@@ -20,8 +20,12 @@ from tests.cluster.say import say, step
 LOGS_AFTER_FAILURE = Path("/var/tmp/flowd-cluster-failed")
 
 
-def up(gateway_api: str) -> list[str]:
+def up(gateway_api: str, count: int) -> list[str]:
     """Bring the cluster up from whatever is there; returns what does not run.
+
+    Args:
+        gateway_api: a key of versions.GATEWAY_API.
+        count: how many nodes.
 
     Raises:
         ClusterError: a vital part failed; nothing is left but the logs.
@@ -29,7 +33,7 @@ def up(gateway_api: str) -> list[str]:
     lacking = [f"part {part.name} {part.version}" for part in parts.finish()]
     down()
     try:
-        return lacking + _up(gateway_api)
+        return lacking + _up(gateway_api, [Node(number + 1) for number in range(count)])
     except BaseException:
         shutil.rmtree(LOGS_AFTER_FAILURE, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -39,19 +43,21 @@ def up(gateway_api: str) -> list[str]:
         raise
 
 
-def _up(gateway_api: str) -> list[str]:
-    node = Node(1)
-    nodes = [node]
-    with step("keys, namespaces and networks"):
+def _up(gateway_api: str, nodes: list[Node]) -> list[str]:
+    first, *others = nodes
+    with step("keys and images"):
         pki.make(nodes)
         store.restore()
-        for each in nodes:
-            namespaces.make(each, store.folder())
+        namespaces.make(first, store.folder())
+        missing = _containerd(first)
+    with step("namespaces and networks"):
+        for each in others:
+            store.copy_for(each.number)
+            namespaces.make(each, store.folder(each.number))
+            runtime.start_containerd(each, parts.DEBIAN)
         network.connect(nodes)
-    with step("containerd and images"):
-        missing = _containerd(node)
     with step("control plane"):
-        control.begin(node, parts.ETCD, parts.KUBERNETES, parts.KUBECTL)
+        control.begin(first, parts.ETCD, parts.KUBERNETES, parts.KUBECTL)
     with step("nodes"):
         for each in nodes:
             runtime.write_network(each)

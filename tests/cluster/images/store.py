@@ -28,9 +28,10 @@ SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs/snapshots"
 VOLATILE = ("io.containerd.grpc.v1.cri", "io.containerd.runtime.v2.task", "tmpmounts")
 
 
-def folder() -> Path:
-    """containerd's store."""
-    return places.cache() / f"containerd-store-{versions.STORE}" / "root"
+def folder(number: int = 1) -> Path:
+    """The store of a node's containerd; the first one's is kept, the others' are copies of it."""
+    name = "root" if number == 1 else f"root-{number}"
+    return places.cache() / f"containerd-store-{versions.STORE}" / name
 
 
 def _kept() -> Path:
@@ -60,6 +61,19 @@ def restore() -> None:
             shutil.rmtree(path)
     for name in DATABASES:
         shutil.copy(_kept() / Path(name).name, folder() / name)
+
+
+def copy_for(number: int) -> None:
+    """Give a further node the kept store: hard links to files that nobody writes, and its own databases."""
+    target = folder(number)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for part in ("io.containerd.content.v1.content", "io.containerd.snapshotter.v1.overlayfs"):
+        run(["cp", "-al", folder() / part, target / part])
+    for name in DATABASES:
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).unlink(missing_ok=True)
+        shutil.copy(_kept() / Path(name).name, target / name)
 
 
 def keep(stamps: dict[str, str]) -> None:

@@ -9,6 +9,16 @@ SETTINGS = (
     "net.ipv6.conf.all.forwarding=1",
 )
 
+# What leaves the nodes' and pods' networks does so under its node's address, as in most clusters.
+MASQUERADE = """
+table ip pods-masquerade {
+  chain postrouting {
+    type nat hook postrouting priority srcnat;
+    ip saddr 10.244.0.0/16 ip daddr != { 10.244.0.0/16, 10.77.0.0/24, 10.96.0.0/16 } masquerade
+  }
+}
+"""
+
 
 def connect(nodes: list[Node]) -> None:
     """Give every node its address and routes to the pods of the others."""
@@ -32,6 +42,7 @@ def connect(nodes: list[Node]) -> None:
         first.run("ip", "link", "set", cable, "master", "node0", "up")
         other.run("sh", "-eu", stdin=_begin("", other))
     for node in nodes:
+        node.run("nft", "-f", "-", stdin=MASQUERADE)
         for other in nodes:
             if other != node:
                 node.run("ip", "route", "add", other.pods, "via", other.address, "dev", "node0")

@@ -59,11 +59,11 @@ def ctr(part: Part, *words: str | Path) -> list[str]:
 
 
 def write_network(node: Node) -> None:
-    """Give the pods of a node a bridge, masquerade to elsewhere, and host ports."""
+    """Give the pods of a node a bridge and host ports."""
     ranges = [[{"subnet": node.pods}]]
     routes = [{"dst": "0.0.0.0/0"}]
     addresses = {"type": "host-local", "dataDir": "/run/cni", "ranges": ranges, "routes": routes}
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True}
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True}
     plugins = [
         {**bridge, "hairpinMode": True, "ipam": addresses},
         {"type": "portmap", "capabilities": {"portMappings": True}},
