@@ -51,7 +51,9 @@ def ask(pod: str, path: str, *options: str) -> Answer:
 
 def hubble(*words: str) -> str:
     """Output of Cilium's hubble command through relay."""
-    address = kubectl("get", "service", "-n", "telemetry", "hubble-relay", "-o", "jsonpath={.spec.clusterIP}")
+    address = kubectl(
+        "get", "service", "-n", "telemetry", "hubble-relay", "-o", "jsonpath={.spec.clusterIP}"
+    )
     return Node(1).run(parts.HUBBLE.path("hubble"), *words, "--server", f"{address}:4245")
 
 
@@ -77,8 +79,16 @@ def requests(path: str) -> list[dict[str, Any]]:
 
 def prometheus(query: str) -> list[dict[str, Any]]:
     """The series that answer a query."""
-    server = kubectl("get", "service", "-n", "telemetry", "prometheus", "-o", "jsonpath={.spec.clusterIP}")
-    words = ["curl", "-sSG", f"http://{server}:9090/api/v1/query", "--data-urlencode", f"query={query}"]
+    server = kubectl(
+        "get", "service", "-n", "telemetry", "prometheus", "-o", "jsonpath={.spec.clusterIP}"
+    )
+    words = [
+        "curl",
+        "-sSG",
+        f"http://{server}:9090/api/v1/query",
+        "--data-urlencode",
+        f"query={query}",
+    ]
     result: list[dict[str, Any]] = json.loads(Node(1).run(*words))["data"]["result"]
     return result
 

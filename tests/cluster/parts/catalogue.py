@@ -4,7 +4,7 @@ import platform
 
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
-from tests.cluster.parts import collector, debian, gateway_objects, golang, kubernetes
+from tests.cluster.parts import debian, gateway_objects, golang, kubernetes
 from tests.cluster.parts.part import Part
 from tests.cluster.parts.pypi import Wheel
 from tests.cluster.say import elapsed, say
@@ -28,6 +28,15 @@ _DEBIAN = (
 IMAGE_OF_ENVOY_GATEWAY = f"docker.io/envoyproxy/gateway:{versions.ENVOY_GATEWAY}"
 _GATEWAY = "github.com/envoyproxy/gateway"
 _CILIUM = "github.com/cilium/cilium"
+_OTEL = "go.opentelemetry.io/collector"
+_CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
+_COLLECTOR = {
+    f"{_OTEL}/otelcol": versions.COLLECTOR,
+    f"{_OTEL}/receiver/otlpreceiver": versions.COLLECTOR,
+    f"{_OTEL}/exporter/debugexporter": versions.COLLECTOR,
+    f"{_CONTRIB}/exporter/prometheusexporter": versions.COLLECTOR_CONTRIB,
+    f"{_CONTRIB}/connector/spanmetricsconnector": versions.COLLECTOR_CONTRIB,
+}
 
 DEBIAN = Part(
     "debian",
@@ -42,7 +51,7 @@ ETCD = Part(
     "etcd",
     versions.ETCD,
     ("bin/etcd",),
-    golang.programs_of({"etcd": "go.etcd.io/etcd/server/v3"}, versions.ETCD),
+    golang.Commands({"etcd": "go.etcd.io/etcd/server/v3"}, versions.ETCD),
     80,
     "the control plane",
     vital=True,
@@ -77,7 +86,7 @@ COREDNS = Part(
     "coredns",
     versions.COREDNS,
     ("bin/coredns",),
-    golang.programs_of({"coredns": "github.com/coredns/coredns"}, versions.COREDNS),
+    golang.OwnMain("coredns", {"github.com/coredns/coredns": versions.COREDNS}),
     490,
     "names of Services",
 )
@@ -85,7 +94,7 @@ ENVOY_GATEWAY = Part(
     "envoy-gateway",
     versions.ENVOY_GATEWAY,
     ("bin/envoy-gateway",),
-    golang.programs_of({"envoy-gateway": f"{_GATEWAY}/cmd/envoy-gateway"}, versions.ENVOY_GATEWAY),
+    golang.Commands({"envoy-gateway": f"{_GATEWAY}/cmd/envoy-gateway"}, versions.ENVOY_GATEWAY),
     650,
     "Gateways",
 )
@@ -107,7 +116,7 @@ HUBBLE = Part(
     "hubble",
     versions.CILIUM,
     ("bin/hubble-relay", "bin/hubble"),
-    golang.programs_of(
+    golang.Commands(
         {"hubble": f"{_CILIUM}/hubble", "hubble-relay": f"{_CILIUM}/hubble-relay"}, versions.CILIUM
     ),
     300,
@@ -117,7 +126,7 @@ ECHO = Part(
     "echo-basic",
     versions.GATEWAY_API["1.6.1"],
     ("bin/echo-basic",),
-    golang.programs_of(
+    golang.Commands(
         {"echo-basic": f"{gateway_objects.GATEWAY_API}/conformance/echo-basic"},
         versions.GATEWAY_API["1.6.1"],
         f"{gateway_objects.GATEWAY_API}@{versions.GATEWAY_API['1.6.1']}",
@@ -129,7 +138,7 @@ COLLECTOR = Part(
     "otelcol",
     versions.COLLECTOR,
     ("bin/otelcol",),
-    collector.make,
+    golang.OwnMain("collector", _COLLECTOR),
     75,
     "the OpenTelemetry collector",
 )

