@@ -41,11 +41,11 @@ def addons(gateway_api: str) -> tuple[Addon, ...]:
     """All addons, in the order in which they are applied."""
     return (
         Addon(
-            "gateway-api",
-            lambda: _gateway_api(gateway_api),
+            "definitions",
+            lambda: _definitions(gateway_api),
             (),
             (),
-            (parts.GATEWAY_API[gateway_api],),
+            (parts.GATEWAY_API[gateway_api], parts.ENVOY_GATEWAY_OBJECTS),
         ),
         Addon(
             "coredns",
@@ -74,13 +74,18 @@ def addons(gateway_api: str) -> tuple[Addon, ...]:
             ),
             (images.ECHO, images.TOOLS),
         ),
-        Addon(
-            "telemetry",
-            _own("telemetry"),
-            tuple(
-                f"rollout status -n telemetry deployment/{name}"
-                for name in ("prometheus", "otelcol", "hubble-relay")
-            ),
+        *(
+            Addon(
+                name,
+                _own(name),
+                (f"rollout status -n telemetry deployment/{deployment}",),
+                (image,),
+            )
+            for name, deployment, image in (
+                ("prometheus", "prometheus", images.PROMETHEUS),
+                ("collector", "otelcol", images.COLLECTOR),
+                ("relay", "hubble-relay", images.RELAY),
+            )
         ),
     )
 
@@ -125,16 +130,18 @@ def _own(name: str) -> Callable[[], None]:
     return lambda: apply(filled(OWN / f"{name}.yaml"))
 
 
-def _gateway_api(number: str) -> None:
-    apply((parts.GATEWAY_API[number].folder / "crds.yaml").read_text())
+def _definitions(gateway_api: str) -> None:
+    folders = (parts.GATEWAY_API[gateway_api].folder, parts.ENVOY_GATEWAY_OBJECTS.folder)
+    apply("\n---\n".join((folder / "crds.yaml").read_text() for folder in folders))
 
 
 def _envoy_gateway() -> None:
-    folder = parts.ENVOY_GATEWAY_OBJECTS.folder
-    apply((folder / "crds.yaml").read_text())
     apply("{apiVersion: v1, kind: Namespace, metadata: {name: envoy-gateway-system}}")
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apply((folder / "install.yaml").read_text())
+    apply((parts.ENVOY_GATEWAY_OBJECTS.folder / "install.yaml").read_text())
+    kinds = ("envoyproxies.gateway.envoyproxy.io", "gatewayclasses.gateway.networking.k8s.io")
+    kubectl(
+        "wait", "--for=condition=Established", *(f"crd/{kind}" for kind in kinds), "--timeout=30s"
+    )
     apply(filled(OWN / "gateway.yaml"))
 
 
@@ -155,6 +162,8 @@ def _flowd() -> None:
 
 
 def _shop() -> None:
+    apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
+    kubectl("wait", "-n", "shop", "--for=create", "serviceaccount/default", "--timeout=30s")
     apply(filled(OWN / "shop.yaml"))
     static = filled(OWN / "static.yaml")
     Node(1).run("tee", "/etc/kubernetes/manifests/static.yaml", stdin=static)

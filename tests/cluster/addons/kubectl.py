@@ -11,7 +11,8 @@ from tests.cluster.parts import catalogue as parts
 
 def command(*words: str) -> list[str]:
     """The command line of kubectl as it runs inside the node."""
-    return [str(parts.KUBECTL.path("kubectl")), f"--kubeconfig={places.kubeconfig()}", *words]
+    settings = [f"--kubeconfig={places.kubeconfig()}", f"--cache-dir={places.state() / 'kubectl'}"]
+    return [str(parts.KUBECTL.path("kubectl")), *settings, *words]
 
 
 def kubectl(*words: str, stdin: str = "") -> str:
