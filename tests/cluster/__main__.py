@@ -40,6 +40,7 @@ def _arguments() -> argparse.Namespace:
         metavar="VERSION",
     )
     up.add_argument("--nodes", type=int, choices=(1, 2), default=int(os.environ.get("NODES") or 1))
+    up.add_argument("--keep", action="store_true", help="leave a failed start as it is")
     verbs.add_parser("down", help="take it down; nothing stays but the cache")
     verbs.add_parser("status", help="nodes and pods")
     for name, text in (("kubectl", "kubectl as administrator"), ("hubble", "hubble through relay")):
@@ -52,7 +53,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    lacking = lifecycle.up(arguments.gateway_api, arguments.nodes)
+    lacking = lifecycle.up(arguments.gateway_api, arguments.nodes, arguments.keep)
     for what in lacking:
         say(f"missing: {what}")
     say(f"up after {elapsed():.0f} s" + (", without what is named above" if lacking else ""))

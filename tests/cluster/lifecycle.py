@@ -20,44 +20,48 @@ from tests.cluster.say import say, step
 LOGS_AFTER_FAILURE = Path("/var/tmp/flowd-cluster-failed")
 
 
-def up(gateway_api: str, count: int) -> list[str]:
+def up(gateway_api: str, count: int, keep: bool = False) -> list[str]:
     """Bring the cluster up from whatever is there; returns what does not run.
 
     Args:
         gateway_api: a key of versions.GATEWAY_API.
         count: how many nodes.
+        keep: leave a start that failed as it is, to look at it.
 
     Raises:
-        ClusterError: a vital part failed; nothing is left but the logs.
+        ClusterError: a vital part failed; nothing is left but the logs, if it was not to be kept.
     """
     lacking = [f"part {part.name} {part.version}" for part in parts.finish()]
     down()
     try:
         return lacking + _up(gateway_api, [Node(number + 1) for number in range(count)])
     except BaseException:
-        shutil.rmtree(LOGS_AFTER_FAILURE, ignore_errors=True)
+        if keep:
+            raise
         with contextlib.suppress(OSError):
             shutil.copytree(places.state() / "log", LOGS_AFTER_FAILURE)
             say(f"logs of the failed start: {LOGS_AFTER_FAILURE}")
-        down()
+        _end()
         raise
 
 
 def _up(gateway_api: str, nodes: list[Node]) -> list[str]:
     first, *others = nodes
-    with step("keys and images"):
+    with step("keys, namespaces and control plane"):
         pki.make(nodes)
         store.restore()
         namespaces.make(first, store.folder())
+        network.begin(first)
+        server = control.begin(first, parts.ETCD, parts.KUBERNETES)
+    with step("containerd and images"):
         missing = _containerd(first)
-    with step("namespaces and networks"):
         for each in others:
             store.copy_for(each.number)
             namespaces.make(each, store.folder(each.number))
+            network.join(each, nodes[: each.number - 1])
             runtime.start_containerd(each, parts.DEBIAN)
-        network.connect(nodes)
-    with step("control plane"):
-        control.begin(first, parts.ETCD, parts.KUBERNETES, parts.KUBECTL)
+    with step("API server"):
+        control.complete(server, first, parts.KUBERNETES, parts.KUBECTL)
     with step("nodes"):
         for each in nodes:
             runtime.write_network(each)
@@ -101,11 +105,16 @@ def _register(node: Node) -> None:
 
 
 def down() -> None:
-    """End every process of the cluster and remove what it had; what cannot be removed is named.
+    """End every process of the cluster and remove what it had; also the logs of a failed start.
 
     Raises:
         ClusterError: a cgroup stays.
     """
+    _end()
+    shutil.rmtree(LOGS_AFTER_FAILURE, ignore_errors=True)
+
+
+def _end() -> None:
     if left := cgroups.end_all():
         raise ClusterError(f"cgroups that could not be removed: {', '.join(left)}")
     shutil.rmtree(places.state(), ignore_errors=True)

@@ -20,32 +20,23 @@ table ip pods-masquerade {
 """
 
 
-def connect(nodes: list[Node]) -> None:
-    """Give every node its address and routes to the pods of the others."""
-    first, *others = nodes
+def begin(first: Node) -> None:
+    """Give the first node its address and the bridge to which the others come."""
     first.run("sh", "-eu", stdin=_begin("ip link add node0 type bridge", first))
-    for other in others:
-        cable = f"to-{other.name}"
-        first.run(
-            "ip",
-            "link",
-            "add",
-            cable,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "node0",
-            "netns",
-            str(other.pid()),
-        )
-        first.run("ip", "link", "set", cable, "master", "node0", "up")
-        other.run("sh", "-eu", stdin=_begin("", other))
-    for node in nodes:
-        node.run("nft", "-f", "-", stdin=MASQUERADE)
-        for other in nodes:
-            if other != node:
-                node.run("ip", "route", "add", other.pods, "via", other.address, "dev", "node0")
+    first.run("nft", "-f", "-", stdin=MASQUERADE)
+
+
+def join(other: Node, before: list[Node]) -> None:
+    """Lay a cable from a node to the first, and routes between its pods and those of the nodes before."""
+    first, cable = before[0], f"to-{other.name}"
+    pair = ["type", "veth", "peer", "name", "node0", "netns", str(other.pid())]
+    first.run("ip", "link", "add", cable, *pair)
+    first.run("ip", "link", "set", cable, "master", "node0", "up")
+    other.run("sh", "-eu", stdin=_begin("", other))
+    other.run("nft", "-f", "-", stdin=MASQUERADE)
+    for node in before:
+        node.run("ip", "route", "add", other.pods, "via", other.address, "dev", "node0")
+        other.run("ip", "route", "add", node.pods, "via", node.address, "dev", "node0")
 
 
 def _begin(link: str, node: Node) -> str:

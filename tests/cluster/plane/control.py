@@ -24,17 +24,18 @@ def options(**values: str | Path) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
 
-def begin(node: Node, etcd: Part, kubernetes: Part, kubectl: Part) -> None:
-    """Start the control plane and wait until the API server is ready."""
+def begin(node: Node, etcd: Part, kubernetes: Part) -> Daemon:
+    """Start the store and the API server, which is what this returns."""
     start_etcd(node, etcd)
-    server = start_server(node, kubernetes)
-    ready = [
-        str(kubectl.path("kubectl")),
-        f"--kubeconfig={places.kubeconfig()}",
-        "get",
-        "--raw=/readyz",
-    ]
-    server.await_ready(120, ready, node)
+    return start_server(node, kubernetes)
+
+
+def complete(server: Daemon, node: Node, kubernetes: Part, kubectl: Part) -> None:
+    """Wait until the API server is ready, and start what cannot start without it."""
+    ready = [str(kubectl.path("kubectl")), f"--kubeconfig={places.kubeconfig()}"]
+    server.await_ready(
+        120, [*ready, f"--cache-dir={places.state() / 'kubectl'}", "get", "--raw=/readyz"], node
+    )
     start_controllers(node, kubernetes)
     start_scheduler(node, kubernetes)
 
