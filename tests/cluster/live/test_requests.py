@@ -70,5 +70,6 @@ def test_the_collector_gets_a_span_with_its_route() -> None:
 def test_top_shows_the_route() -> None:
     shop.ask("bare", shop.new_path())
     words = ["exec", "-n", "flowd-system", "daemonset/flowd", "--", "flowd", "top", "--once"]
-    said = kubectl(*words, "--server", "127.0.0.1:4244", "-o", "json")
-    assert "HTTPRoute/shop/web" in json.dumps(json.loads(said))
+    words += ["--server", "127.0.0.1:4244", "--view", "gateways", "-o", "json"]
+    rows = [json.loads(line) for line in kubectl(*words).splitlines()]
+    assert any("shop/web" in json.dumps(row) for row in rows)
