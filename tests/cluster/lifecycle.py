@@ -71,7 +71,7 @@ def _up(gateway_api: str, nodes: list[Node]) -> list[str]:
         for each in nodes:
             _register(each)
     with step("pods"):
-        late = install.await_all(applied, 60)
+        late = install.await_all(applied, 180)
     return missing + late
 
 

@@ -105,6 +105,7 @@ def install(gateway_api: str) -> list[Addon]:
         except ClusterError as error:
             say(f"{addon.name} cannot be applied: {error}")
         else:
+            say(f"{addon.name}: applied")
             applied.append(addon)
     return applied
 
