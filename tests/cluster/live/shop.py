@@ -104,3 +104,12 @@ def patiently(find: Callable[[], Found]) -> Found:
     while not (found := find()) and time.monotonic() < deadline:
         time.sleep(0.5)
     return found
+
+
+def settled(read: Callable[[], float]) -> float:
+    """A number that grows no more, for longer than Prometheus takes to ask again."""
+    before, now = -1.0, read()
+    while now != before:
+        time.sleep(12)
+        before, now = now, read()
+    return now

@@ -43,7 +43,7 @@ def test_prometheus_counts_each_request_once() -> None:
         found = shop.prometheus(query)
         return float(found[0]["value"][1]) if found else 0.0
 
-    before = total()
+    before = shop.settled(total)
     for _ in range(5):
         shop.ask("bare", shop.new_path())
     shop.patiently(lambda: total() >= before + 5)

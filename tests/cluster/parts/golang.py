@@ -40,7 +40,10 @@ def _new_enough(program: str) -> bool:
 
 def module_folder(module: str, version: str) -> Path:
     """Where the module cache has the sources of a module; downloads them first."""
-    newer = {**ENVIRONMENT, "GOTOOLCHAIN": "auto"}  # a module may ask for a Go that is younger than ours
+    newer = {
+        **ENVIRONMENT,
+        "GOTOOLCHAIN": "auto",
+    }  # a module may ask for a Go that is younger than ours
     run([go(), "mod", "download", f"{module}@{version}"], cwd=Path("/"), env=newer)
     root = run([go(), "env", "GOMODCACHE"]).strip()
     escaped = re.sub("[A-Z]", lambda letter: "!" + letter[0].lower(), module)
