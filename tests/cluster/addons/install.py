@@ -147,13 +147,14 @@ def _envoy_gateway() -> None:
 
 
 def flowd_objects() -> list[dict[str, Any]]:
-    """The objects of deploy/flowd.yaml as they are; the agents are told where spans go."""
+    """The objects of deploy/flowd.yaml with the image built here; the agents are told where spans go."""
     objects: list[dict[str, Any]] = list(
         yaml.safe_load_all((places.ROOT / "deploy/flowd.yaml").read_text())
     )
     for each in objects:
         if each["kind"] == "DaemonSet":
             container = each["spec"]["template"]["spec"]["containers"][0]
+            container["image"] = images.FLOWD
             container["env"].append({"name": "FLOWD_OTLP_ENDPOINT", "value": SPANS})
     return objects
 

@@ -16,14 +16,14 @@ from tests.cluster.node.runtime import PAUSE
 from tests.cluster.parts import catalogue as parts
 from tests.cluster.parts.part import Part
 
-COREDNS = f"docker.io/coredns/coredns:{versions.COREDNS}"
-ENVOY = "docker.io/envoyproxy/envoy:pypi"
-RELAY = f"docker.io/cilium/hubble-relay:{versions.CILIUM}"
-COLLECTOR = f"docker.io/otel/otelcol:{versions.COLLECTOR}"
-PROMETHEUS = "docker.io/prom/prometheus:debian"
-ECHO = f"registry.k8s.io/gateway-api/echo-basic:{versions.GATEWAY_API['1.6.1']}"
-TOOLS = "docker.io/flowd/tools:local"
-FLOWD = "docker.io/library/flowd:latest"
+COREDNS = f"localhost/coredns/coredns:{versions.COREDNS}"
+ENVOY = "localhost/envoyproxy/envoy:pypi"
+RELAY = f"localhost/cilium/hubble-relay:{versions.CILIUM}"
+COLLECTOR = f"localhost/otel/otelcol:{versions.COLLECTOR}"
+PROMETHEUS = "localhost/prom/prometheus:debian"
+ECHO = f"localhost/gateway-api/echo-basic:{versions.GATEWAY_API['1.6.1']}"
+TOOLS = "localhost/flowd/tools:local"
+FLOWD = "localhost/flowd:latest"
 FLOWD_FILES = (
     "pyproject.toml",
     "uv.lock",

@@ -9,7 +9,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.images import buildah
 from tests.cluster.parts import catalogue
 
-REFERENCE = "docker.io/library/debian:12-slim"
+REFERENCE = "localhost/debian:12-slim"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 STAMP = "2"  # counts up when the image is made otherwise, and all on it must follow
 CLUTTER = (

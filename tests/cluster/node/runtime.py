@@ -9,7 +9,7 @@ from tests.cluster.node.namespaces import Node
 from tests.cluster.parts.part import Part
 
 SOCKET = "/run/containerd/containerd.sock"
-PAUSE = f"registry.k8s.io/pause:{versions.PAUSE}"
+PAUSE = f"localhost/pause:{versions.PAUSE}"
 
 
 def configuration(part: Part) -> str:

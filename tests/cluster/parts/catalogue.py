@@ -25,7 +25,7 @@ _DEBIAN = (
     "sbin/debootstrap",
     "bin/prometheus",
 )
-IMAGE_OF_ENVOY_GATEWAY = f"docker.io/envoyproxy/gateway:{versions.ENVOY_GATEWAY}"
+IMAGE_OF_ENVOY_GATEWAY = f"localhost/envoyproxy/gateway:{versions.ENVOY_GATEWAY}"
 _GATEWAY = "github.com/envoyproxy/gateway"
 _CILIUM = "github.com/cilium/cilium"
 _OTEL = "go.opentelemetry.io/collector"

@@ -137,10 +137,12 @@ def test_manifests_are_whole_when_images_are_filled_in() -> None:
         assert all(each["kind"] for each in yaml.safe_load_all(text))
 
 
-def test_our_daemon_set_is_the_one_that_is_delivered_but_for_where_spans_go() -> None:
+def test_our_daemon_set_is_the_one_that_is_delivered_but_for_image_and_where_spans_go() -> None:
     delivered = list(yaml.safe_load_all((places.ROOT / "deploy/flowd.yaml").read_text()))
     ours = flowd_objects()
     daemons = next(each for each in ours if each["kind"] == "DaemonSet")
-    added = daemons["spec"]["template"]["spec"]["containers"][0]["env"].pop()
-    assert added["name"] == "FLOWD_OTLP_ENDPOINT"
+    container = daemons["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"].pop()["name"] == "FLOWD_OTLP_ENDPOINT"
+    assert container["image"].rpartition("/")[2] == "flowd:latest"
+    container["image"] = "flowd:latest"
     assert json.dumps(ours) == json.dumps(delivered)
