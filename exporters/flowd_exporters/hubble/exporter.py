@@ -17,7 +17,10 @@ from flowd_exporters.hubble.peer import PeerService, tls_server_name
 from flowd_exporters.hubble.rate import FlowRate, RecentNamespaces
 from flowd_exporters.hubble.ring import FlowRing
 
-_QUEUES_BEFORE_RING = {"connections", "requests", "identified", "attributed", "hubble"}
+_QUEUES_BEFORE_RING = frozenset(
+    ("connections", "requests", "dns", "drops", "identified", "attributed", "hubble")
+)
+"""Queues whose overflow loses flows before the ring has them; `sockets` makes no flows."""
 _LOSS_SECONDS = 1.0
 
 

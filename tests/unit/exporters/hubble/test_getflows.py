@@ -221,7 +221,8 @@ async def test_losses_before_the_ring_pass_every_filter() -> None:
     async with serve(ports(1, 2)) as served:
         call = served.stream(GET_FLOWS, FOLLOW, (6, [(14, "65000")]))
         await following(served)
-        served.losses.add(Place.QUEUE, "connections", 5)
+        for queue, rows in (("connections", 2), ("dns", 2), ("drops", 1)):
+            served.losses.add(Place.QUEUE, queue, rows)
         served.losses.add(Place.QUEUE, "otlp", 1000)
         served.losses.add(Place.KERNEL, "ring_full", 7)
         answers = await read(call, 2)
