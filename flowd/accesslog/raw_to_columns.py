@@ -23,28 +23,15 @@ from flowd.accesslog.values import (
 )
 from flowd.model.enums import AccessLogType, EntryKind
 from flowd.model.losses import Losses, Place
-from flowd.model.records.request import RequestBatch, empty_requests
+from flowd.model.records.request import TEXT_COLUMNS, RequestBatch, empty_requests
 
 RawValues = tuple[Any, ...]
 """The raw values of one entry, in the order of its plan."""
 Column = Sequence[Any]
 """The raw values of one field, one for each entry."""
 
-TEXTS = (
-    "method",
-    "scheme",
-    "host",
-    "path",
-    "original_path",
-    "user_agent",
-    "request_id",
-    "traceparent",
-    "sni",
-    "cluster",
-    "route_name",
-    "details",
-    "transport_failure",
-)
+TEXTS = tuple(name for name in TEXT_COLUMNS if name not in ("log_name", "node_id", "node_cluster"))
+"""Columns of str that an entry fills; the others name the stream that it came by."""
 _ADDRESSES = ("client", "local", "up_local", "up_remote")
 _MAX_DURATION_NS = 366 * 24 * 3600 * 10**9
 _MAX_HEADERS = 64

@@ -20,9 +20,8 @@ from flowd_tui.draw.glyphs import Glyphs
 from flowd_tui.draw.theme import PLAIN, STYLES, THEME
 from flowd_tui.key_bindings import ACTIONS, key_table
 from flowd_tui.order import StableOrder
+from flowd_tui.views import VIEWS
 from flowd_tui.views.base import View, ViewQuery
-from flowd_tui.views.flows import FlowsView
-from flowd_tui.views.gateways import GatewaysView
 from flowd_tui.views.help import HelpView
 from flowd_tui.widgets import LineTable, StyledLines
 
@@ -91,7 +90,10 @@ class Board(App[None]):
         self._clock = clock
         self._glyphs = options.glyphs
         styles = STYLES if options.colors else PLAIN
-        views: tuple[View[Any], ...] = (FlowsView(), GatewaysView(), HelpView(key_table()))
+        views: tuple[View[Any], ...] = (
+            *(make() for make in VIEWS.values()),
+            HelpView(key_table()),
+        )
         self._views = {view.id: view for view in views}
         self._view = options.view
         query = ViewQuery(filter=options.filter, namespace=options.namespace)

@@ -41,57 +41,6 @@ _CONTOUR = ("contour_config_kind", "contour_config_namespace", "contour_config_n
 """Contour's names of the metadata that identifies the route."""
 
 
-@click.command("headers")
-@click.option(
-    "--manifests",
-    multiple=True,
-    required=True,
-    metavar="PATH",
-    help="File or folder of Kubernetes YAML. Repeatable.",
-)
-@click.option(
-    "--dialect",
-    type=click.Choice(["eg", "istio", "cilium", "contour", "kgateway"]),
-    default="eg",
-    show_default=True,
-    help="Implementation to configure; eg is Envoy Gateway.",
-)
-@click.option(
-    "--service",
-    default="flowd-system/flowd",
-    show_default=True,
-    metavar="NAMESPACE/NAME",
-    help="Service of the agent's access-log service, port 9001.",
-)
-def headers(manifests: tuple[str, ...], dialect: str, service: str) -> None:
-    """Print what the Gateway implementation must be told to log, as YAML to apply.
-
-    Routes that match on headers can only be told apart when those headers are in the access log:
-    they are in the YAML together with traceparent and the original path and host. Istio's first
-    document is a part of the mesh configuration, not an object.
-
-    \b
-    Example:
-      flowd routes headers --manifests ./k8s --dialect eg | kubectl apply -f -
-    """
-    import yaml
-
-    from flowd.errors import UsageError
-    from flowd.gateway.table.route_table import RouteTable
-    from flowd.kubernetes.manifests import load_manifests
-    from flowd.model.losses import Losses
-
-    namespace, slash, name = service.partition("/")
-    if not (namespace and slash and name):
-        raise UsageError(f"--service {service!r} is not NAMESPACE/NAME", "like flowd-system/flowd")
-    objects = load_manifests([Path(path) for path in manifests], Losses())
-    table = RouteTable.build(objects, dialect)
-    names = sorted({*table.header_names, *_ALWAYS_LOGGED} - {"user-agent"})
-    documents = _BUILDERS[dialect](names, namespace, name, sorted(table.gateways))
-    if documents:
-        click.echo(yaml.safe_dump_all(documents, sort_keys=False, width=200), nl=False)
-
-
 def _object(version: str, kind: str, namespace: str, spec: Yaml) -> Yaml:
     metadata = {"name": "flowd", "namespace": namespace}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
@@ -167,10 +116,61 @@ def _kgateway(
     return documents
 
 
-_BUILDERS: dict[str, Callable[[Sequence[str], str, str, Sequence[str]], list[Yaml]]] = {
+BUILDERS: dict[str, Callable[[Sequence[str], str, str, Sequence[str]], list[Yaml]]] = {
     "eg": _envoy_gateway,
     "istio": _istio,
     "cilium": _cilium,
     "contour": _contour,
     "kgateway": _kgateway,
 }
+
+
+@click.command("headers")
+@click.option(
+    "--manifests",
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    help="File or folder of Kubernetes YAML. Repeatable.",
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(tuple(BUILDERS)),
+    default="eg",
+    show_default=True,
+    help="Implementation to configure; eg is Envoy Gateway.",
+)
+@click.option(
+    "--service",
+    default="flowd-system/flowd",
+    show_default=True,
+    metavar="NAMESPACE/NAME",
+    help="Service of the agent's access-log service, port 9001.",
+)
+def headers(manifests: tuple[str, ...], dialect: str, service: str) -> None:
+    """Print what the Gateway implementation must be told to log, as YAML to apply.
+
+    Routes that match on headers can only be told apart when those headers are in the access log:
+    they are in the YAML together with traceparent and the original path and host. Istio's first
+    document is a part of the mesh configuration, not an object.
+
+    \b
+    Example:
+      flowd routes headers --manifests ./k8s --dialect eg | kubectl apply -f -
+    """
+    import yaml
+
+    from flowd.errors import UsageError
+    from flowd.gateway.table.route_table import RouteTable
+    from flowd.kubernetes.manifests import load_manifests
+    from flowd.model.losses import Losses
+
+    namespace, slash, name = service.partition("/")
+    if not (namespace and slash and name):
+        raise UsageError(f"--service {service!r} is not NAMESPACE/NAME", "like flowd-system/flowd")
+    objects = load_manifests([Path(path) for path in manifests], Losses())
+    table = RouteTable.build(objects, dialect)
+    names = sorted({*table.header_names, *_ALWAYS_LOGGED} - {"user-agent"})
+    documents = BUILDERS[dialect](names, namespace, name, sorted(table.gateways))
+    if documents:
+        click.echo(yaml.safe_dump_all(documents, sort_keys=False, width=200), nl=False)

@@ -24,13 +24,13 @@ def test_every_action_is_named_and_explained() -> None:
 
 
 def test_no_key_does_two_things_in_one_view() -> None:
-    for view in ("flows", "gateways"):
+    for view in VIEW_NAMES:
         keys = [key for a in ACTIONS if a.view in ("", view) for key in a.keys]
         assert len(keys) == len(set(keys))
 
 
 def test_the_footer_has_an_order_in_every_view() -> None:
-    for view in ("flows", "gateways"):
+    for view in VIEW_NAMES:
         places = [a.footer for a in ACTIONS if a.footer and a.view in ("", view)]
         assert len(places) == len(set(places))
 

@@ -14,6 +14,8 @@ from flowd.wire.flow import flow_pb2
 from flowd_tui.board import Options
 from flowd_tui.data.store import TopStore
 from flowd_tui.draw.glyphs import ASCII, UTF8
+from flowd_tui.key_bindings import BY_ID, VIEW_ACTION, VIEW_NAMES
+from flowd_tui.views import VIEWS
 from tests.fakes import top_data
 from tests.fakes.top_data import BASE_NS
 from tests.fakes.top_screen import filled_store, screen
@@ -314,3 +316,12 @@ async def test_q_leaves() -> None:
         await shown.pilot.press("q")
         await shown.pilot.pause()
         assert not shown.app.is_running
+
+
+async def test_the_key_of_each_view_shows_it() -> None:
+    async with screen(filled_store()) as shown:
+        for name in reversed(VIEW_NAMES):
+            (key,) = BY_ID[VIEW_ACTION + name].keys
+            lines = await shown.press(key)
+            assert type(shown.app.view) is VIEWS[name]
+            assert any(BY_ID[VIEW_ACTION + name].label in line for line in lines[:3])
