@@ -101,15 +101,23 @@ def paired(
 ) -> list[Entry]:
     """Pair each line with its truth: HTTP by request id, TCP by the client's socket.
 
+    Linux may give connections to two listeners the same port; they pair in their order.
+
     Args:
         known: the truth, if not that of the recordings.
     """
     known = known or read_lines(LOGS / f"{dialect}.truth.jsonl.gz")
     by_id = {truth["request_id"]: truth for truth in known if truth["request_id"]}
-    by_client = {truth["client"]: truth for truth in known if not truth["request_id"]}
+    by_client: dict[str, list[dict[str, Any]]] = {}
+    for truth in known:
+        if not truth["request_id"]:
+            by_client.setdefault(truth["client"], []).append(truth)
     entries: list[Entry] = []
     for line in lines:
-        truth = by_id.get(line["request_id"]) or by_client[line["downstream"]["remote"]]
+        truth = by_id.get(line["request_id"])
+        if truth is None:
+            connections = by_client[line["downstream"]["remote"]]
+            truth = connections.pop(0) if len(connections) > 1 else connections[0]
         entries.append(Entry(line, truth))
     return entries
 
