@@ -49,8 +49,6 @@ def test_the_same_as_hubble(run: Run, words: str, wanted: compare.Outcome) -> No
 
 @pytest.mark.skipif(not HUBBLE, reason="no hubble CLI in PATH or HUBBLE_CLI: golden files instead")
 def test_flags_and_output_of_the_real_cli() -> None:
-    tool = str(compare.ROOT / "tools" / "compare_hubble.py")
-    ran = subprocess.run(
-        [sys.executable, tool, str(HUBBLE)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "tests.hubble.compare", str(HUBBLE)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=compare.ROOT)
     assert ran.returncode == 0, ran.stdout
