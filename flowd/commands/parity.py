@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from flowd.kubernetes.objects.snapshot import Objects
     from flowd.parity.compare.comparison import Comparison, Summary
-    from flowd.parity.compare.differences import Verdict
+    from flowd.parity.compare.differences import ParityVerdict
     from flowd.parity.outcome import ParityRequest
 
 BEFORE = ("auto", "ingress-nginx", *DIALECTS)
@@ -186,17 +186,17 @@ def _comparison(
     from flowd.parity.compare.comparison import Comparison
     from flowd.parity.compare.inputs import read_configmap
     from flowd.parity.compare.sides import NGINX, NginxSide, gateway_sides, readiness
-    from flowd.parity.nginx.annotations import Settings
+    from flowd.parity.nginx.annotations import ControllerSettings
 
     ready = readiness(old if old.slices else new)
     afters = gateway_sides(new, after, ready)
     if before == NGINX:
-        settings = Settings.from_configmap(read_configmap(configmap) if configmap else {})
+        settings = ControllerSettings.from_configmap(read_configmap(configmap) if configmap else {})
         return Comparison(NginxSide(old, settings, ready), afters)
     return Comparison(next(iter(gateway_sides(old, before, ready).values())), afters)
 
 
-def _write(output: str, verdicts: "list[Verdict]", summary: "Summary") -> None:
+def _write(output: str, verdicts: "list[ParityVerdict]", summary: "Summary") -> None:
     if output == "json":
         from flowd.parity.report.json_report import json_lines
 

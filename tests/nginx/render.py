@@ -6,7 +6,7 @@ Lua: redirects to https, canaries and balancing are left out.
 
 import re
 
-from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, Server
+from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, NginxServer
 
 HEAD = """\
 daemon off;
@@ -41,7 +41,7 @@ def nginx_conf(configuration: Configuration, folder: str, port: int, backend: in
     return HEAD.format(folder=folder) + servers + "}\n"
 
 
-def _server(server: Server, port: int, backend: int) -> str:
+def _server(server: NginxServer, port: int, backend: int) -> str:
     default = " default_server" if server.host == CATCH_ALL else ""
     names = " ".join(map(_name, [server.host, *server.aliases]))
     if server.redirect_to:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowd.kubernetes.objects.ingress import Ingress
-from flowd.parity.nginx.annotations import Settings
+from flowd.parity.nginx.annotations import ControllerSettings
 from flowd.parity.nginx.evaluate import evaluate
 from flowd.parity.nginx.servers import build
 from flowd.parity.outcome import ParityRequest
@@ -147,7 +147,7 @@ def check(
     client: Client, ingresses: Sequence[Ingress], target: str, host: str = HOST, body: int = 0
 ) -> None:
     """Compare status, backend, target and Location of the simulation with those of nginx."""
-    configuration = build(before(*ingresses), Settings())
+    configuration = build(before(*ingresses), ControllerSettings())
     request = ParityRequest(
         host=host, path=target, method="POST" if body else "GET", body_bytes=body
     )
@@ -170,21 +170,23 @@ def found_port(client: Client) -> int:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory):
-    with running_nginx(build(before(*SHOP), Settings()), tmp_path_factory.mktemp("shop")) as client:
+    with running_nginx(
+        build(before(*SHOP), ControllerSettings()), tmp_path_factory.mktemp("shop")
+    ) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def expressions(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("rx")
-    with running_nginx(build(before(*EXPRESSIONS), Settings()), folder) as client:
+    with running_nginx(build(before(*EXPRESSIONS), ControllerSettings()), folder) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def rewrites(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("rw")
-    with running_nginx(build(before(*REWRITES), Settings()), folder) as client:
+    with running_nginx(build(before(*REWRITES), ControllerSettings()), folder) as client:
         yield client
 
 
@@ -216,7 +218,7 @@ def test_rewrites(rewrites: Client, target: str) -> None:
 
 
 def test_answers_of_nginx_itself(tmp_path: Path) -> None:
-    with running_nginx(build(before(*ANSWERS), Settings()), tmp_path) as client:
+    with running_nginx(build(before(*ANSWERS), ControllerSettings()), tmp_path) as client:
         for host in ("perm.test", "temp.test", "root.test", "www.naked.test"):
             for target in ("/", "/a?b=1", "//"):
                 check(client, ANSWERS, target, host)
@@ -228,7 +230,7 @@ def test_answers_of_nginx_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["X_User", "X.User", "X-User", "X User"])
 def test_header_names(shop: Client, name: str) -> None:
-    configuration = build(before(*SHOP), Settings())
+    configuration = build(before(*SHOP), ControllerSettings())
     request = ParityRequest(host=HOST, path="/", headers={name: "7"})
     wanted = evaluate(configuration, request, lambda _backend: None)
     found = shop.send("/", HOST, headers={name: "7"})

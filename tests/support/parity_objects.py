@@ -9,9 +9,9 @@ from flowd.kubernetes.objects.gateway_api import Gateway, GatewayClass, HTTPRout
 from flowd.kubernetes.objects.ingress import Ingress
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.parity.compare.comparison import Comparison
-from flowd.parity.compare.differences import Verdict
+from flowd.parity.compare.differences import ParityVerdict
 from flowd.parity.compare.sides import NginxSide, gateway_sides
-from flowd.parity.nginx.annotations import PREFIX, Settings
+from flowd.parity.nginx.annotations import PREFIX, ControllerSettings
 from flowd.parity.outcome import ParityRequest, Seen
 
 HOST = "store.test"
@@ -161,7 +161,7 @@ def compared(
     configmap: Mapping[str, str] | None = None,
     dialect: str = "auto",
     down: Sequence[str] = (),
-) -> Verdict:
+) -> ParityVerdict:
     """The verdict on one request.
 
     Args:
@@ -171,7 +171,7 @@ def compared(
     def ready(name: str) -> bool | None:
         return False if name.partition("/")[2].partition(":")[0] in down else None
 
-    side = NginxSide(old, Settings.from_configmap(configmap or {}), ready)
+    side = NginxSide(old, ControllerSettings.from_configmap(configmap or {}), ready)
     request = ParityRequest(
         host=host,
         method=method,

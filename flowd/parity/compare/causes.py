@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 
 from flowd.parity.nginx.locate import find_location, find_server, server_name
-from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, Server
+from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, NginxServer
 from flowd.parity.nginx.uri import BadTarget, Target, parse_target
 from flowd.parity.outcome import Outcome, ParityRequest
 
@@ -44,7 +44,7 @@ class Case:
         self.configuration, self.request = configuration, request
         self.before, self.after, self.differs = before, after, differs
         self.host = server_name(request.host or "")
-        self.server: Server = find_server(configuration, self.host)
+        self.server: NginxServer = find_server(configuration, self.host)
         self.target: Target | None = None
         self.location: Location | None = None
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flowd.parity.compare.causes import UNEXPLAINED, Case, cause
-from flowd.parity.compare.differences import Verdict, differences
+from flowd.parity.compare.differences import ParityVerdict, differences
 from flowd.parity.compare.sides import NginxSide, Side
 from flowd.parity.nginx.servers import Configuration
 from flowd.parity.outcome import Outcome, ParityRequest
@@ -25,7 +25,7 @@ class Summary:
     by_cause: Counter[str] = field(default_factory=Counter[str])
     unattributed: Counter[str] = field(default_factory=Counter[str])
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: ParityVerdict) -> None:
         """Count a verdict."""
         count = verdict.request.count
         self.requests += count
@@ -55,7 +55,7 @@ class Comparison:
         """The configuration of ingress-nginx on the before side; None for Gateway API objects."""
         return self._before.configuration if isinstance(self._before, NginxSide) else None
 
-    def compare(self, request: ParityRequest) -> Verdict:
+    def compare(self, request: ParityRequest) -> ParityVerdict:
         """The verdict on a kind of request."""
         before = self._before.evaluate(request)
         outcomes = {name: side.evaluate(request) for name, side in self._afters.items()}
@@ -64,14 +64,14 @@ class Comparison:
         shown = next((name for name, parts in differing.items() if parts), first)
         after, differs = outcomes[shown], differing[shown]
         if before.unknown:
-            return Verdict(request, "unknown", before.unknown[0], [], before, after)
+            return ParityVerdict(request, "unknown", before.unknown[0], [], before, after)
         if after.status is None and not differs:
-            return Verdict(request, "unknown", UNEXPLAINED, [], before, after)
+            return ParityVerdict(request, "unknown", UNEXPLAINED, [], before, after)
         if not differs:
-            return Verdict(request, "same", "", [], before, after)
+            return ParityVerdict(request, "same", "", [], before, after)
         name = self._cause(request, before, after, differs)
         verdict = "different" if all(differing.values()) else "depends"
-        verdicts = Verdict(request, verdict, name, differs, before, after)
+        verdicts = ParityVerdict(request, verdict, name, differs, before, after)
         if verdict == "depends":
             verdicts.implementations = [name for name, parts in differing.items() if parts]
         return verdicts
@@ -84,10 +84,10 @@ class Comparison:
             return "routes-changed"
         return cause(Case(configuration, request, before, after, differs))
 
-    def run(self, requests: Iterable[ParityRequest]) -> tuple[list[Verdict], Summary]:
+    def run(self, requests: Iterable[ParityRequest]) -> tuple[list[ParityVerdict], Summary]:
         """Verdicts of all kinds in their order, and their summary."""
         summary = Summary()
-        verdicts: list[Verdict] = []
+        verdicts: list[ParityVerdict] = []
         for request in requests:
             verdict = self.compare(request)
             summary.add(verdict)

@@ -18,7 +18,7 @@ _PORTS = {"http://": ":80", "https://": ":443"}
 
 
 @dataclass(slots=True)
-class Verdict:
+class ParityVerdict:
     """The comparison of one kind of request.
 
     Attributes:

@@ -5,7 +5,7 @@ from typing import Protocol
 from flowd.gateway.matching.dialect import DIALECTS
 from flowd.kubernetes.objects.snapshot import Objects
 from flowd.parity.gateway import Gateways
-from flowd.parity.nginx.annotations import Settings
+from flowd.parity.nginx.annotations import ControllerSettings
 from flowd.parity.nginx.evaluate import evaluate
 from flowd.parity.nginx.evidence import apply_evidence
 from flowd.parity.nginx.locate import location_of
@@ -35,7 +35,7 @@ class Side(Protocol):
 class NginxSide:
     """ingress-nginx with the Ingresses of a snapshot; log evidence corrects the simulation."""
 
-    def __init__(self, objects: Objects, settings: Settings, ready: Ready) -> None:
+    def __init__(self, objects: Objects, settings: ControllerSettings, ready: Ready) -> None:
         self.configuration: Configuration = build(objects, settings)
         self._ready = ready
 

@@ -62,7 +62,7 @@ LIMITS = ("limit-rps", "limit-rpm", "limit-connections", "limit-rate", "global-r
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ControllerSettings:
     """What the controller's ConfigMap and flags set, as far as outcomes depend on it."""
 
     allow_snippets: bool = False
@@ -75,8 +75,8 @@ class Settings:
     no_tls_redirect: tuple[str, ...] = ("/.well-known/acme-challenge",)
 
     @classmethod
-    def from_configmap(cls, data: Mapping[str, str]) -> "Settings":
-        """Settings from the data of the controller's ConfigMap; unknown keys are ignored."""
+    def from_configmap(cls, data: Mapping[str, str]) -> "ControllerSettings":
+        """ControllerSettings from the data of the controller's ConfigMap; unknown keys are ignored."""
         return cls(
             allow_snippets=data.get("allow-snippet-annotations") in _TRUE,
             critical_risk=data.get("annotations-risk-level", "High") == "Critical",
@@ -156,7 +156,7 @@ def size(text: str, default: int) -> int:
     return int(found[1]) * _UNITS[found[2].lower()] if found else default
 
 
-def read_annotations(annotations: Mapping[str, str], settings: Settings) -> Annotations:
+def read_annotations(annotations: Mapping[str, str], settings: ControllerSettings) -> Annotations:
     """Read the annotations of one Ingress."""
     raw = {
         key.removeprefix(PREFIX): value
@@ -216,7 +216,7 @@ def _unknown(name: str) -> str:
     return "" if known else "annotation-unread"
 
 
-def _redirects(read: Annotations, reader: "_Reader", settings: Settings) -> None:
+def _redirects(read: Annotations, reader: "_Reader", settings: ControllerSettings) -> None:
     read.ssl_redirect = reader.boolean("ssl-redirect", settings.ssl_redirect)
     read.force_ssl_redirect = reader.boolean("force-ssl-redirect")
     read.preserve_trailing_slash = reader.boolean("preserve-trailing-slash")

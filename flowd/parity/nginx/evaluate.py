@@ -12,7 +12,7 @@ from urllib.parse import quote
 from flowd.parity.nginx.annotations import Annotations
 from flowd.parity.nginx.canary import canary_share
 from flowd.parity.nginx.locate import Found, find_location, find_server, server_name
-from flowd.parity.nginx.servers import CATCH_ALL, Configuration, Location, Upstream
+from flowd.parity.nginx.servers import CATCH_ALL, Configuration, Location, NginxUpstream
 from flowd.parity.nginx.uri import BadTarget, Target, encode_path, parse_target
 from flowd.parity.outcome import Outcome, ParityRequest, Ready
 
@@ -227,7 +227,7 @@ def _guards(state: _State, outcome: Outcome, annotations: Annotations) -> None:
             outcome.unknown.append("auth")
 
 
-def _forward(state: _State, outcome: Outcome, location: Location, upstream: Upstream) -> None:
+def _forward(state: _State, outcome: Outcome, location: Location, upstream: NginxUpstream) -> None:
     annotations = location.annotations
     _choose(state, outcome, upstream, annotations)
     if outcome.status != 200:
@@ -255,7 +255,9 @@ def _forward(state: _State, outcome: Outcome, location: Location, upstream: Upst
         outcome.notes.append("backend-protocol")
 
 
-def _choose(state: _State, outcome: Outcome, upstream: Upstream, annotations: Annotations) -> None:
+def _choose(
+    state: _State, outcome: Outcome, upstream: NginxUpstream, annotations: Annotations
+) -> None:
     """Set the backend, or the shares of main and canary."""
     if state.ready(upstream.backend) is False:
         namespace = upstream.backend.partition("/")[0]

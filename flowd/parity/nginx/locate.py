@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, Server
+from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, NginxServer
 from flowd.parity.nginx.uri import BadTarget, Target, parse_target
 from flowd.parity.outcome import ParityRequest
 
@@ -22,14 +22,14 @@ class Found:
         cause: cause id of a builtin answer.
     """
 
-    server: Server
+    server: NginxServer
     location: Location | None
     slash: bool = False
     builtin: int = 0
     cause: str = ""
 
 
-def find_server(configuration: Configuration, host: str) -> Server:
+def find_server(configuration: Configuration, host: str) -> NginxServer:
     """The server of a host without port and final dot: exact, one-label wildcard, or `_`."""
     named = configuration.named
     if host in named and not host.startswith("*."):
@@ -40,7 +40,7 @@ def find_server(configuration: Configuration, host: str) -> Server:
     return configuration.servers[CATCH_ALL]
 
 
-def find_location(server: Server, target: Target) -> Found:
+def find_location(server: NginxServer, target: Target) -> Found:
     """The location of a normalised path.
 
     Exact locations win over the longest prefix; on a host with regular expressions the first

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from flowd.kubernetes.objects.core import ObjectMeta
 from flowd.kubernetes.objects.ingress import Ingress, IngressBackend
 from flowd.kubernetes.objects.snapshot import Objects
-from flowd.parity.nginx.annotations import Annotations, Canary, Settings, read_annotations
+from flowd.parity.nginx.annotations import Annotations, Canary, ControllerSettings, read_annotations
 
 CONTROLLER = "k8s.io/ingress-nginx"
 CATCH_ALL = "_"
@@ -19,7 +19,7 @@ EXACT, PREFIX = "Exact", "Prefix"
 
 
 @dataclass(slots=True)
-class Upstream:
+class NginxUpstream:
     """A Service and port of an Ingress; unlike pairs with one name are one upstream.
 
     Attributes:
@@ -51,7 +51,7 @@ class Location:
     path_type: str
     annotations: Annotations
     ingress: str
-    upstream: Upstream | None = None
+    upstream: NginxUpstream | None = None
     rule_path: str = ""
     is_default: bool = False
 
@@ -63,7 +63,7 @@ class Location:
 
 
 @dataclass(slots=True)
-class Server:
+class NginxServer:
     """A server of the configuration: one for each host, and `_`.
 
     Attributes:
@@ -93,24 +93,24 @@ class Configuration:
         later: locations that an older Ingress keeps from being used, by host.
     """
 
-    settings: Settings
-    servers: dict[str, Server]
-    upstreams: dict[str, Upstream]
+    settings: ControllerSettings
+    servers: dict[str, NginxServer]
+    upstreams: dict[str, NginxUpstream]
     refused: str = ""
     ignored: dict[str, str] = field(default_factory=dict[str, str])
     later: dict[str, list[Location]] = field(default_factory=dict[str, list[Location]])
 
-    named: dict[str, Server] = field(default_factory=dict[str, Server])
+    named: dict[str, NginxServer] = field(default_factory=dict[str, NginxServer])
 
     @classmethod
     def empty(cls) -> "Configuration":
         """A configuration without any Ingress."""
-        return build(Objects(), Settings())
+        return build(Objects(), ControllerSettings())
 
 
-def build(objects: Objects, settings: Settings) -> Configuration:
+def build(objects: Objects, settings: ControllerSettings) -> Configuration:
     """Build the configuration from the Ingresses of the class nginx."""
-    builder = _Builder(settings)
+    builder = _ConfigurationBuilder(settings)
     ordered = sorted(
         (ingress for ingress in objects.ingresses.values() if _is_ours(ingress, objects)),
         key=lambda ingress: _namespaced(ingress.metadata),
@@ -148,8 +148,8 @@ def backend_text(namespace: str, backend: IngressBackend) -> str:
     return f"{namespace}/{service.name}:{service.port.name or service.port.number}"
 
 
-class _Builder:
-    def __init__(self, settings: Settings) -> None:
+class _ConfigurationBuilder:
+    def __init__(self, settings: ControllerSettings) -> None:
         self.configuration = Configuration(settings, {}, {})
 
     def build(self, stored: Sequence[tuple[Ingress, Annotations]]) -> Configuration:
@@ -180,14 +180,14 @@ class _Builder:
 
     def _default_server(self) -> None:
         location = Location("/", PREFIX, Annotations(ssl_redirect=False), "", is_default=True)
-        self.configuration.servers[CATCH_ALL] = Server(CATCH_ALL, [location])
+        self.configuration.servers[CATCH_ALL] = NginxServer(CATCH_ALL, [location])
 
-    def _upstream(self, namespace: str, backend: IngressBackend | None) -> Upstream | None:
+    def _upstream(self, namespace: str, backend: IngressBackend | None) -> NginxUpstream | None:
         if backend is None or backend.service is None:
             return None
         text = backend_text(namespace, backend)
         name = text.replace("/", "-", 1).replace(":", "-", 1)
-        return self.configuration.upstreams.setdefault(name, Upstream(name, text))
+        return self.configuration.upstreams.setdefault(name, NginxUpstream(name, text))
 
     def _make_servers(self, ingress: Ingress, read: Annotations) -> None:
         servers = self.configuration.servers
@@ -202,7 +202,7 @@ class _Builder:
             host = rule.host.lower() or CATCH_ALL
             if host not in servers:
                 location = Location("/", PREFIX, read, name, default, is_default=True)
-                servers[host] = Server(host, [location])
+                servers[host] = NginxServer(host, [location])
 
     def _names(self, mains: Sequence[tuple[Ingress, Annotations]]) -> None:
         """Certificates and aliases, each from the first Ingress of the host that has one."""
@@ -231,7 +231,7 @@ class _Builder:
                 added = Location(path.path or "/", kind, read, name, upstream, path.path or "/")
                 self._add(server, added)
 
-    def _add(self, server: Server, added: Location) -> None:
+    def _add(self, server: NginxServer, added: Location) -> None:
         """Add a location unless the first one with its path has its type too, as the controller does."""
         for number, known in enumerate(server.locations):
             if known.path != added.path:
@@ -269,10 +269,10 @@ class _Builder:
                 host = rule.host.lower()
                 other = host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"
                 if host and other not in servers:
-                    servers[other] = Server(other, redirect_to=host)
+                    servers[other] = NginxServer(other, redirect_to=host)
 
 
-def _finish(server: Server) -> None:
+def _finish(server: NginxServer) -> None:
     """Order the locations and add the exact twin of each prefix (updateServerLocations)."""
     server.locations.sort(key=lambda location: location.path, reverse=True)
     server.locations.sort(key=lambda location: len(location.path), reverse=True)
@@ -293,7 +293,7 @@ def _finish(server: Server) -> None:
     server.regex = any(entry.rewrites or entry.annotations.use_regex for entry in finished)
 
 
-def _repeated(server: Server) -> str:
+def _repeated(server: NginxServer) -> str:
     """A location that stands twice, which nginx refuses; "" if none does."""
     seen: set[tuple[str, str]] = set()
     for location in server.locations:

@@ -5,7 +5,7 @@ from html import escape
 
 from flowd.parity.catalog import advice, explain
 from flowd.parity.compare.comparison import Summary
-from flowd.parity.compare.differences import Verdict
+from flowd.parity.compare.differences import ParityVerdict
 from flowd.parity.report.table import ORDER, outcome_text, request_text, share
 from flowd.text import count
 
@@ -25,7 +25,7 @@ td.n{text-align:right;white-space:nowrap}
 """
 
 
-def html_page(verdicts: Sequence[Verdict], summary: Summary) -> str:
+def html_page(verdicts: Sequence[ParityVerdict], summary: Summary) -> str:
     """The page: numbers, causes by traffic, and the kinds of requests that are not the same."""
     other = [each for each in verdicts if each.verdict != "same"]
     other.sort(key=lambda each: (ORDER.index(each.verdict), -each.request.count))
@@ -56,7 +56,7 @@ def _numbers(summary: Summary) -> str:
     return f"<p>{count(summary.requests)} requests were compared.</p><table>{cells}{left}</table>"
 
 
-def _causes(summary: Summary, other: Sequence[Verdict]) -> str:
+def _causes(summary: Summary, other: Sequence[ParityVerdict]) -> str:
     if not other:
         return "<p>No request would be treated differently.</p>"
     rows = "".join(
@@ -69,7 +69,7 @@ def _causes(summary: Summary, other: Sequence[Verdict]) -> str:
     return f"<h2>Causes</h2><table>{head}{rows}</table>"
 
 
-def _kinds(other: Sequence[Verdict]) -> str:
+def _kinds(other: Sequence[ParityVerdict]) -> str:
     rows = "".join(
         f'<tr><td class="{each.verdict}">{each.verdict}</td><td>{escape(each.cause)}</td>'
         f"<td><code>{escape(request_text(each.request))}</code></td>"

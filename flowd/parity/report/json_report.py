@@ -7,18 +7,18 @@ import msgspec
 
 from flowd.parity.catalog import advice, explain
 from flowd.parity.compare.comparison import Summary
-from flowd.parity.compare.differences import Verdict
+from flowd.parity.compare.differences import ParityVerdict
 from flowd.parity.outcome import Outcome
 
 
-def json_lines(verdicts: Sequence[Verdict], summary: Summary) -> Iterator[bytes]:
+def json_lines(verdicts: Sequence[ParityVerdict], summary: Summary) -> Iterator[bytes]:
     """Lines of JSON, each with its newline."""
     for verdict in verdicts:
         yield msgspec.json.encode(verdict_object(verdict)) + b"\n"
     yield msgspec.json.encode({"summary": summary_object(summary)}) + b"\n"
 
 
-def verdict_object(verdict: Verdict) -> dict[str, Any]:
+def verdict_object(verdict: ParityVerdict) -> dict[str, Any]:
     """A verdict as the contract of `flowd parity -o json` has it."""
     request = verdict.request
     made: dict[str, Any] = {

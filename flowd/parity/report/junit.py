@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 
 from flowd.parity.catalog import explain
 from flowd.parity.compare.comparison import Summary
-from flowd.parity.compare.differences import Verdict
+from flowd.parity.compare.differences import ParityVerdict
 from flowd.parity.report.table import outcome_text, request_text
 
 
-def junit(verdicts: Sequence[Verdict], summary: Summary) -> str:
+def junit(verdicts: Sequence[ParityVerdict], summary: Summary) -> str:
     """One test suite; `unknown` and `depends` are skipped cases that say why."""
     failed = sum(each.verdict == "different" for each in verdicts)
     skipped = sum(each.verdict in ("unknown", "depends") for each in verdicts)

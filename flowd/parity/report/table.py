@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from flowd.parity.catalog import advice, explain
 from flowd.parity.compare.comparison import Summary
-from flowd.parity.compare.differences import Verdict
+from flowd.parity.compare.differences import ParityVerdict
 from flowd.parity.outcome import Outcome, ParityRequest
 from flowd.text import count, printable
 
@@ -14,10 +14,10 @@ SHOWN = 72
 """Characters of an example's target."""
 
 
-def table(verdicts: Sequence[Verdict], summary: Summary) -> str:
+def table(verdicts: Sequence[ParityVerdict], summary: Summary) -> str:
     """The summary, then a block for each cause in the order of the requests that it hits."""
     lines = [_head(summary), ""]
-    groups: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[ParityVerdict]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.verdict != "same":
             groups[verdict.verdict, verdict.cause].append(verdict)

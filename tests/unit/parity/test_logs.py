@@ -2,7 +2,7 @@
 
 import json
 
-from flowd.parity.nginx.annotations import Settings
+from flowd.parity.nginx.annotations import ControllerSettings
 from flowd.parity.nginx.logs import MAX_LINE, LogReader
 from flowd.parity.nginx.servers import build
 from flowd.parity.outcome import ParityRequest, Seen
@@ -32,7 +32,7 @@ def line(
 def read(*lines: bytes, objects: object = ONE) -> tuple[list[ParityRequest], LogReader]:
     """The requests of these lines, and the reader."""
     assert objects is ONE or objects is TWO
-    reader = LogReader(build(ONE if objects is ONE else TWO, Settings()))
+    reader = LogReader(build(ONE if objects is ONE else TWO, ControllerSettings()))
     reader.read(lines)
     return reader.requests(), reader
 

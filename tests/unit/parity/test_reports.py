@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from flowd.parity.catalog import CAUSES, advice, explain
 from flowd.parity.compare.causes import UNEXPLAINED
 from flowd.parity.compare.comparison import Summary
-from flowd.parity.compare.differences import Verdict
+from flowd.parity.compare.differences import ParityVerdict
 from flowd.parity.report.html_report import html_page
 from flowd.parity.report.json_report import json_lines
 from flowd.parity.report.junit import junit
@@ -18,7 +18,7 @@ NEW = gateway(rule("/", "web"))
 EVIL = "/<script>alert(1)</script>\x1b[2J//"
 
 
-def results() -> tuple[list[Verdict], Summary]:
+def results() -> tuple[list[ParityVerdict], Summary]:
     """One verdict of each kind that these objects give."""
     unknown = before(ingress("a", ("/", "Prefix", "web"), denylist_source_range="192.0.2.0/24"))
     verdicts = [
