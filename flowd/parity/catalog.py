@@ -60,6 +60,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         ),
         "make the matches exclusive",
     ),
+    "regex-unread": (
+        "an expression uses PCRE syntax that is not evaluated here",
+        "compare its requests by hand",
+    ),
     "regex-alternation": (
         "a top-level `|` frees the second half from the beginning of the path",
         "parentheses around the alternatives, and two matches for what clients use",

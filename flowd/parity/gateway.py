@@ -7,6 +7,7 @@ before and after matching: refused targets, headers, CORS and redirects.
 import re
 
 from flowd.gateway.matching.dialect import DIALECTS, normalize_path, split_path
+from flowd.gateway.matching.filters import allows_origin
 from flowd.gateway.report.simulate import ForwardedRequest as Rewritten
 from flowd.gateway.report.simulate import Request, RulePolicy, match_request
 from flowd.gateway.report.simulate import SimulationResult as Answer
@@ -125,7 +126,7 @@ class Gateways:
         preflight = request.method == "OPTIONS" and (
             request.header("access-control-request-method") is not None
         )
-        allowed = any(_fits(each, origin) for each in cors.allow_origins)
+        allowed = any(allows_origin(each, origin) for each in cors.allow_origins)
         headers = outcome.response_headers
         if allowed:
             headers["access-control-allow-origin"] = origin
@@ -172,12 +173,6 @@ def _tls_backends(objects: Objects) -> frozenset[str]:
         if (namespace, name) in named
         for port in service.spec.ports
     )
-
-
-def _fits(allowed: str, origin: str) -> bool:
-    """Whether an origin fits an allowed one, in which `*` stands for any characters."""
-    expression = re.escape(allowed.lower()).replace(r"\*", ".*")
-    return re.fullmatch(expression, origin.lower()) is not None
 
 
 def _decoded(target: str) -> str:

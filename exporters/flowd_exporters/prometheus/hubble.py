@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric as Family
 from flowd.model.enums import EventType, L7Protocol, L7Type, Protocol, Verdict
 from flowd.model.losses import Place
 from flowd.model.records.flow import FlowRows
+from flowd.wire.names import TRACE_POINTS
 from flowd_exporters.label_values import (
     FAMILIES,
     HTTP_VERSIONS,
@@ -27,24 +28,6 @@ from flowd_exporters.prometheus.metric_definitions import (
     HUBBLE_HTTP_DURATION,
 )
 from flowd_exporters.prometheus.series import LabelSet, group, sizes
-
-OBSERVATION_POINTS = (
-    "to-endpoint",
-    "to-proxy",
-    "to-host",
-    "to-stack",
-    "to-overlay",
-    "from-endpoint",
-    "from-proxy",
-    "from-host",
-    "from-stack",
-    "from-overlay",
-    "from-network",
-    "to-network",
-    "from-crypto",
-    "to-crypto",
-)
-"""Names of the sub-types of trace events by number (Cilium, pkg/monitor/api)."""
 
 LOST_SOURCES = {
     Place.KERNEL: "perf_event_ring_buffer",
@@ -130,8 +113,8 @@ def _flow_labels(key: tuple[int, ...]) -> LabelSet:
     if event == EventType.DROP:
         return transport, "Drop", "", name
     if event == EventType.TRACE:
-        known = sub_type < len(OBSERVATION_POINTS)
-        return transport, "Trace", OBSERVATION_POINTS[sub_type] if known else str(sub_type), name
+        known = sub_type < len(TRACE_POINTS)
+        return transport, "Trace", TRACE_POINTS[sub_type] if known else str(sub_type), name
     return "Unknown flow", "Unknown", str(event), name
 
 

@@ -164,12 +164,12 @@ def answers_preflight(
         return False
     return any(
         entry.cors is not None
-        and any(_allows(allowed, origin) for allowed in entry.cors.allow_origins)
+        and any(allows_origin(allowed, origin) for allowed in entry.cors.allow_origins)
         for entry in filters
     )
 
 
-def _allows(allowed: str, origin: str) -> bool:
+def allows_origin(allowed: str, origin: str) -> bool:
     """Whether an origin matches an allowed one; its `*` stands for the first labels of the host."""
     allowed, origin = allowed.lower(), origin.lower()
     before, star, after = allowed.partition("*")

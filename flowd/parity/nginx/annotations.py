@@ -76,7 +76,7 @@ class ControllerSettings:
 
     @classmethod
     def from_configmap(cls, data: Mapping[str, str]) -> "ControllerSettings":
-        """ControllerSettings from the data of the controller's ConfigMap; unknown keys are ignored."""
+        """Settings from the data of the controller's ConfigMap; unknown keys are ignored."""
         return cls(
             allow_snippets=data.get("allow-snippet-annotations") in _TRUE,
             critical_risk=data.get("annotations-risk-level", "High") == "Critical",
@@ -141,11 +141,8 @@ class Annotations:
     read_timeout: int | None = None
     allow_list: str = ""
     deny_list: str = ""
-    custom_errors: str = ""
     snippets: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
-    forwarded_prefix: str = ""
-    service_upstream: bool = False
     canary: Canary | None = None
     raw: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -190,10 +187,7 @@ def read_annotations(annotations: Mapping[str, str], settings: ControllerSetting
     read.read_timeout = reader.number("proxy-read-timeout", None)
     read.allow_list = raw.get("whitelist-source-range", raw.get("allowlist-source-range", ""))
     read.deny_list = raw.get("denylist-source-range", "")
-    read.custom_errors = raw.get("custom-http-errors", "")
     read.limits = tuple(name for name in LIMITS if raw.get(name))
-    read.forwarded_prefix = raw.get("x-forwarded-prefix", "")
-    read.service_upstream = reader.boolean("service-upstream")
     if reader.boolean("canary"):
         read.canary = Canary(
             weight=reader.number("canary-weight", 0) or 0,

@@ -94,6 +94,8 @@ def _server(state: _State) -> Outcome:
         )
     if found.builtin:
         return Outcome(status=found.builtin, rule=found.server.host, notes=[found.cause])
+    if found.unreadable:
+        return Outcome(status=None, rule=found.server.host, unknown=["regex-unread"])
     if found.location is None:
         return Outcome(status=404, rule=found.server.host)
     location = found.location

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from flowd.gateway.matching.hostname import normalize_host
 from flowd.parity.nginx.servers import CATCH_ALL, EXACT, Configuration, Location, NginxServer
 from flowd.parity.nginx.uri import BadTarget, Target, parse_target
 from flowd.parity.outcome import ParityRequest
@@ -20,6 +21,7 @@ class Found:
         slash: nginx redirects to the path with a final slash.
         builtin: answer of a location that the controller adds to `_`: a status, else 0.
         cause: cause id of a builtin answer.
+        unreadable: an expression that comes before any match cannot be evaluated here.
     """
 
     server: NginxServer
@@ -27,6 +29,7 @@ class Found:
     slash: bool = False
     builtin: int = 0
     cause: str = ""
+    unreadable: bool = False
 
 
 def find_server(configuration: Configuration, host: str) -> NginxServer:
@@ -54,7 +57,10 @@ def find_location(server: NginxServer, target: Target) -> Found:
     path = target.path.decode("utf-8", "surrogateescape")
     if server.regex:
         for location in server.locations:
-            if pattern(location.path).search(path):
+            expression = pattern(location.path)
+            if expression is None:
+                return Found(server, location, unreadable=True)
+            if expression.search(path):
                 return Found(server, location)
         return Found(server, None)
     best: Location | None = None
@@ -71,15 +77,17 @@ def find_location(server: NginxServer, target: Target) -> Found:
 
 
 @lru_cache(maxsize=4096)
-def pattern(path: str) -> re.Pattern[str]:
-    """The regular expression `~* "^<path>"` of a location; an impossible one for bad syntax.
+def pattern(path: str) -> re.Pattern[str] | None:
+    """The regular expression `~* "^<path>"` of a location; None where `re` differs from PCRE.
 
-    PCRE and Python's `re` agree on what Ingress paths use: classes, groups, lookaheads, alternation.
+    Both agree on classes, groups, lookarounds and alternation; POSIX classes are PCRE's alone.
     """
+    if "[[:" in path:
+        return None
     try:
         return re.compile("^" + path, re.IGNORECASE)
     except re.error:
-        return re.compile(r"(?!)")
+        return None
 
 
 def location_of(configuration: Configuration, request: ParityRequest) -> Location | None:
@@ -96,7 +104,4 @@ def location_of(configuration: Configuration, request: ParityRequest) -> Locatio
 
 def server_name(host: str) -> str:
     """A Host header without port and final dot, in lower case."""
-    name = host.lower()
-    if not name.startswith("["):
-        name = name.partition(":")[0]
-    return name.removesuffix(".")
+    return normalize_host(host).removesuffix(".")

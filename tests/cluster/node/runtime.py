@@ -26,14 +26,14 @@ state = "/run/containerd"
   restrict_oom_score_adj = true
   sandbox_image = "{PAUSE}"
 [plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "{part.folder}/root/usr/lib/cni"
+  bin_dir = "{part.folder / "root"}/usr/lib/cni"
   conf_dir = "/etc/cni/net.d"
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "overlayfs"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-  BinaryName = "{part.folder}/root/usr/sbin/runc"
+  BinaryName = "{part.path("runc")}"
   SystemdCgroup = false
 """
 

@@ -123,6 +123,13 @@ def test_expressions_that_mean_something_else(path: str, requested: str, cause: 
     assert (verdict.verdict, verdict.cause, verdict.after.status) == ("different", cause, 404)
 
 
+@pytest.mark.parametrize("path", ["/[[:digit:]]+", "/(?<open"])
+def test_an_expression_that_cannot_be_evaluated_is_unknown(path: str) -> None:
+    old = before(ingress("rx", (path, "ImplementationSpecific", "app"), use_regex="true"))
+    verdict = compared(old, gateway(rule("/", "app")), "/7")
+    assert (verdict.verdict, verdict.cause) == ("unknown", "regex-unread")
+
+
 def test_capture_groups_have_no_counterpart() -> None:
     old = before(
         ingress(

@@ -15,8 +15,8 @@ from flowd.model.endpoint import EndpointKind
 from flowd.model.enums import RESPONSE_FLAGS, TCP_FLAGS
 from flowd.model.losses import Losses, Place
 from flowd.model.records.batch import FlowBatch
+from flowd.wire.names import TRACE_POINTS
 from flowd_exporters.prometheus.exporter import PrometheusExporter
-from flowd_exporters.prometheus.hubble import OBSERVATION_POINTS
 from flowd_exporters.prometheus.metric_definitions import HTTP_SECONDS, HUBBLE_SECONDS, METRICS
 from tests.support.exporter_batches import TRACE, cluster, random_batch, web_requests
 
@@ -133,7 +133,7 @@ class SlowCount:
         event, sub_type, protocol = (
             int(row[name]) for name in ("event_type", "sub_type", "protocol")
         )
-        point = OBSERVATION_POINTS[sub_type] if sub_type < 14 else str(sub_type)
+        point = TRACE_POINTS[sub_type] if sub_type < 14 else str(sub_type)
         kind, detail, name = {
             1: ("Drop", "", PROTOCOLS[protocol]),
             4: ("Trace", point, PROTOCOLS[protocol]),
