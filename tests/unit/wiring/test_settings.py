@@ -9,6 +9,7 @@ from flowd.agent import Agent
 from flowd.errors import UsageError
 from flowd.model.records.request import empty_requests
 from flowd.settings import Settings
+from flowd.wiring.inputs import ACCESS_LOG_SOURCES
 
 
 def settings(**more: object) -> Settings:
@@ -65,3 +66,16 @@ def test_wrong_settings_are_usage_errors(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
         Agent(settings(**wrong))
+
+
+def test_every_source_reports_under_the_name_of_its_part(tmp_path: Path) -> None:
+    every = {
+        "als_listen": "127.0.0.1:0",
+        "access_log": (str(tmp_path / "access.log"),),
+        "otlp_logs_listen": "127.0.0.1:0",
+        "state_dir": str(tmp_path),
+    }
+    agent = Agent(settings(**every))
+    assert list(agent.inputs.requests) == [kind.part for kind in ACCESS_LOG_SOURCES]
+    for part, source in agent.inputs.requests.items():
+        assert {status.part for status in source.status()} == {part}
